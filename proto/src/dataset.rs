@@ -1,0 +1,54 @@
+//! Which labelled texts a sweep trains on, as its file says.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A data set and how to read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetSpec {
+    /// Where the rows are.
+    pub source: DatasetSource,
+    /// Name of the column with the text; detected when left out.
+    pub text: Option<String>,
+    /// Name of the column with the label; detected when left out.
+    pub label: Option<String>,
+    /// Class names in class order; empty where the data says them.
+    pub labels: Vec<String>,
+    /// How many rows of each split are kept.
+    pub limit: Limits,
+}
+
+/// Where the rows of a data set are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DatasetSource {
+    /// A repository of the Hub, or a local directory laid out like one.
+    Id {
+        /// Hub id or directory.
+        id: String,
+        /// Configuration ("split" or "unsplit" of dair-ai/emotion, say).
+        config: Option<String>,
+        /// Branch, tag or commit.
+        revision: Option<String>,
+    },
+    /// One file a split.
+    Files {
+        /// Rows to train on.
+        train: PathBuf,
+        /// Rows that select the best epoch and rank the trials.
+        validation: Option<PathBuf>,
+        /// Rows that only the chosen epoch sees.
+        test: Option<PathBuf>,
+    },
+}
+
+/// Rows kept of each split, counted from its start; `None` keeps all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Of the training split.
+    pub train: Option<u64>,
+    /// Of the validation split.
+    pub validation: Option<u64>,
+    /// Of the test split.
+    pub test: Option<u64>,
+}

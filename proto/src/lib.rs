@@ -1,0 +1,15 @@
+//! The contract between coordinator and worker: gRPC messages, ids, hyperparameters and metric names.
+//!
+//! Nothing here decides anything. Messages end in the `convert.rs` of each side; what both sides must read alike
+//! (which hyperparameters exist, how metrics are called) is defined here once.
+
+pub mod dataset;
+pub mod ids;
+pub mod names;
+pub mod params;
+
+/// Messages, clients and servers generated from `proto/distilsweep/v1`.
+#[expect(missing_docs, clippy::large_futures, clippy::or_fun_call, reason = "generated from the .proto files")]
+pub mod v1 {
+    tonic::include_proto!("distilsweep.v1");
+}

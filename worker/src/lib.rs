@@ -1,0 +1,3 @@
+//! The worker: trains trials under leases from a coordinator, or one without any.
+
+pub mod trainer;
