@@ -135,7 +135,11 @@ enum Outcome {
     Refused {
         singly: bool,
     },
-    Failed(MlflowError),
+    Failed {
+        /// Whether calls before had succeeded.
+        moved: bool,
+        why: MlflowError,
+    },
 }
 
 impl<'a, O: Outbox, J: FnMut() -> f64 + Send> Drainer<'a, O, J> {
@@ -199,13 +203,13 @@ impl<'a, O: Outbox, J: FnMut() -> f64 + Send> Drainer<'a, O, J> {
                     self.resting.insert(run, Rest { tries: 0, until, why });
                 }
             }
-            Outcome::Failed(why) => {
+            Outcome::Failed { moved, why } => {
                 let before = self.resting.get(&run);
                 // Said once, not with every try.
                 if before.is_none_or(|rest| rest.why != why) {
                     tracing::warn!(%run, error = %why, "MLflow has to wait");
                 }
-                let tries = before.map_or(0, |rest| rest.tries);
+                let tries = before.filter(|_| !moved).map_or(0, |rest| rest.tries);
                 let until = Instant::now() + rest(tries, (self.jitter)());
                 self.resting.insert(run, Rest { tries: tries.saturating_add(1), until, why });
             }
@@ -253,7 +257,7 @@ async fn deliver<O: Outbox>(
     expected: &BTreeSet<RunKey>,
     delivery: &Delivery,
 ) -> Result<Outcome, O::Error> {
-    for call in &delivery.calls {
+    for (i, call) in delivery.calls.iter().enumerate() {
         match send(outbox, client, expected, &delivery.run, call).await? {
             Sent::Done => {}
             Sent::Held(parent) => return Ok(Outcome::Held(parent)),
@@ -264,7 +268,7 @@ async fn deliver<O: Outbox>(
                 set_aside(outbox, &delivery.run, call, &error.to_string()).await?;
                 return Ok(Outcome::Refused { singly: false });
             }
-            Sent::Failed(error) => return Ok(Outcome::Failed(error)),
+            Sent::Failed(why) => return Ok(Outcome::Failed { moved: i > 0, why }),
             Sent::Orphaned(reason) => {
                 set_aside(outbox, &delivery.run, call, &reason).await?;
                 return Ok(Outcome::Refused { singly: false });
