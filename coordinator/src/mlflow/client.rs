@@ -50,7 +50,7 @@ impl Client {
         if url.is_some_and(|url| is_loopback(&url)) {
             builder = builder.no_proxy();
         }
-        let http = builder.build().map_err(|error| tls_error(innermost(&error)))?;
+        let http = builder.build().map_err(|error| tls_error(deepest(&error).to_string()))?;
         Ok(Self { http, address: settings.address.clone(), credentials: settings.credentials.clone() })
     }
 
@@ -238,17 +238,26 @@ impl Client {
             Credentials::Basic { user, password } => request.basic_auth(user, Some(password)),
             Credentials::Token(token) => request.bearer_auth(token),
         };
-        let unreachable = |error: reqwest::Error| MlflowError::Unreachable {
-            address: self.address.clone(),
-            cause: if error.is_timeout() { "no answer in time".to_owned() } else { innermost(&error) },
-        };
-        let answer = request.send().await.map_err(unreachable)?;
+        let answer = request.send().await.map_err(|error| self.no_answer(&error))?;
         let status = answer.status();
-        let body = answer.text().await.map_err(unreachable)?;
+        let body = answer.text().await.map_err(|error| self.no_answer(&error))?;
         if status.is_success() {
             Ok(body)
         } else {
             Err(MlflowError::of_answer(&self.address, call, status.as_u16(), &body))
+        }
+    }
+
+    fn no_answer(&self, error: &reqwest::Error) -> MlflowError {
+        let address = self.address.clone();
+        let deepest = deepest(error);
+        let cause = deepest.to_string();
+        match deepest.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::InvalidCertificate(_)) => MlflowError::Untrusted { address, cause },
+            _ if error.is_timeout() => {
+                MlflowError::Unreachable { address, cause: "no answer in time".to_owned() }
+            }
+            _ => MlflowError::Unreachable { address, cause },
         }
     }
 }
@@ -259,12 +268,12 @@ fn certificates(mut builder: ClientBuilder, settings: &Settings) -> Result<Clien
     };
     if let Some(path) = &settings.authorities {
         let bundle = Certificate::from_pem_bundle(&read(path)?)
-            .map_err(|error| format!("{} is no PEM certificate: {}", path.display(), innermost(&error)))?;
+            .map_err(|error| format!("{} is no PEM certificate: {}", path.display(), deepest(&error)))?;
         builder = builder.tls_certs_merge(bundle);
     }
     if let Some(path) = &settings.identity {
         let identity = Identity::from_pem(&read(path)?).map_err(|error| {
-            format!("{} is no PEM certificate with its key: {}", path.display(), innermost(&error))
+            format!("{} is no PEM certificate with its key: {}", path.display(), deepest(&error))
         })?;
         builder = builder.identity(identity);
     }
@@ -279,12 +288,12 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// The error behind all wrappings, which alone says what happened: "connection refused", say.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut deepest: &dyn std::error::Error = error;
+fn deepest(error: &reqwest::Error) -> &(dyn std::error::Error + 'static) {
+    let mut deepest: &(dyn std::error::Error + 'static) = error;
     while let Some(source) = deepest.source() {
         deepest = source;
     }
-    deepest.to_string()
+    deepest
 }
 
 #[cfg(test)]

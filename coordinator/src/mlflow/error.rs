@@ -79,6 +79,16 @@ pub enum MlflowError {
         /// Its id.
         id: String,
     },
+    /// The server shows a certificate that nobody vouches for.
+    #[error(
+        "do not trust MLflow at {address} ({cause}); name the file of its authority in MLFLOW_TRACKING_SERVER_CERT_PATH"
+    )]
+    Untrusted {
+        /// The server.
+        address: String,
+        /// What is wrong with the certificate.
+        cause: String,
+    },
     /// The client could not be set up.
     #[error("cannot set up TLS for MLflow at {address}: {cause}")]
     Tls {
@@ -132,6 +142,7 @@ impl MlflowError {
             | Self::HostRefused { .. }
             | Self::NotMlflow { .. }
             | Self::ExperimentDeleted { .. }
+            | Self::Untrusted { .. }
             | Self::Tls { .. } => Verdict::Blocked,
             Self::ArtifactsNotServed { .. } | Self::Refused { .. } => Verdict::Refused,
         }

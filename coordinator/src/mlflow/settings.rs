@@ -116,6 +116,15 @@ impl Settings {
     }
 }
 
+/// Whose runs they are, as MLflow's own client finds it: who logs in there, else who is logged in here.
+pub fn user(lookup: impl Fn(&str) -> Option<String>) -> String {
+    ["MLFLOW_TRACKING_USERNAME", "USER", "LOGNAME"]
+        .into_iter()
+        .filter_map(lookup)
+        .find(|name| !name.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
 /// Parts an address from credentials in it, which must show up neither in errors nor in links.
 fn split_address(address: &str) -> Result<(String, Credentials), SettingsError> {
     let given = || address.to_owned();
@@ -213,6 +222,18 @@ mod tests {
         assert_eq!(settings.credentials, Credentials::Basic { user: "u".into(), password: "p@+s".into() });
         assert_eq!(settings.address, "http://h:5000");
         assert!(!format!("{settings:?}").contains("p@"), "{settings:?}");
+    }
+
+    #[test]
+    fn runs_belong_to_who_logs_in_else_to_who_is_here() {
+        let both = |name: &str| match name {
+            "MLFLOW_TRACKING_USERNAME" => Some("ada".to_owned()),
+            "USER" => Some("root".to_owned()),
+            _ => None,
+        };
+        assert_eq!(user(both), "ada");
+        assert_eq!(user(|name| both(name).filter(|_| name == "USER")), "root");
+        assert_eq!(user(|_| None), "unknown");
     }
 
     #[test]
