@@ -252,7 +252,9 @@ impl Client {
         let address = self.address.clone();
         let deepest = deepest(error);
         let cause = deepest.to_string();
-        match deepest.downcast_ref::<rustls::Error>() {
+        // An I/O error does not count what it wraps among its sources.
+        let wrapped = deepest.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        match wrapped.and_then(|error| error.downcast_ref()) {
             Some(rustls::Error::InvalidCertificate(_)) => MlflowError::Untrusted { address, cause },
             _ if error.is_timeout() => {
                 MlflowError::Unreachable { address, cause: "no answer in time".to_owned() }
