@@ -3,7 +3,7 @@
 //! Verified against MLflow 3.17 and 3.18. No `Origin` header is ever sent (MLflow refuses foreign ones), bodies are not
 //! compressed (it would not read them), redirects are not followed (they would turn a POST into a GET).
 
-use std::{net::IpAddr, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 
 use reqwest::{Certificate, ClientBuilder, Identity, RequestBuilder, redirect};
 use serde::de::DeserializeOwned;
@@ -252,9 +252,7 @@ impl Client {
         let address = self.address.clone();
         let deepest = deepest(error);
         let cause = deepest.to_string();
-        // An I/O error does not count what it wraps among its sources.
-        let wrapped = deepest.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-        match wrapped.and_then(|error| error.downcast_ref()) {
+        match deepest.downcast_ref() {
             Some(rustls::Error::InvalidCertificate(_)) => MlflowError::Untrusted { address, cause },
             _ if error.is_timeout() => {
                 MlflowError::Unreachable { address, cause: "no answer in time".to_owned() }
@@ -292,10 +290,14 @@ fn is_loopback(url: &Url) -> bool {
 /// The error behind all wrappings, which alone says what happened: "connection refused", say.
 fn deepest(error: &reqwest::Error) -> &(dyn std::error::Error + 'static) {
     let mut deepest: &(dyn std::error::Error + 'static) = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
+    loop {
+        // An I/O error does not count what it wraps among its sources.
+        let wrapped = deepest.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        match wrapped.map(|error| error as _).or_else(|| deepest.source()) {
+            Some(inner) => deepest = inner,
+            None => return deepest,
+        }
     }
-    deepest
 }
 
 #[cfg(test)]
