@@ -1,1 +1,3 @@
-//! To be written.
+//! The coordinator: splits sweeps into trials, leases them to workers, records everything.
+
+pub mod scheduler;
