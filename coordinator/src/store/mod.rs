@@ -70,11 +70,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the state directory, making it where it is missing, and takes its lock.
+    /// Opens the state directory, making it where it is missing, and takes its lock. A new database gets the id.
     ///
     /// # Errors
     /// [`StoreError::InUse`] where a coordinator lives on it; others where it cannot be used.
-    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+    pub fn open(directory: &Path, new_id: &str) -> Result<Self, StoreError> {
         let unusable = |source| StoreError::Directory { path: directory.to_owned(), source };
         std::fs::create_dir_all(directory).map_err(unusable)?;
         let lock = File::options()
@@ -91,7 +91,7 @@ impl Store {
         let path = directory.join(DATABASE);
         let connection = open_database(&path).map_err(|source| StoreError::Database { path: path.clone(), source })?;
         let mut store = Self { connection, path, _lock: lock };
-        store.migrate()?;
+        store.migrate(new_id)?;
         Ok(store)
     }
 
@@ -100,13 +100,14 @@ impl Store {
         &self.path
     }
 
-    fn migrate(&mut self) -> Result<(), StoreError> {
+    fn migrate(&mut self, new_id: &str) -> Result<(), StoreError> {
         let found: i64 = self.sql(|c| c.query_row("PRAGMA user_version", [], |row| row.get(0)))?;
         match found {
             SCHEMA_VERSION => Ok(()),
             0 => self.sql(|c| {
                 let transaction = c.transaction()?;
                 transaction.execute_batch(SCHEMA)?;
+                transaction.execute("INSERT INTO coordinator (id) VALUES (?1)", [new_id])?;
                 transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
                 transaction.commit()
             }),

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Store, StoreError, open_to_read};
 use crate::{
-    mlflow::{Op, OutboxRow, RunIds, RunKey},
+    mlflow::op::{Op, OutboxRow, RunIds, RunKey},
     scheduler::{
         Active, Best, Counts, Failure, Point, StoredFiles, Sweep, SweepState, Time, Trial, TrialResult,
     },
@@ -20,6 +20,8 @@ use crate::{
 /// Everything that a scheduler is rebuilt from.
 #[derive(Debug, Default)]
 pub struct Loaded {
+    /// Id of the database, the same for ever.
+    pub coordinator: String,
     /// Sweeps in order of submission, with their unfinished trials.
     pub sweeps: Vec<Sweep>,
     /// Normalised files by sweep.
@@ -78,6 +80,7 @@ impl Store {
     pub fn load(&self) -> Result<Loaded, StoreError> {
         let reader = ReadSql { connection: &self.connection, path: &self.path };
         let mut loaded = Loaded {
+            coordinator: reader.one("SELECT id FROM coordinator", |row| row.get(0))?,
             last_term: Term(reader.one("SELECT coalesce(max(term), 0) FROM leases", |row| row.get(0))?),
             latest: Time(reader.one("SELECT coalesce(max(at_ms), 0) FROM journal", |row| row.get(0))?),
             ..Loaded::default()
@@ -266,15 +269,15 @@ impl Reader {
             .collect()
     }
 
-    /// The next rows that MLflow has to be told, in order.
+    /// The next rows that MLflow has to be told, in order, leaving out those of some runs.
     ///
     /// # Errors
     /// Where the database cannot be read.
-    pub fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+    pub fn outbox(&self, limit: usize, except: &BTreeSet<RunKey>) -> Result<Vec<OutboxRow>, StoreError> {
         let rows = self.sql().all(
             "SELECT o.id, o.run, o.op, b.points FROM outbox o LEFT JOIN metric_blocks b ON b.id = o.block
-             WHERE o.refused IS NULL ORDER BY o.id LIMIT ?1",
-            [i64::try_from(limit).unwrap_or(i64::MAX)],
+             WHERE o.refused IS NULL AND o.run NOT IN (SELECT value FROM json_each(?2)) ORDER BY o.id LIMIT ?1",
+            params![i64::try_from(limit).unwrap_or(i64::MAX), serde_json::to_string(except)?],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
         )?;
         rows.into_iter()

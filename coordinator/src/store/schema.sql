@@ -1,6 +1,10 @@
 -- Schema 1. One writer, the engine; readers have connections of their own. Times are milliseconds since the Unix
 -- epoch, documents are JSON. Later versions migrate forward in steps; user_version says where a file is.
 
+CREATE TABLE coordinator (
+    id          TEXT    NOT NULL                -- random, made with the database: names its runs in MLflow
+) STRICT;
+
 CREATE TABLE sweeps (
     number      INTEGER PRIMARY KEY,            -- order of submission
     id          TEXT    NOT NULL UNIQUE,

@@ -5,7 +5,7 @@ use rusqlite::{Transaction, params};
 
 use super::{Store, StoreError};
 use crate::{
-    mlflow::{Op, RunIds, RunKey},
+    mlflow::op::{Op, RunIds, RunKey},
     scheduler::{Failure, FailureKind, Point, Record, StoredFiles, Submission, SweepState, Time, TrialEnd},
 };
 
