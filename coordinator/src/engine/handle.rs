@@ -179,9 +179,9 @@ impl EngineHandle {
     ) -> Result<T, StoreError> {
         let directory = Arc::clone(&self.directory);
         let path = directory.to_path_buf();
-        tokio::task::spawn_blocking(move || read(&Reader::open(&directory)?)).await.unwrap_or_else(|error| {
-            Err(StoreError::Directory { path, source: std::io::Error::other(error) })
-        })
+        tokio::task::spawn_blocking(move || read(&Reader::open(&directory)?))
+            .await
+            .unwrap_or_else(|error| Err(StoreError::Directory { path, source: std::io::Error::other(error) }))
     }
 
     async fn tell(&self, command: Command) -> Result<(), EngineStopped> {

@@ -26,9 +26,7 @@ pub use handle::{EngineHandle, EngineStopped};
 use crate::{
     clock::Clock,
     mlflow::op::{RunIds, RunKey},
-    scheduler::{
-        Active, Effect, Event, Message, Record, Report, Scheduler, Submission, Sweep, SweepState,
-    },
+    scheduler::{Active, Effect, Event, Message, Record, Report, Scheduler, Submission, Sweep, SweepState},
     spec::SweepSpec,
     store::{Store, StoreError, SweepFile, Write},
 };
@@ -137,14 +135,28 @@ pub struct StreamNumber(pub u64);
 enum Command {
     Submit(Box<NewSweep>, u64, oneshot::Sender<(SweepId, bool)>),
     Cancel(SweepId, String, oneshot::Sender<()>),
-    Join { worker: WorkerId, stream: StreamNumber, slots: u32, held: Vec<Lease>, to: mpsc::UnboundedSender<ToWorker> },
+    Join {
+        worker: WorkerId,
+        stream: StreamNumber,
+        slots: u32,
+        held: Vec<Lease>,
+        to: mpsc::UnboundedSender<ToWorker>,
+    },
     Leave(WorkerId, StreamNumber),
     Heartbeat(WorkerId, Vec<(Term, Progress)>),
     Draining(WorkerId),
     Report(WorkerId, Report),
     Snapshot(SweepId, oneshot::Sender<Option<Snapshot>>),
-    Told { rows: Vec<i64>, runs: Vec<(RunKey, RunIds)>, done: oneshot::Sender<()> },
-    Refused { rows: Vec<i64>, reason: String, done: oneshot::Sender<()> },
+    Told {
+        rows: Vec<i64>,
+        runs: Vec<(RunKey, RunIds)>,
+        done: oneshot::Sender<()>,
+    },
+    Refused {
+        rows: Vec<i64>,
+        reason: String,
+        done: oneshot::Sender<()>,
+    },
     Tick,
     Stop,
 }
@@ -227,7 +239,8 @@ impl Engine {
                 self.take(now, command, &mut writes, &mut acts);
                 next = if writes.len() < BATCH { queue.try_recv().ok() } else { None };
             }
-            let told = writes.iter().any(|w| matches!(w, Write::Tell(..) | Write::Record(Record::Metrics(..), _)));
+            let told =
+                writes.iter().any(|w| matches!(w, Write::Tell(..) | Write::Record(Record::Metrics(..), _)));
             if !writes.is_empty() {
                 if let Err(error) = self.store.commit(now, &writes) {
                     tracing::error!(%error, "the state could not be written, stopping");
@@ -281,7 +294,9 @@ impl Engine {
                 self.event(now, Event::Heartbeat { worker }, writes, acts);
             }
             Command::Draining(worker) => self.event(now, Event::Draining { worker }, writes, acts),
-            Command::Report(worker, report) => self.event(now, Event::Reported { worker, report }, writes, acts),
+            Command::Report(worker, report) => {
+                self.event(now, Event::Reported { worker, report }, writes, acts)
+            }
             Command::Snapshot(sweep, reply) => {
                 let _ = reply.send(self.snapshot(&sweep));
             }

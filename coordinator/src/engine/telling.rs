@@ -112,14 +112,21 @@ fn trial_ended(recorded: Recorded<'_>, now: Time, index: u64, end: &TrialEnd) ->
         TrialEnd::Diverged(failure) | TrialEnd::Failed(failure) => {
             (Status::Failed, &empty, Some(format!("{}: {}", failure.kind.name(), failure.message)))
         }
-        TrialEnd::Cancelled => {
-            (Status::Killed, &empty, Some(format!("{}: the sweep ended before it", FailureKind::Preempted.name())))
-        }
+        TrialEnd::Cancelled => (
+            Status::Killed,
+            &empty,
+            Some(format!("{}: the sweep ended before it", FailureKind::Preempted.name())),
+        ),
     };
     let metrics: Vec<Point> = result
         .metrics
         .iter()
-        .map(|(key, value)| Point { key: key.clone(), value: *value, timestamp_ms: now.0, step: result.steps })
+        .map(|(key, value)| Point {
+            key: key.clone(),
+            value: *value,
+            timestamp_ms: now.0,
+            step: result.steps,
+        })
         .collect();
     let end = tell::TrialEnd {
         index,

@@ -7,7 +7,6 @@
 //! Nothing here owns durable state. After a crash the rows that were not acknowledged are sent again, and every one of
 //! them is made so that a second time changes nothing.
 
-mod number;
 pub mod op;
 pub mod outbox;
 pub mod tell;

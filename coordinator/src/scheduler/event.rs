@@ -107,7 +107,8 @@ pub enum ReportBody {
     Ended(AttemptEnd),
 }
 
-/// A point of a curve.
+/// A point of a curve. MLflow takes two points for one only if all four fields agree: the time is that at which the
+/// point was measured, never that of sending.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// Name of the metric.

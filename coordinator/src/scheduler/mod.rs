@@ -163,20 +163,12 @@ impl Scheduler {
         }
     }
 
-    fn join(
-        &mut self,
-        now: Time,
-        worker: WorkerId,
-        slots: u32,
-        held: Vec<Lease>,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn join(&mut self, now: Time, worker: WorkerId, slots: u32, held: Vec<Lease>, effects: &mut Vec<Effect>) {
         let deadline = now.plus(self.lease_timeout_ms);
-        self.workers
-            .insert(worker.clone(), Worker { slots, connected: true, draining: false, deadline });
-        let (live, ended): (Vec<Lease>, Vec<Lease>) = held
-            .into_iter()
-            .partition(|lease| self.leases.get(&lease.term).is_some_and(|a| a.lease == *lease && a.worker == worker));
+        self.workers.insert(worker.clone(), Worker { slots, connected: true, draining: false, deadline });
+        let (live, ended): (Vec<Lease>, Vec<Lease>) = held.into_iter().partition(|lease| {
+            self.leases.get(&lease.term).is_some_and(|a| a.lease == *lease && a.worker == worker)
+        });
         effects.push(Effect::Send(worker.clone(), Message::Welcome(ended)));
         // An assignment that was recorded and never arrived: the worker does not know of it.
         let lost: Vec<Term> = self
@@ -313,7 +305,8 @@ impl Scheduler {
             let terms: Vec<Term> =
                 self.leases.values().filter(|a| a.worker == worker).map(|a| a.lease.term).collect();
             for term in terms {
-                let message = format!("worker {worker} was not heard of for {} s", self.lease_timeout_ms / 1000);
+                let message =
+                    format!("worker {worker} was not heard of for {} s", self.lease_timeout_ms / 1000);
                 self.fail(term, Failure { kind: FailureKind::WorkerLost, message }, effects);
             }
         }
@@ -337,13 +330,9 @@ impl Scheduler {
             debug_assert!(trial.lease.is_none(), "a waiting trial has no lease");
             trial.attempts += 1;
             trial.lease = Some(term);
-            let lease = Lease {
-                trial: TrialId { sweep: sweep.id.clone(), index },
-                attempt: trial.attempts,
-                term,
-            };
-            self.leases
-                .insert(term, Active { lease: lease.clone(), worker: worker.clone(), sequence: 0 });
+            let lease =
+                Lease { trial: TrialId { sweep: sweep.id.clone(), index }, attempt: trial.attempts, term };
+            self.leases.insert(term, Active { lease: lease.clone(), worker: worker.clone(), sequence: 0 });
             effects.push(Effect::Record(Record::LeaseGranted(lease.clone(), worker.clone())));
             effects.push(Effect::Send(worker, Message::Assign(lease)));
         }

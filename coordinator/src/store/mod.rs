@@ -29,10 +29,14 @@ pub enum StoreError {
     #[error("state directory {0} is in use by another coordinator")]
     InUse(PathBuf),
     /// Nothing is there to read.
-    #[error("{0} holds no sweeps: start one with `distilsweep run SWEEP.yaml`, or name the directory with --state")]
+    #[error(
+        "{0} holds no sweeps: start one with `distilsweep run SWEEP.yaml`, or name the directory with --state"
+    )]
     Absent(PathBuf),
     /// Made by a later version.
-    #[error("{path} has schema {found}, this program knows up to {SCHEMA_VERSION}: use the newer distilsweep that made it")]
+    #[error(
+        "{path} has schema {found}, this program knows up to {SCHEMA_VERSION}: use the newer distilsweep that made it"
+    )]
     Newer {
         /// The database.
         path: PathBuf,
@@ -89,7 +93,8 @@ impl Store {
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
         let path = directory.join(DATABASE);
-        let connection = open_database(&path).map_err(|source| StoreError::Database { path: path.clone(), source })?;
+        let connection =
+            open_database(&path).map_err(|source| StoreError::Database { path: path.clone(), source })?;
         let mut store = Self { connection, path, _lock: lock };
         store.migrate(new_id)?;
         Ok(store)

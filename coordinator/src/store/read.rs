@@ -187,7 +187,8 @@ impl Reader {
     /// # Errors
     /// Where the database cannot be read.
     pub fn sweeps(&self) -> Result<Vec<SweepRow>, StoreError> {
-        let ids = self.sql().all("SELECT id FROM sweeps ORDER BY number", [], |row| row.get::<_, String>(0))?;
+        let ids =
+            self.sql().all("SELECT id FROM sweeps ORDER BY number", [], |row| row.get::<_, String>(0))?;
         ids.into_iter().map(|id| self.sweep(&SweepId::new(id))).collect()
     }
 
@@ -324,7 +325,7 @@ impl ReadSql<'_> {
     ) -> Result<Vec<T>, StoreError> {
         let run = || {
             let mut statement = self.connection.prepare_cached(sql)?;
-            statement.query_map(parameters, read)?.collect()
+            statement.query_map(parameters, read)?.collect::<Result<Vec<T>, rusqlite::Error>>()
         };
         run().map_err(|source| StoreError::Database { path: self.path.to_owned(), source })
     }

@@ -186,8 +186,11 @@ fn lease_ended(
     failure: Option<&Failure>,
 ) -> Result<(), WriteError> {
     let text = failure.map(serde_json::to_string).transpose()?;
-    t.prepare_cached("UPDATE leases SET ended_ms = ?2, failure = ?3 WHERE term = ?1")?
-        .execute(params![lease.term.0, now.0, text])?;
+    t.prepare_cached("UPDATE leases SET ended_ms = ?2, failure = ?3 WHERE term = ?1")?.execute(params![
+        lease.term.0,
+        now.0,
+        text
+    ])?;
     let Some(failure) = failure else { return Ok(()) };
     let (failures, losses) = match failure.kind {
         FailureKind::WorkerLost => (0, 1),
