@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod engine;
 pub mod finite;
+pub mod grpc;
 pub mod mlflow;
 pub mod scheduler;
 pub mod spec;
