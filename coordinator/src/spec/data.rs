@@ -53,18 +53,23 @@ fn source_of_id(entry: &Entry, id: &str, problems: &mut Vec<Problem>) -> Option<
 }
 
 fn described(dataset: &Entry, entries: &[Entry], problems: &mut Vec<Problem>) -> Option<DatasetSpec> {
-    form::refuse_unknown(entries, KEYS, " in `dataset`", elsewhere, problems);
+    let unknown = form::refuse_unknown(entries, KEYS, " in `dataset`", elsewhere, problems);
     let text = |key: &str, problems: &mut Vec<Problem>| {
         form::find(entries, key).and_then(|entry| form::text(entry, problems))
     };
-    let source = source(dataset, entries, problems);
+    let source = source(dataset, entries, unknown, problems);
     let (text, label) = (text("text", problems), text("label", problems));
     let labels = form::find(entries, "labels").map(|entry| labels(entry, problems)).unwrap_or_default();
     let limit = form::find(entries, "limit").map(|entry| limit(entry, problems)).unwrap_or_default();
     Some(DatasetSpec { source: source?, text, label, labels, limit })
 }
 
-fn source(dataset: &Entry, entries: &[Entry], problems: &mut Vec<Problem>) -> Option<DatasetSource> {
+fn source(
+    dataset: &Entry,
+    entries: &[Entry],
+    unknown: bool,
+    problems: &mut Vec<Problem>,
+) -> Option<DatasetSource> {
     let id = form::find(entries, "id");
     let file = ["train", "validation", "test"].into_iter().find_map(|split| form::find(entries, split));
     match (id, file) {
@@ -110,8 +115,10 @@ fn source(dataset: &Entry, entries: &[Entry], problems: &mut Vec<Problem>) -> Op
             None
         }
         (None, None) => {
-            let sentence = "`dataset` needs `id` (a Hub id or directory) or `train` (a file)";
-            problems.push(dataset.mark.problem(sentence));
+            if !unknown {
+                let sentence = "`dataset` needs `id` (a Hub id or directory) or `train` (a file)";
+                problems.push(dataset.mark.problem(sentence));
+            }
             None
         }
     }
@@ -134,7 +141,7 @@ fn labels(entry: &Entry, problems: &mut Vec<Problem>) -> Vec<String> {
         }
     }
     if nodes.len() < 2 {
-        let sentence = format!("`labels` names {} classes, a classifier needs at least 2", nodes.len());
+        let sentence = format!("`labels` must name at least 2 classes, it names {}", nodes.len());
         problems.push(entry.value.mark.problem(sentence));
     }
     labels

@@ -29,14 +29,16 @@ pub(super) fn find<'a>(entries: &'a [Entry], key: &str) -> Option<&'a Entry> {
 }
 
 /// Notes every key that is not known: with the sentence of `elsewhere` where that has one (keys of other programs),
-/// else with the nearest known key. `within` names the mapping: "", "in `metric`".
+/// else with the nearest known key. `within` names the mapping: "", " in `metric`". Tells whether it noted any: then
+/// what seems missing may only be misspelt.
 pub(super) fn refuse_unknown(
     entries: &[Entry],
     known: &[&str],
     within: &str,
     elsewhere: impl Fn(&str) -> Option<&'static str>,
     problems: &mut Vec<Problem>,
-) {
+) -> bool {
+    let before = problems.len();
     for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
         let key = &entry.key;
         let message = match elsewhere(key) {
@@ -51,6 +53,7 @@ pub(super) fn refuse_unknown(
         };
         problems.push(entry.mark.problem(message));
     }
+    problems.len() > before
 }
 
 /// A text that is not empty. A plain number or flag counts as the text that it is written as.

@@ -110,6 +110,7 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
     })
 }
 
+/// The entry of a key that must be there; a misspelt one has been reported with what it should be.
 fn required<'a>(
     entries: &'a [Entry],
     key: &str,
@@ -117,7 +118,10 @@ fn required<'a>(
     problems: &mut Vec<Problem>,
 ) -> Option<&'a Entry> {
     let entry = form::find(entries, key);
-    if entry.is_none() {
+    let misspelt = entries.iter().any(|entry| {
+        !KEYS.contains(&entry.key.as_str()) && nearest(&entry.key, KEYS.iter().copied()) == Some(key)
+    });
+    if entry.is_none() && !misspelt {
         problems.push(Mark::START.problem(format!("missing key `{key}`: {what}")));
     }
     entry

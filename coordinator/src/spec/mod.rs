@@ -20,6 +20,8 @@ mod parameters;
 mod paths;
 mod problem;
 mod space;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use distilsweep_proto::{
@@ -135,49 +137,5 @@ impl SweepSpec {
         let json =
             serde_json::to_vec(&described).expect("text keys and finite numbers alone always become JSON");
         Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: &str = "\
-name: base
-model: distilbert-base-uncased
-dataset: dair-ai/emotion
-method: grid
-parameters:
-  learning_rate: {values: [2e-5, 5e-5]}
-  seed: {value: 1}
-";
-
-    #[test]
-    fn the_stored_form_reads_back_the_same() {
-        let spec = parse(FILE).unwrap();
-        let json = serde_json::to_string(&spec).unwrap();
-        assert_eq!(serde_json::from_str::<SweepSpec>(&json).unwrap(), spec);
-    }
-
-    #[test]
-    fn the_default_metric_is_the_one_of_the_contract() {
-        assert_eq!(MetricSpec::default().selection.best, names::DEFAULT_METRIC);
-        assert!(MetricSpec::default().maximize);
-    }
-
-    #[test]
-    fn layout_comments_and_description_do_not_change_the_digest_but_the_order_of_parameters_does() {
-        let digest = |source: &str| parse(source).unwrap().digest();
-        let plain = digest(FILE);
-        assert_eq!(plain.len(), 64);
-        assert_eq!(plain, digest(&format!("# a comment\n{FILE}description: words\n")));
-        assert_eq!(
-            plain,
-            digest(&FILE.replace("{values: [2e-5, 5e-5]}", "\n    values:\n    - 0.00002\n    - 5.0e-05"))
-        );
-        assert_ne!(plain, digest(&FILE.replace("5e-5", "6e-5")));
-        let swapped = "  seed: {value: 1}\n  learning_rate: {values: [2e-5, 5e-5]}\n";
-        let reordered = format!("{}{swapped}", &FILE[..FILE.find("  learning_rate").unwrap()]);
-        assert_ne!(plain, digest(&reordered));
     }
 }

@@ -39,7 +39,8 @@ fn axis(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Axis> {
             return None;
         }
     };
-    form::refuse_unknown(entries, &["value", "values"], &format!(" in `{name}`"), elsewhere, problems);
+    let unknown =
+        form::refuse_unknown(entries, &["value", "values"], &format!(" in `{name}`"), elsewhere, problems);
     match (form::find(entries, "value"), form::find(entries, "values")) {
         (Some(value), None) => {
             let value = checked(parameter, &value.value, problems)?;
@@ -52,8 +53,7 @@ fn axis(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Axis> {
             None
         }
         (None, None) => {
-            // A range of W&B has been refused above, with what to write.
-            if entries.iter().all(|entry| elsewhere(&entry.key).is_none()) {
+            if !unknown {
                 problems.push(mark.problem(format!("`{name}` needs `value: V` or `values: [V, …]`")));
             }
             None
