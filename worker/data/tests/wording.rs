@@ -1,5 +1,7 @@
 //! What users read when their data is wrong, and what becomes of data that is right.
 
+#![expect(clippy::unwrap_used, reason = "a failing set-up fails the test")]
+
 use std::path::Path;
 
 use distilsweep_data::{TextDataset, load};
