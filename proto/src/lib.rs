@@ -9,7 +9,12 @@ pub mod names;
 pub mod params;
 
 /// Messages, clients and servers generated from `proto/distilsweep/v1`.
-#[expect(missing_docs, clippy::large_futures, clippy::or_fun_call, reason = "generated from the .proto files")]
+#[expect(
+    missing_docs,
+    clippy::large_futures,
+    clippy::or_fun_call,
+    reason = "generated from the .proto files"
+)]
 pub mod v1 {
     tonic::include_proto!("distilsweep.v1");
 }
