@@ -7,6 +7,7 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/version.h>
 
 #include <dlfcn.h>
 
@@ -162,6 +163,8 @@ struct GatherRows : torch::autograd::Function<GatherRows> {
 } // namespace
 
 extern "C" {
+
+const char *distilsweep_torch_version() { return TORCH_VERSION; }
 
 void distilsweep_free(char *text) { std::free(text); }
 

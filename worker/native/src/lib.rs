@@ -195,6 +195,12 @@ pub fn load_cuda() -> Result<(), NativeError> {
     checked(unsafe { ffi::distilsweep_load_library(c"libtorch_cuda.so".as_ptr()) })
 }
 
+/// Version of the libtorch that this was built against: "2.11.0", say.
+pub fn torch_version() -> String {
+    // SAFETY: the shim returns a C string that lives as long as the program.
+    unsafe { CStr::from_ptr(ffi::distilsweep_torch_version()) }.to_string_lossy().into_owned()
+}
+
 fn raw(tensor: &Tensor) -> *const c_void {
     tensor.as_ptr().cast()
 }

@@ -64,7 +64,8 @@ impl Batch {
             for slot in &slots {
                 mask[*slot as usize] = 0.0;
             }
-            let mask = Tensor::f_from_slice(&mask)?.f_reshape([examples.len() as i64, 1, 1, length as i64])?;
+            let mask =
+                Tensor::f_from_slice(&mask)?.f_reshape([examples.len() as i64, 1, 1, length as i64])?;
             Some(mask.f_to_device_(device, kind, false, false)?)
         };
         let of = |values: &[i64]| Tensor::f_from_slice(values);

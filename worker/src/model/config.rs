@@ -77,8 +77,8 @@ impl Config {
     /// A missing or malformed file; a `model_type`, activation or number that a DistilBERT cannot have.
     pub fn read(directory: &Path) -> Result<Self, ModelError> {
         let path = directory.join("config.json");
-        let text = fs::read_to_string(&path)
-            .map_err(|source| ModelError::Read { path: path.clone(), source })?;
+        let text =
+            fs::read_to_string(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
         let json = serde_json::from_str(&text).map_err(|error| ModelError::Format {
             path: path.clone(),
             format: "JSON",
@@ -288,6 +288,15 @@ mod tests {
             serde_json::json!({"model_type": "distilbert", "dropout": 1.0}),
         ];
         let said: Vec<String> = cases.into_iter().map(|json| parsed(json).unwrap_err().to_string()).collect();
-        insta::assert_snapshot!(said.join("\n"), @"");
+        insta::assert_snapshot!(said.join("\n"), @r#"
+        m/config.json: `model_type` is missing, it must be distilbert or bert
+        m/config.json: `model_type` is "roberta", it must be distilbert or bert
+        m/config.json: `hidden_act` is "gelu_new", it must be gelu or relu
+        m/config.json: `layer_norm_eps` is 0.00001, it must be 1e-12, as in every DistilBERT
+        m/config.json: `position_embedding_type` is "relative_key", it must be absolute
+        m/config.json: `n_heads` is 7, it must be a divisor of the hidden size 768
+        m/config.json: `dim` is -1, it must be a whole number of at least 1
+        m/config.json: `dropout` is 1.0, it must be a number of at least 0 and below 1
+        "#);
     }
 }

@@ -111,8 +111,7 @@ struct Embeddings {
 
 impl Embeddings {
     fn forward(&self, batch: &Batch, dropout: Option<&Dropout>) -> Result<Tensor, TorchError> {
-        let words =
-            Tensor::f_embedding(&self.word_embeddings, &batch.tokens, self.padding, false, false)?;
+        let words = Tensor::f_embedding(&self.word_embeddings, &batch.tokens, self.padding, false, false)?;
         let positions = Tensor::f_embedding(&self.position_embeddings, &batch.positions, -1, false, false)?;
         let rows = self.layer_norm.forward(&words.f_add(&positions)?)?;
         let keys = (&batch.token_examples, &batch.token_positions);
@@ -211,11 +210,7 @@ impl TransformerBlock {
                 n_heads: config.n_heads,
             },
             sa_layer_norm: LayerNorm::load(parameters, &format!("{name}.sa_layer_norm")),
-            ffn: FFN {
-                lin1: linear("ffn.lin1"),
-                lin2: linear("ffn.lin2"),
-                activation: config.activation,
-            },
+            ffn: FFN { lin1: linear("ffn.lin1"), lin2: linear("ffn.lin2"), activation: config.activation },
             output_layer_norm: LayerNorm::load(parameters, &format!("{name}.output_layer_norm")),
             number: number.unsigned_abs(),
         }

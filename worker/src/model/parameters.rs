@@ -247,10 +247,9 @@ impl Checkpoint<'_> {
     }
 
     fn view(&self, name: &str) -> Result<safetensors::tensor::TensorView<'_>, ModelError> {
-        self.stored.tensor(name).map_err(|_| ModelError::MissingTensor {
-            path: self.path.to_owned(),
-            name: name.to_owned(),
-        })
+        self.stored
+            .tensor(name)
+            .map_err(|_| ModelError::MissingTensor { path: self.path.to_owned(), name: name.to_owned() })
     }
 
     fn tensor(&self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor, ModelError> {
@@ -295,5 +294,8 @@ fn bert_name(name: &str) -> String {
         ("output_layer_norm", "output.LayerNorm"),
     ];
     let theirs = renamed.iter().find(|(ours, _)| rest.contains(ours));
-    format!("encoder.layer.{}", theirs.map_or_else(|| rest.to_owned(), |(ours, theirs)| rest.replace(ours, theirs)))
+    format!(
+        "encoder.layer.{}",
+        theirs.map_or_else(|| rest.to_owned(), |(ours, theirs)| rest.replace(ours, theirs))
+    )
 }

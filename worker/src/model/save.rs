@@ -38,12 +38,17 @@ pub fn save(
         Some(Dtype::F64) => "float64",
         _ => "float32",
     };
+    let config_path = output.join("config.json");
+    write_json(&config_path, &config.json(classes, kind))?;
     let path = output.join("model.safetensors");
     // transformers refuses a file that does not say which framework wrote it.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     serialize_to_file(tensors, Some(metadata), &path)
-        .map_err(|error| ModelError::Write { path, source: std::io::Error::other(error) })?;
-    write_json(&output.join("config.json"), &config.json(classes, kind))?;
+        .map_err(|error| ModelError::Write { path: path.clone(), source: std::io::Error::other(error) })?;
+    // The safetensors crate makes a file that only its owner reads; a model is for whoever may read its directory.
+    fs::metadata(&config_path)
+        .and_then(|model| fs::set_permissions(&path, model.permissions()))
+        .map_err(|source| ModelError::Write { path, source })?;
     save_tokenizer(config, tokenizer, output)
 }
 

@@ -46,20 +46,6 @@ impl Tokenized {
         order.sort_by_key(|i| self.example(*i).tokens.len());
         order
     }
-
-    fn commonest(&self, classes: usize) -> u32 {
-        let mut counts = vec![0usize; classes];
-        for label in &self.labels {
-            counts[*label as usize] += 1;
-        }
-        let mut best = 0;
-        for class in 1..classes {
-            if counts[class] > counts[best] {
-                best = class;
-            }
-        }
-        best as u32
-    }
 }
 
 /// The splits of a data set. Their tokens are numbered by place in `vocabulary`, so that training touches only the
@@ -76,12 +62,15 @@ pub struct Prepared {
     pub test: Option<Tokenized>,
     /// Rows of the checkpoint's word embeddings that the texts use, in ascending order.
     pub vocabulary: Vec<u32>,
+    /// The training split's commonest class.
+    pub majority: u32,
 }
 
 impl Prepared {
     /// Renumbers the tokens of splits that hold the checkpoint's numbers.
     pub fn new(
         classes: Vec<String>,
+        majority: u32,
         mut train: Tokenized,
         mut validation: Tokenized,
         mut test: Option<Tokenized>,
@@ -100,17 +89,22 @@ impl Prepared {
                 *token = places[*token as usize];
             }
         }
-        Self { classes, train, validation, test, vocabulary }
+        Self { classes, train, validation, test, vocabulary, majority }
+    }
+
+    /// Where the checkpoint's `token` stands in the vocabulary.
+    pub fn place(&self, token: i64) -> Option<i64> {
+        let place = self.vocabulary.iter().position(|used| i64::from(*used) == token)?;
+        i64::try_from(place).ok()
     }
 
     /// Accuracy and weighted F1 of always guessing the training split's commonest class.
     pub fn baseline(&self) -> BTreeMap<String, f64> {
-        let guess = self.train.commonest(self.classes.len());
         let splits = [("eval", Some(&self.validation)), ("test", self.test.as_ref())];
         let mut result = BTreeMap::new();
         for (prefix, split) in splits {
             let Some(split) = split else { continue };
-            let guesses = vec![guess; split.len()];
+            let guesses = vec![self.majority; split.len()];
             let scores = metrics::classification(&guesses, split.labels(), self.classes.len());
             result.insert(format!("{prefix}_accuracy"), scores.accuracy);
             result.insert(format!("{prefix}_f1_score"), scores.f1_score);
@@ -135,6 +129,7 @@ mod tests {
     fn tokens_are_renumbered_by_their_place_among_those_used() {
         let prepared = Prepared::new(
             vec!["a".into(), "b".into()],
+            1,
             split(&[(&[101, 9, 102], 0), (&[101, 102], 1)]),
             split(&[(&[101, 500, 102], 1)]),
             None,
@@ -151,6 +146,7 @@ mod tests {
     fn the_baseline_guesses_the_training_split_s_commonest_class() {
         let prepared = Prepared::new(
             vec!["a".into(), "b".into()],
+            1,
             split(&[(&[1], 0), (&[1], 1), (&[1], 1)]),
             split(&[(&[1], 0), (&[1], 0), (&[1], 0), (&[1], 1)]),
             None,

@@ -99,7 +99,10 @@ mod tests {
     #[test]
     fn absent_classes_do_not_count_and_unpredicted_ones_score_zero() {
         let third = 1.0 / 3.0;
-        close(classification(&[0, 0, 0], &[0, 0, 1], 3), [2.0 * third, 4.0 / 9.0, 2.0 * third, 1.6 / 3.0, 0.4]);
+        close(
+            classification(&[0, 0, 0], &[0, 0, 1], 3),
+            [2.0 * third, 4.0 / 9.0, 2.0 * third, 1.6 / 3.0, 0.4],
+        );
     }
 
     /// A class that is only predicted counts in the macro average with F1 0: (2/3 + 0) / 2.

@@ -131,7 +131,8 @@ pub fn run(
     };
     observer.progress(Phase::Finishing, run.step, plan.total);
     trial.parameters.restore(&best.parameters)?;
-    let test = trial.data.test.as_ref().map(|split| trial.evaluation().scores(trial.model, split)).transpose()?;
+    let test =
+        trial.data.test.as_ref().map(|split| trial.evaluation().scores(trial.model, split)).transpose()?;
     Ok(Outcome {
         best: best.record,
         test,

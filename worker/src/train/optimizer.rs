@@ -61,11 +61,15 @@ impl Optimizer {
             let excess = norm.f_add_scalar(1e-6)?;
             if norm.f_kind()? == Kind::Double {
                 // The fused kernel reads its divisor in single precision, which would be the largest error here.
-                let factor = excess.f_reciprocal()?.f_mul_scalar(arguments.max_grad_norm)?.f_clamp_max(1.0)?;
+                let factor =
+                    excess.f_reciprocal()?.f_mul_scalar(arguments.max_grad_norm)?.f_clamp_max(1.0)?;
                 scale_gradients(&self.all, &factor)?;
             } else {
                 divisor = Some(
-                    excess.f_mul_scalar(1.0 / arguments.max_grad_norm)?.f_clamp_min(1.0)?.f_to_kind(Kind::Float)?,
+                    excess
+                        .f_mul_scalar(1.0 / arguments.max_grad_norm)?
+                        .f_clamp_min(1.0)?
+                        .f_to_kind(Kind::Float)?,
                 );
             }
         }

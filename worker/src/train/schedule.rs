@@ -3,7 +3,7 @@
 use distilsweep_proto::params::{Schedule, TrainingArguments};
 
 /// Learning rate at which the polynomial schedule ends (`lr_end` of transformers; its power is 1).
-pub const POLYNOMIAL_END: f64 = 1e-7;
+pub(super) const POLYNOMIAL_END: f64 = 1e-7;
 
 /// The steps of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +87,42 @@ mod tests {
     #[test]
     fn learning_rates_are_those_of_transformers() {
         let recorded = [
-            (Schedule::Linear, [0.0, 0.00015, 0.0003, 0.00023999999999999998, 0.00017999999999999998, 0.00011999999999999999, 5.9999999999999995e-05]),
-            (Schedule::Cosine, [0.0, 0.00015, 0.0003, 0.0002713525491562421, 0.0001963525491562421, 0.0001036474508437579, 2.8647450843757897e-05]),
-            (Schedule::Polynomial, [0.0, 0.00015, 0.0003, 0.00024002, 0.00018004000000000002, 0.00012006000000000001, 6.007999999999998e-05]),
+            (
+                Schedule::Linear,
+                [
+                    0.0,
+                    0.00015,
+                    0.0003,
+                    0.00023999999999999998,
+                    0.00017999999999999998,
+                    0.00011999999999999999,
+                    5.9999999999999995e-05,
+                ],
+            ),
+            (
+                Schedule::Cosine,
+                [
+                    0.0,
+                    0.00015,
+                    0.0003,
+                    0.0002713525491562421,
+                    0.0001963525491562421,
+                    0.0001036474508437579,
+                    2.8647450843757897e-05,
+                ],
+            ),
+            (
+                Schedule::Polynomial,
+                [
+                    0.0,
+                    0.00015,
+                    0.0003,
+                    0.00024002,
+                    0.00018004000000000002,
+                    0.00012006000000000001,
+                    6.007999999999998e-05,
+                ],
+            ),
             (Schedule::Constant, [0.0003, 0.0003, 0.0003, 0.0003, 0.0003, 0.0003, 0.0003]),
             (Schedule::ConstantWithWarmup, [0.0, 0.00015, 0.0003, 0.0003, 0.0003, 0.0003, 0.0003]),
         ];
