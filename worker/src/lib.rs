@@ -5,9 +5,15 @@ pub mod clock;
 pub mod convert;
 pub mod ledger;
 pub mod link;
+#[cfg(feature = "torch")]
+pub mod model;
 pub mod publish;
 pub mod runtime;
 pub mod scripted;
 pub mod session;
+#[cfg(feature = "torch")]
+pub mod torch;
+#[cfg(feature = "torch")]
+pub mod train;
 pub mod trainer;
 pub mod wire;

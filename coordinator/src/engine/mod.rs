@@ -21,7 +21,7 @@ use distilsweep_proto::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use handle::{EngineHandle, EngineStopped};
+pub use handle::{EngineHandle, EngineOutbox, EngineStopped, OutboxError};
 
 use crate::{
     clock::Clock,

@@ -13,7 +13,7 @@ const MOST_CLASSES: usize = 1000;
 /// The class names, in class order: those given, else those that the training files carry, else what the labels say.
 pub(crate) fn resolve(given: &[String], train: &[Rows]) -> Result<Vec<String>, DataError> {
     let path = train.first().map(|rows| rows.path.clone()).unwrap_or_default();
-    let wrong = |problem: String| DataError::Classes { path: path.clone(), problem };
+    let wrong = |problem| DataError::Classes { path: path.clone(), problem };
     let carried = train.first().map(|rows| rows.names.clone()).unwrap_or_default();
     let named = if given.is_empty() { carried } else { given.to_vec() };
     if !named.is_empty() {
@@ -50,8 +50,14 @@ pub(crate) fn resolve(given: &[String], train: &[Rows]) -> Result<Vec<String>, D
             }
         }
     }
-    if names.is_empty() {
-        return numbered(&numbers).map_err(wrong);
+    match names.len() + numbers.len() {
+        0 => return Err(wrong("there are no rows, training needs some of every class".to_owned())),
+        1 => {
+            let class = names.into_iter().chain(numbers.iter().map(ToString::to_string)).collect();
+            return Err(DataError::OneClass { path, class });
+        }
+        _ if names.is_empty() => return numbered(&numbers).map_err(wrong),
+        _ => {}
     }
     names.extend(numbers.iter().map(ToString::to_string));
     Ok(names.into_iter().collect())

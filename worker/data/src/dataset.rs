@@ -154,7 +154,7 @@ fn check(path: &Path, train: &Split, validation: &Split, classes: &[String]) -> 
     let present = train.class_counts(classes.len()).iter().filter(|count| **count > 0).count();
     if present < 2 {
         let class = classes.get(train.labels[0] as usize).cloned().unwrap_or_default();
-        return Err(DataError::OneClass { path: path.to_owned(), class, rows: train.len() });
+        return Err(DataError::OneClass { path: path.to_owned(), class });
     }
     Ok(())
 }

@@ -96,14 +96,12 @@ pub enum DataError {
         column: String,
     },
     /// Nothing to tell apart.
-    #[error("{}: all {rows} rows have the label \"{class}\"; training needs at least two classes", .path.display())]
+    #[error("{}: every training row has the label \"{class}\"; at least two classes are needed", .path.display())]
     OneClass {
         /// The file.
         path: PathBuf,
         /// The only class.
         class: String,
-        /// Rows with it.
-        rows: usize,
     },
     /// The Hub does not have it, or does not give it.
     #[error("{repository}: {problem}")]
@@ -115,7 +113,17 @@ pub enum DataError {
         /// Whether the same request may succeed later.
         retryable: bool,
     },
-    /// The tokenizer refuses a text or a length.
+    /// The trial's `max_length` leaves no room for text: the point is at fault, not the data.
+    #[error("max_length is {max_length}, it must be at least {least} for {}", .path.display())]
+    MaxLength {
+        /// As given.
+        max_length: usize,
+        /// One more than the special tokens.
+        least: usize,
+        /// The tokenizer.
+        path: PathBuf,
+    },
+    /// The tokenizer refuses a text.
     #[error("cannot tokenize: {0}")]
     Tokenize(String),
 }
@@ -141,6 +149,7 @@ impl DataError {
             | DataError::Classes { .. }
             | DataError::EmptyText { .. }
             | DataError::OneClass { .. }
+            | DataError::MaxLength { .. }
             | DataError::Tokenize(_) => false,
         }
     }

@@ -39,6 +39,10 @@ pub fn model_directory(id: &str, revision: Option<&str>) -> Result<PathBuf, Data
 /// # Errors
 /// As there.
 pub async fn model_directory_async(id: &str, revision: Option<&str>) -> Result<PathBuf, DataError> {
+    model_in(&Settings::from_environment(), id, revision).await
+}
+
+async fn model_in(settings: &Settings, id: &str, revision: Option<&str>) -> Result<PathBuf, DataError> {
     let directory = Path::new(id);
     if directory.is_dir() {
         return match NEEDED.iter().find(|name| !directory.join(name).is_file()) {
@@ -49,7 +53,7 @@ pub async fn model_directory_async(id: &str, revision: Option<&str>) -> Result<P
             }),
         };
     }
-    let repository = Repository::open(id, RepoType::Model, revision)?;
+    let repository = Repository::open(settings, id, RepoType::Model, revision)?;
     let snapshot = repository.snapshot().await?;
     if let Some(absent) = NEEDED.iter().find(|name| !snapshot.has(name)) {
         return Err(
@@ -69,20 +73,27 @@ pub(crate) fn dataset_files(
     config: Option<&str>,
     revision: Option<&str>,
 ) -> Result<([Vec<PathBuf>; 3], Vec<String>), DataError> {
-    block_on(async {
-        let repository = Repository::open(id, RepoType::Dataset, revision)?;
-        let snapshot = repository.snapshot().await?;
-        let (splits, notes) =
-            layout::choose(&snapshot.files, config).map_err(|problem| repository.error(problem, false))?;
-        let mut paths = [splits.train, splits.validation, splits.test].map(|names| (names, Vec::new()));
-        for (names, paths) in &mut paths {
-            for name in names.iter() {
-                paths.push(repository.fetch(&snapshot, name).await?);
-            }
+    block_on(dataset_in(&Settings::from_environment(), id, config, revision))
+}
+
+async fn dataset_in(
+    settings: &Settings,
+    id: &str,
+    config: Option<&str>,
+    revision: Option<&str>,
+) -> Result<([Vec<PathBuf>; 3], Vec<String>), DataError> {
+    let repository = Repository::open(settings, id, RepoType::Dataset, revision)?;
+    let snapshot = repository.snapshot().await?;
+    let (splits, notes) =
+        layout::choose(&snapshot.files, config).map_err(|problem| repository.error(problem, false))?;
+    let mut paths = [splits.train, splits.validation, splits.test].map(|names| (names, Vec::new()));
+    for (names, paths) in &mut paths {
+        for name in names.iter() {
+            paths.push(repository.fetch(&snapshot, name).await?);
         }
-        repository.remember(&snapshot)?;
-        Ok((paths.map(|(_, paths)| paths), notes))
-    })
+    }
+    repository.remember(&snapshot)?;
+    Ok((paths.map(|(_, paths)| paths), notes))
 }
 
 /// Runs a future to its end on a thread of its own, so that callers inside a runtime are served too.
@@ -102,6 +113,31 @@ fn block_on<T: Send>(future: impl Future<Output = Result<T, DataError>> + Send) 
         });
         thread.join().unwrap_or_else(|_| Err(failed("it panicked".to_owned())))
     })
+}
+
+/// Where the Hub and its cache are.
+struct Settings {
+    cache: Cache,
+    /// The Hub's address; None is the public one.
+    endpoint: Option<String>,
+    /// None takes the one that `hf auth login` wrote.
+    token: Option<String>,
+    offline: bool,
+}
+
+impl Settings {
+    fn from_environment() -> Self {
+        let variable = |name: &str| {
+            std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        };
+        let offline = variable("HF_HUB_OFFLINE").unwrap_or_default().to_ascii_uppercase();
+        Self {
+            cache: Cache::from_env(),
+            endpoint: variable("HF_ENDPOINT"),
+            token: variable("HF_TOKEN"),
+            offline: matches!(offline.as_str(), "1" | "ON" | "YES" | "TRUE"),
+        }
+    }
 }
 
 /// One repository at one revision.
@@ -129,7 +165,12 @@ impl Snapshot {
 }
 
 impl Repository {
-    fn open(id: &str, kind: RepoType, revision: Option<&str>) -> Result<Self, DataError> {
+    fn open(
+        settings: &Settings,
+        id: &str,
+        kind: RepoType,
+        revision: Option<&str>,
+    ) -> Result<Self, DataError> {
         let is_id = id.split('/').count() <= 2
             && !id.starts_with('.')
             && id.split('/').all(|part| {
@@ -143,11 +184,15 @@ impl Repository {
             });
         }
         let revision = revision.unwrap_or("main").to_owned();
-        let mut repository = Self { id: id.to_owned(), kind, revision, cache: Cache::from_env(), api: None };
-        if !is_set("HF_HUB_OFFLINE") {
-            let mut builder = ApiBuilder::from_env().with_progress(false);
-            if let Some(token) = std::env::var("HF_TOKEN").ok().filter(|token| !token.trim().is_empty()) {
-                builder = builder.with_token(Some(token.trim().to_owned()));
+        let cache = settings.cache.clone();
+        let mut repository = Self { id: id.to_owned(), kind, revision, cache, api: None };
+        if !settings.offline {
+            let mut builder = ApiBuilder::from_cache(repository.cache.clone()).with_progress(false);
+            if let Some(endpoint) = &settings.endpoint {
+                builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
+            }
+            if let Some(token) = &settings.token {
+                builder = builder.with_token(Some(token.clone()));
             }
             repository.api = Some(builder.build().map_err(|error| repository.api_error(&error))?);
         }
@@ -273,11 +318,6 @@ impl Repository {
     }
 }
 
-fn is_set(variable: &str) -> bool {
-    std::env::var(variable)
-        .is_ok_and(|value| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE"))
-}
-
 /// The cause at the bottom, which says more than "error sending request".
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
@@ -286,3 +326,6 @@ fn innermost(error: &dyn std::error::Error) -> String {
     }
     error.to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,3 +98,71 @@ pub(crate) fn list(directory: &Path) -> Result<Vec<String>, DataError> {
     found.sort();
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(files: &[&str], config: Option<&str>) -> String {
+        let files: Vec<String> = files.iter().map(|file| (*file).to_owned()).collect();
+        match choose(&files, config) {
+            Ok((splits, notes)) => format!(
+                "{} | {} | {} | {}.",
+                splits.train.join(" "),
+                splits.validation.join(" "),
+                splits.test.join(" "),
+                notes.join(" ")
+            ),
+            Err(problem) => problem,
+        }
+    }
+
+    const EMOTION: [&str; 6] = [
+        ".gitattributes",
+        "README.md",
+        "split/test-00000-of-00001.parquet",
+        "split/train-00000-of-00001.parquet",
+        "split/validation-00000-of-00001.parquet",
+        "unsplit/train-00000-of-00001.parquet",
+    ];
+
+    #[test]
+    fn files_are_sorted_to_splits_by_name_and_folder() {
+        insta::assert_snapshot!(
+            [
+                chosen(&EMOTION, None),
+                chosen(&EMOTION, Some("unsplit")),
+                chosen(&["test.csv", "train.csv", "dev.csv", "train_notes.txt"], None),
+                chosen(&["data/train-00001-of-00002.parquet", "data/train-00000-of-00002.parquet"], None),
+                chosen(&["en/train.jsonl", "en/valid.jsonl"], None),
+            ]
+            .join("\n"),
+            @r#"
+        split/train-00000-of-00001.parquet | split/validation-00000-of-00001.parquet | split/test-00000-of-00001.parquet | configuration "split" was chosen out of split, unsplit: it has all three splits.
+        unsplit/train-00000-of-00001.parquet |  |  | .
+        train.csv | dev.csv | test.csv | .
+        data/train-00000-of-00002.parquet data/train-00001-of-00002.parquet |  |  | .
+        en/train.jsonl | en/valid.jsonl |  | .
+        "#
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_chosen_is_asked_for() {
+        insta::assert_snapshot!(
+            [
+                chosen(&EMOTION, Some("splitt")),
+                chosen(&["de/train.csv", "en/train.csv"], None),
+                chosen(&["README.md", "rows.csv"], None),
+                chosen(&["train.csv"], Some("en")),
+            ]
+            .join("\n"),
+            @r#"
+        there is no configuration "splitt"; there are split, unsplit
+        there are several configurations; `config:` must name one of de, en
+        there is no file of training rows; its name must contain "train" and end in .parquet, .csv, .tsv or .jsonl
+        there is no configuration "en", and no other
+        "#
+        );
+    }
+}

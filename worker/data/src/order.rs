@@ -6,7 +6,7 @@
 const STATE: usize = 624;
 const SHIFT: usize = 397;
 
-/// Rows from here on make torch draw 64 bits a row.
+/// From this many rows on torch draws in another way, which is not followed here.
 const WIDE: usize = (u32::MAX / 20) as usize;
 
 /// `torch.randperm(n, generator=torch.Generator().manual_seed(seed))`.
@@ -14,20 +14,13 @@ const WIDE: usize = (u32::MAX / 20) as usize;
 /// Torch seeds its generator with the low 32 bits alone, so seeds that differ by a multiple of 2^32 give one order.
 ///
 /// # Panics
-/// When `n` does not fit the 32 bits of a row number.
+/// For 214,748,364 rows and more, which torch orders in another way.
 pub fn shuffled(n: usize, seed: u64) -> Vec<u32> {
-    let count = u32::try_from(n).expect("row numbers have 32 bits");
-    let mut order: Vec<u32> = (0..count).collect();
+    assert!(n < WIDE, "{n} rows cannot be ordered, there must be fewer than {WIDE}");
+    let mut order: Vec<u32> = (0..n as u32).collect();
     let mut generator = MersenneTwister::new(seed as u32);
     for i in 0..n.saturating_sub(1) {
-        let left = n - i;
-        let drawn = if n < WIDE {
-            generator.next() as usize % left
-        } else {
-            let high = u64::from(generator.next()) << 32;
-            ((high | u64::from(generator.next())) % left as u64) as usize
-        };
-        order.swap(i, i + drawn);
+        order.swap(i, i + generator.next() as usize % (n - i));
     }
     order
 }
@@ -68,5 +61,40 @@ impl MersenneTwister {
             self.state[i] = self.state[(i + SHIFT) % STATE] ^ (joined >> 1) ^ odd;
         }
         self.next = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Recorded with torch 2.11.0: `torch.randperm(n, generator=g.manual_seed(seed))[:8]`.
+    #[test]
+    fn orders_are_torch_s() {
+        let cases: &[(usize, u64, &[u32])] = &[
+            (0, 3, &[]),
+            (1, 0, &[0]),
+            (2, 1, &[1, 0]),
+            (10, 0, &[4, 1, 7, 5, 3, 9, 0, 8]),
+            (10, 42, &[2, 6, 1, 8, 4, 5, 0, 9]),
+            (18899, 42, &[11359, 2230, 4221, 15489, 7665, 12568, 13577, 15343]),
+            (18899, 43, &[3435, 3053, 9187, 308, 13449, 16723, 9717, 3102]),
+            (1000, (1 << 32) - 1, &[371, 805, 492, 705, 784, 265, 814, 793]),
+            (1000, 1 << 32, &[44, 37, 675, 775, 947, 209, 719, 500]),
+            (1000, (1 << 32) + 42, &[542, 618, 816, 68, 94, 215, 60, 585]),
+            (1000, (1 << 63) - 1, &[371, 805, 492, 705, 784, 265, 814, 793]),
+        ];
+        for (n, seed, first) in cases {
+            let order = shuffled(*n, *seed);
+            assert_eq!(&order[..first.len()], *first, "n {n}, seed {seed}");
+        }
+    }
+
+    #[test]
+    fn every_row_comes_once() {
+        let mut order = shuffled(5000, 7);
+        assert_ne!(order[..3], [0, 1, 2]);
+        order.sort_unstable();
+        assert!(order.iter().copied().eq(0..5000));
     }
 }

@@ -181,9 +181,13 @@ fn delimited(path: &Path, delimiter: u8, wanted: Wanted<'_>) -> Result<Rows, Dat
             Err(error) => {
                 let problem = match error.kind() {
                     csv::ErrorKind::UnequalLengths { len, .. } => format!(
-                        "{len} fields where the header has {}; a field that holds {} must be in double quotes",
+                        "the fields number {len} where the header has {}; {}",
                         columns.len(),
-                        if delimiter == b',' { "commas" } else { "tabs" },
+                        if delimiter == b',' {
+                            "a field that holds commas must be in double quotes"
+                        } else {
+                            "a field can hold no tab, and quotes do not change that"
+                        },
                     ),
                     _ => error.to_string(),
                 };
@@ -205,6 +209,15 @@ fn skip_blank_lines(content: &str, byte: usize, line: u64) -> (usize, u64) {
     (byte + ends, line + lines as u64)
 }
 
+/// What JSON's parser says, without its line, which is always 1.
+fn cause(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" at line ") {
+        Some((cause, _)) => format!("{cause}, column {}", error.column()),
+        None => text,
+    }
+}
+
 /// One JSON object a line; blank lines are skipped.
 fn json_lines(path: &Path, wanted: Wanted<'_>) -> Result<Rows, DataError> {
     let content = read_text(path)?;
@@ -217,8 +230,10 @@ fn json_lines(path: &Path, wanted: Wanted<'_>) -> Result<Rows, DataError> {
             place: Place { path: path.to_owned(), unit: "line", number },
             problem,
         };
-        let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line)
-            .map_err(|error| row_error(format!("no JSON object; every line must be one ({error})")))?;
+        let mut object: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(line).map_err(|error| {
+                row_error(format!("no JSON object; every line must be one ({})", cause(&error)))
+            })?;
         let (rows, text, label) = match &mut rows {
             Some(known) => known,
             None => {

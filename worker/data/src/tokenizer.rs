@@ -82,12 +82,8 @@ impl TextTokenizer {
     /// `max_length` leaves no room for a token besides the special ones, or the tokenizer refuses a text.
     pub fn encode(&self, texts: &[String], max_length: usize) -> Result<Encoded, DataError> {
         if max_length <= self.specials {
-            return Err(DataError::Tokenize(format!(
-                "max_length is {max_length}, it must be at least {} for {} (it adds {} special tokens)",
-                self.specials + 1,
-                self.path.display(),
-                self.specials
-            )));
+            let least = self.specials + 1;
+            return Err(DataError::MaxLength { max_length, least, path: self.path.clone() });
         }
         let failed = |error: tokenizers::Error| DataError::Tokenize(error.to_string());
         let mut tokenizer = self.inner.clone();
@@ -108,5 +104,64 @@ impl TextTokenizer {
     /// One more than the largest token id, added tokens included: the rows that embeddings must have.
     pub fn vocabulary_size(&self) -> usize {
         self.inner.get_vocab(true).values().max().map_or(0, |largest| *largest as usize + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn fixture() -> TextTokenizer {
+        TextTokenizer::from_directory(Path::new("tests/fixtures/tokenizer")).unwrap()
+    }
+
+    #[test]
+    fn ids_are_those_of_transformers_and_the_file_s_padding_and_truncation_do_not_count() {
+        let recorded = std::fs::read_to_string("tests/fixtures/tokenizer_cases.json").unwrap();
+        let cases: Vec<Value> = serde_json::from_str(&recorded).unwrap();
+        assert!(cases.len() > 30);
+        let tokenizer = fixture();
+        for case in cases {
+            let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
+            let text = case["text"].as_str().unwrap().to_owned();
+            let length = case["max_length"].as_u64().unwrap() as usize;
+            let encoded = tokenizer.encode(std::slice::from_ref(&text), length).unwrap();
+            assert_eq!(encoded.example(0), ids, "{text:?} cut to {length}");
+        }
+    }
+
+    #[test]
+    fn texts_keep_their_order_over_groups() {
+        let texts: Vec<String> = (0..2 * GROUP + 5).map(|i| "happy ".repeat(i % 7)).collect();
+        let encoded = fixture().encode(&texts, 64).unwrap();
+        assert_eq!(encoded.len(), texts.len());
+        for i in 0..texts.len() {
+            assert_eq!(encoded.example(i).len(), 2 + i % 7, "text {i}");
+        }
+        assert_eq!(encoded.ids().len(), (0..encoded.len()).map(|i| encoded.example(i).len()).sum::<usize>());
+    }
+
+    #[test]
+    fn the_vocabulary_holds_every_id() {
+        let tokenizer = fixture();
+        let encoded = tokenizer.encode(&["the movie was great 😀 电影".to_owned()], 64).unwrap();
+        assert!(encoded.ids().iter().all(|id| (*id as usize) < tokenizer.vocabulary_size()));
+    }
+
+    #[test]
+    fn errors_say_what_would_be_right() {
+        let directory = tempfile::tempdir().unwrap();
+        let wrong = |error: DataError| error.to_string().replace(&*directory.path().to_string_lossy(), "DIR");
+        let missing = TextTokenizer::from_directory(directory.path()).map(|_| ()).unwrap_err();
+        std::fs::write(directory.path().join("tokenizer.json"), "{}").unwrap();
+        let broken = TextTokenizer::from_directory(directory.path()).map(|_| ()).unwrap_err();
+        let short = fixture().encode(&["happy".to_owned()], 2).unwrap_err();
+        insta::assert_snapshot!([missing, broken, short].map(wrong).join("\n"), @r"
+        DIR/tokenizer.json does not exist: a model directory needs the tokenizer of transformers' fast tokenizers
+        DIR/tokenizer.json is no tokenizer: Model missing. at line 1 column 2
+        max_length is 2, it must be at least 3 for tests/fixtures/tokenizer/tokenizer.json
+        ");
     }
 }

@@ -137,6 +137,25 @@ impl Join {
         if let Some(script) = self.scripted {
             return Ok(("scripted".to_owned(), Box::new(move || Ok(Box::new(script)))));
         }
+        self.torch_trainer()
+    }
+
+    #[cfg(feature = "torch")]
+    fn torch_trainer(&self) -> Result<(String, MakeTrainer), CliError> {
+        use crate::torch::{DeviceChoice, Options, TorchTrainer};
+
+        let device = match self.device.as_str() {
+            "auto" if tch::Cuda::is_available() => DeviceChoice::Cuda(0),
+            "auto" => DeviceChoice::Cpu,
+            named => named.parse().map_err(|why| CliError::usage(format!("--device is `{named}`, {why}")))?,
+        };
+        let options = Options { device, threads: self.threads, ..Options::default() };
+        let make: MakeTrainer = Box::new(move || Ok(Box::new(TorchTrainer::new(options)?)));
+        Ok((device.to_string(), make))
+    }
+
+    #[cfg(not(feature = "torch"))]
+    fn torch_trainer(&self) -> Result<(String, MakeTrainer), CliError> {
         Err(CliError::usage(
             "this worker was built without libtorch and cannot train: build it with the `torch` feature",
         ))

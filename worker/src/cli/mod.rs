@@ -1,13 +1,31 @@
 //! The command line: parse, run, one sentence on failure, an exit code.
 
+#[cfg(feature = "torch")]
+mod convert;
 mod join;
+#[cfg(feature = "torch")]
+mod output;
+#[cfg(feature = "torch")]
+mod train;
 
 use clap::{Parser, Subcommand};
 use distilsweep_proto::exit::Exit;
 
+use crate::trainer::Ended;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    a fault of this program or its surroundings, lack of memory among them
+  2    the command line makes no sense
+  3    the model, the data or a hyperparameter is at fault
+  4    nobody answers where the coordinator should be
+  6    the training diverged
+  130  ended by Ctrl-C or SIGTERM";
+
 /// Fine-tunes DistilBERT for a Distilsweep coordinator, or alone.
 #[derive(Debug, Parser)]
-#[command(name = "distilsweep-worker", version, about)]
+#[command(name = "distilsweep-worker", version, about, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -17,6 +35,12 @@ pub struct Cli {
 enum Command {
     /// Train trials for a coordinator
     Join(join::Join),
+    /// Train one trial without a coordinator
+    #[cfg(feature = "torch")]
+    Train(train::Arguments),
+    /// Write any loadable checkpoint as a DistilBERT one
+    #[cfg(feature = "torch")]
+    Convert(convert::Arguments),
 }
 
 /// What goes wrong, for the terminal.
@@ -39,6 +63,18 @@ impl CliError {
     }
 }
 
+impl From<Ended> for CliError {
+    fn from(ended: Ended) -> Self {
+        let exit = match ended {
+            Ended::Internal(_) | Ended::OutOfMemory(_) => Exit::Failure,
+            Ended::BadInput(_) | Ended::BadPoint(_) => Exit::BadInput,
+            Ended::Diverged(_) => Exit::Incomplete,
+            Ended::Stopped => Exit::Interrupted,
+        };
+        Self { exit, message: ended.to_string() }
+    }
+}
+
 impl Cli {
     /// Runs the chosen command.
     ///
@@ -47,6 +83,10 @@ impl Cli {
     pub fn run(self) -> Result<Exit, CliError> {
         match self.command {
             Command::Join(join) => join.run(),
+            #[cfg(feature = "torch")]
+            Command::Train(arguments) => Ok(train::run(&arguments).map(|()| Exit::Success)?),
+            #[cfg(feature = "torch")]
+            Command::Convert(arguments) => Ok(convert::run(&arguments).map(|()| Exit::Success)?),
         }
     }
 }
