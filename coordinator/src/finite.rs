@@ -1,5 +1,9 @@
-//! JSON has no NaN and no infinities, and `serde_json` writes null for them: here they keep their names, in MLflow's
-//! spelling. For `#[serde(with = "…")]`.
+//! Numbers in JSON: as they are where they are finite, else exactly `"NaN"`, `"Infinity"` or `"-Infinity"`. For
+//! `#[serde(with = "…")]`.
+//!
+//! MLflow reads these three texts, and `serde_json` alone would write null. Anything else that is no number (`null`, a
+//! bare `NaN`, `"nan"`) makes MLflow's parser either refuse the batch or, worse, store 0.0, drop the rest of the
+//! request and answer 200.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

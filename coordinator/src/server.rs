@@ -17,7 +17,7 @@ use url::Url;
 use crate::{
     engine::{self, EngineHandle, EngineOptions, EngineOutbox},
     grpc,
-    mlflow::{self, Client},
+    mlflow::{client::Client, drain::drain},
     store::StoreError,
 };
 
@@ -50,7 +50,9 @@ pub enum ServerError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Its address is taken, or not of this machine.
-    #[error("cannot listen on {address}: {source}: choose another with --listen HOST:PORT, port 0 takes a free one")]
+    #[error(
+        "cannot listen on {address}: {source}: choose another with --listen HOST:PORT, port 0 takes a free one"
+    )]
     Listen {
         /// As asked for.
         address: SocketAddr,
@@ -114,7 +116,7 @@ impl Server {
         let drainer = options.mlflow.map(|client| {
             let outbox = EngineOutbox::new(engine.clone());
             tokio::spawn(async move {
-                if let Err(error) = mlflow::drain(&outbox, &client, rand::random::<f64>, until(stopping)).await {
+                if let Err(error) = drain(&outbox, &client, rand::random::<f64>, until(stopping)).await {
                     tracing::debug!(%error, "no more is told to MLflow");
                 }
             })

@@ -84,7 +84,9 @@ pub(super) async fn connect(url: &str) -> Result<SweepsClient<Channel>, CliError
     let endpoint = Endpoint::from_shared(url.to_owned())
         .ok()
         .filter(|endpoint| endpoint.uri().host().is_some())
-        .ok_or_else(|| CliError::new(Exit::Usage, format!("`{url}` is no URL, it must be http://host:port")))?;
+        .ok_or_else(|| {
+            CliError::new(Exit::Usage, format!("`{url}` is no URL, it must be http://host:port"))
+        })?;
     let channel = endpoint.connect_timeout(Duration::from_secs(5)).connect().await.map_err(|error| {
         let why = root_cause(&error);
         let message =

@@ -6,7 +6,10 @@ use distilsweep_proto::{params::Params, v1};
 
 use crate::{
     grpc::convert::params,
-    results::{MlflowNote, Summary, TrialRow, TrialState, progress::{ProgressView, RunningView}},
+    results::{
+        MlflowNote, Summary, TrialRow, TrialState,
+        progress::{ProgressView, RunningView},
+    },
 };
 
 /// A sweep's results as the summary that every form renders. `now_ms` ends the time of a sweep that still runs.
@@ -15,8 +18,11 @@ pub(super) fn summary(results: v1::SweepResults, now_ms: i64) -> Summary {
     let url = Some(status.mlflow_url.clone()).filter(|url| !url.is_empty());
     let end = if status.finished_ms > 0 { status.finished_ms } else { now_ms };
     let trials: Vec<v1::TrialResult> = results.trials;
-    let baseline: BTreeMap<String, f64> =
-        trials.iter().find(|t| !t.baseline.is_empty()).map(|t| t.baseline.clone().into_iter().collect()).unwrap_or_default();
+    let baseline: BTreeMap<String, f64> = trials
+        .iter()
+        .find(|t| !t.baseline.is_empty())
+        .map(|t| t.baseline.clone().into_iter().collect())
+        .unwrap_or_default();
     let trials: Vec<TrialRow> = trials.into_iter().map(|trial| row(trial, url.as_deref())).collect();
     let constant: Params = trials
         .first()
@@ -36,11 +42,7 @@ pub(super) fn summary(results: v1::SweepResults, now_ms: i64) -> Summary {
         constant,
         trials,
         total: status.total,
-        mlflow: MlflowNote {
-            url,
-            runs_waiting: status.outbox_runs,
-            messages_waiting: status.outbox_depth,
-        },
+        mlflow: MlflowNote { url, runs_waiting: status.outbox_runs, messages_waiting: status.outbox_depth },
         seconds: Some((end - status.created_ms) as f64 / 1000.0),
     }
 }
@@ -56,9 +58,9 @@ fn row(trial: v1::TrialResult, mlflow: Option<&str>) -> TrialRow {
     };
     let present = |text: String| Some(text).filter(|text| !text.is_empty());
     let mlflow_run = present(trial.mlflow_run);
-    let mlflow_url = mlflow.zip(mlflow_run.as_deref()).map(|(base, run)| {
-        format!("{base}/#/experiments/{}/runs/{run}", trial.mlflow_experiment)
-    });
+    let mlflow_url = mlflow
+        .zip(mlflow_run.as_deref())
+        .map(|(base, run)| format!("{base}/#/experiments/{}/runs/{run}", trial.mlflow_experiment));
     TrialRow {
         trial: trial.trial,
         state,
@@ -75,7 +77,12 @@ fn row(trial: v1::TrialResult, mlflow: Option<&str>) -> TrialRow {
 }
 
 /// A status as what the live view renders.
-pub(super) fn progress(status: &v1::SweepStatus, varied: &[String], ended_before: u64, elapsed: f64) -> ProgressView {
+pub(super) fn progress(
+    status: &v1::SweepStatus,
+    varied: &[String],
+    ended_before: u64,
+    elapsed: f64,
+) -> ProgressView {
     ProgressView {
         sweep: status.name.clone(),
         metric: status.metric.as_ref().map(|metric| metric.name.clone()).unwrap_or_default(),

@@ -8,7 +8,11 @@ use distilsweep_proto::exit::Exit;
 use super::{CliError, connect};
 use crate::{
     engine::EngineOutbox,
-    mlflow::{self, Client, Drained, Settings},
+    mlflow::{
+        client::Client,
+        drain::{Drained, drain_until_empty},
+        settings::Settings,
+    },
     server::{Server, ServerOptions},
     store::Reader,
 };
@@ -63,7 +67,10 @@ impl Mlflow {
     pub(super) async fn run(self) -> Result<Exit, CliError> {
         let Self::Sync(sync) = self;
         let client = sync.recording.client()?.ok_or_else(|| {
-            CliError::new(Exit::Usage, "no MLflow server is named: give --mlflow URI or set MLFLOW_TRACKING_URI")
+            CliError::new(
+                Exit::Usage,
+                "no MLflow server is named: give --mlflow URI or set MLFLOW_TRACKING_URI",
+            )
         })?;
         Reader::open(&sync.state)?;
         client.check().await.map_err(|error| CliError::failure(error.to_string()))?;
@@ -87,12 +94,13 @@ impl Mlflow {
 async fn drain(server: &Server, client: &Client, limit: Duration) -> Result<Exit, CliError> {
     let outbox = EngineOutbox::new(server.engine.clone());
     let deadline = tokio::time::Instant::now() + limit;
-    match mlflow::drain_until_empty(&outbox, client, rand::random::<f64>, deadline).await {
+    match drain_until_empty(&outbox, client, rand::random::<f64>, deadline).await {
         Ok(Drained::Empty) => {
             eprintln!("MLflow at {} has been told everything", client.address());
             Ok(Exit::Success)
         }
-        Ok(Drained::Deadline) => Err(CliError::failure(format!(
+        Ok(Drained::Waiting(Some(why))) => Err(CliError::failure(why.to_string())),
+        Ok(Drained::Waiting(None)) => Err(CliError::failure(format!(
             "MLflow at {} was not told everything within {} s: the same command goes on",
             client.address(),
             limit.as_secs()

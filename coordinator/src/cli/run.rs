@@ -14,7 +14,7 @@ use super::{
     workers::{self, WorkerOptions, Workers},
 };
 use crate::{
-    mlflow::Client,
+    mlflow::client::Client,
     results::{Summary, TrialState},
     server::{Server, ServerOptions},
 };
@@ -100,7 +100,8 @@ impl Run {
         let client = connect::connect(&server.url).await?;
         let submitted = client.clone().submit_sweep(file.submission(self.new)).await?.into_inner();
         let sweep = submitted.sweep;
-        let status = client.clone().get_sweep(v1::GetSweepRequest { sweep: sweep.clone() }).await?.into_inner();
+        let status =
+            client.clone().get_sweep(v1::GetSweepRequest { sweep: sweep.clone() }).await?.into_inner();
         if status.state() == v1::SweepState::Running {
             let from = if submitted.created { "starting" } else { "going on with" };
             eprintln!("{from} sweep {sweep}: {} points", status.total);
@@ -121,7 +122,10 @@ impl Run {
                     return Ok(Exit::Interrupted);
                 }
                 Watched::Final(status) if status.state() == v1::SweepState::Failed => {
-                    return Err(CliError::new(Exit::BadInput, format!("sweep {sweep} failed: {}", status.reason)));
+                    return Err(CliError::new(
+                        Exit::BadInput,
+                        format!("sweep {sweep} failed: {}", status.reason),
+                    ));
                 }
                 Watched::Final(_) => {}
             }
@@ -170,8 +174,10 @@ fn cores() -> usize {
 
 /// Returns at Ctrl-C and SIGTERM.
 async fn interrupted() -> Result<(), CliError> {
-    let handler = |kind| signal(kind).map_err(|error| CliError::failure(format!("no signal handler: {error}")));
-    let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
+    let handler =
+        |kind| signal(kind).map_err(|error| CliError::failure(format!("no signal handler: {error}")));
+    let (mut interrupt, mut terminate) =
+        (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -46,8 +46,10 @@ impl Serve {
         })
         .await?;
         tracing::info!(url = server.url, "serving");
-        let handler = |kind| signal(kind).map_err(|error| CliError::failure(format!("no signal handler: {error}")));
-        let (mut terminate, mut interrupt) = (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
+        let handler =
+            |kind| signal(kind).map_err(|error| CliError::failure(format!("no signal handler: {error}")));
+        let (mut terminate, mut interrupt) =
+            (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
         let mut changes = server.engine.changes();
         tokio::select! {
             _ = terminate.recv() => {}

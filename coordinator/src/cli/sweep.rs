@@ -8,7 +8,9 @@ use distilsweep_proto::{exit::Exit, v1};
 use super::{
     CliError,
     connect::{Connection, Target},
-    convert, files::SweepFile, results, watch,
+    convert,
+    files::SweepFile,
+    results, watch,
 };
 
 /// Commands about sweeps.
@@ -156,7 +158,10 @@ fn show(status: &v1::SweepStatus) -> String {
         ));
     }
     if status.outbox_depth > 0 {
-        lines.push(format!("MLflow     {} messages about {} runs wait", status.outbox_depth, status.outbox_runs));
+        lines.push(format!(
+            "MLflow     {} messages about {} runs wait",
+            status.outbox_depth, status.outbox_runs
+        ));
     }
     lines.join("\n")
 }

@@ -1,9 +1,6 @@
 //! Following a sweep until it ends.
 
-use std::{
-    io::IsTerminal,
-    time::Duration,
-};
+use std::{io::IsTerminal, time::Duration};
 
 use distilsweep_proto::v1::{self, sweeps_client::SweepsClient};
 use futures::StreamExt;

@@ -61,7 +61,11 @@ impl Workers {
             self.starts += 1;
             let log = self.log_path(number);
             if self.starts > MAX_STARTS {
-                let message = format!("workers end again and again, the last with {}: see {}", describe(status), log.display());
+                let message = format!(
+                    "workers end again and again, the last with {}: see {}",
+                    describe(status),
+                    log.display()
+                );
                 return Err(CliError::failure(message));
             }
             tracing::warn!(worker = number, status = describe(status), log = %log.display(), "a worker ended, starting another");

@@ -14,7 +14,8 @@ use crate::{
     engine::{Progress, RunningTrial, ToWorker},
     mlflow::op::RunIds,
     scheduler::{
-        AttemptEnd, Best, Failure, FailureKind, Point, Report, ReportBody, StoredFiles, SweepState, TrialResult,
+        AttemptEnd, Best, Failure, FailureKind, Point, Report, ReportBody, StoredFiles, SweepState,
+        TrialResult,
     },
     store::{SweepRow, TrialRow},
 };
@@ -142,11 +143,13 @@ impl From<ToWorker> for v1::CoordinatorMessage {
     fn from(message: ToWorker) -> Self {
         use v1::coordinator_message::Body;
         let body = match message {
-            ToWorker::Welcome { heartbeat_interval_ms, lease_timeout_ms, ended } => Body::Welcome(v1::Welcome {
-                lease_timeout_ms,
-                heartbeat_interval_ms,
-                ended: ended.into_iter().map(lease_message).collect(),
-            }),
+            ToWorker::Welcome { heartbeat_interval_ms, lease_timeout_ms, ended } => {
+                Body::Welcome(v1::Welcome {
+                    lease_timeout_ms,
+                    heartbeat_interval_ms,
+                    ended: ended.into_iter().map(lease_message).collect(),
+                })
+            }
             ToWorker::Assign { lease, spec, params, store_url } => Body::Assignment(v1::Assignment {
                 model: spec.model.clone(),
                 model_revision: spec.model_revision.clone().unwrap_or_default(),
@@ -159,10 +162,9 @@ impl From<ToWorker> for v1::CoordinatorMessage {
                     resume: None,
                 }],
             }),
-            ToWorker::Acknowledge(lease, sequence) => Body::Acknowledgement(v1::Acknowledgement {
-                lease: Some(lease_message(lease)),
-                sequence,
-            }),
+            ToWorker::Acknowledge(lease, sequence) => {
+                Body::Acknowledgement(v1::Acknowledgement { lease: Some(lease_message(lease)), sequence })
+            }
             ToWorker::Stop(lease, reason) => {
                 Body::Stop(v1::StopLease { lease: Some(lease_message(lease)), reason })
             }
@@ -266,11 +268,7 @@ pub fn status(row: &SweepRow) -> v1::SweepStatus {
 }
 
 /// Adds the trials under way to a status.
-pub fn with_running(
-    status: v1::SweepStatus,
-    running: Vec<RunningTrial>,
-    workers: usize,
-) -> v1::SweepStatus {
+pub fn with_running(status: v1::SweepStatus, running: Vec<RunningTrial>, workers: usize) -> v1::SweepStatus {
     let running = running
         .into_iter()
         .map(|trial| v1::RunningTrial {
@@ -354,7 +352,8 @@ mod tests {
 
     #[test]
     fn a_report_without_its_lease_is_refused_by_name() {
-        let report = v1::Report { lease: None, sequence: 1, body: Some(v1::report::Body::Stopped(v1::Stopped {})) };
+        let report =
+            v1::Report { lease: None, sequence: 1, body: Some(v1::report::Body::Stopped(v1::Stopped {})) };
         assert_eq!(Report::try_from(report).unwrap_err().to_string(), "field `report.lease` is missing");
     }
 }

@@ -7,6 +7,15 @@
 //! Nothing here owns durable state. After a crash the rows that were not acknowledged are sent again, and every one of
 //! them is made so that a second time changes nothing.
 
+pub mod client;
+pub mod drain;
+pub mod error;
 pub mod op;
 pub mod outbox;
+mod plan;
+pub mod settings;
 pub mod tell;
+mod wire;
+
+#[cfg(test)]
+mod tests;

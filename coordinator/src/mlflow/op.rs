@@ -26,6 +26,11 @@ impl RunKey {
         Self(trial.to_string())
     }
 
+    /// The run that this one is nested in, by its name; none for a sweep's.
+    pub fn parent(&self) -> Option<Self> {
+        self.0.rsplit_once('/').map(|(sweep, _)| Self(sweep.to_owned()))
+    }
+
     /// Takes the text as the outbox stored it.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())

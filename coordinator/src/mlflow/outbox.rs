@@ -33,6 +33,6 @@ pub trait Outbox: Sync {
     fn set_aside(&self, ids: &[i64], reason: &str) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Returns once rows may have been added after the last call of [`Outbox::batch`]. It must not return merely
-    /// because old ones are left, or the drainer would spin while MLflow is away.
+    /// because old ones are left, or the drainer would spin while MLflow is away. It may be dropped while it waits.
     fn wait_for_rows(&self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
