@@ -11,7 +11,6 @@ use std::{
     path::{Path, PathBuf},
     rc::Rc,
     str::FromStr,
-    time::{Duration, Instant},
 };
 
 use distilsweep_data::{DataError, Split, TextTokenizer};
@@ -19,6 +18,7 @@ use distilsweep_proto::dataset::DatasetSpec;
 use tch::{Device, Kind};
 
 use crate::{
+    clock,
     model::{
         self, Config, DistilBertForSequenceClassification, ModelError, Parameters, Rates, WORD_EMBEDDINGS,
     },
@@ -177,7 +177,8 @@ impl TorchTrainer {
         })?;
         check_vocabulary(&data, &loaded.config, &directory)?;
 
-        let clock = stopwatch();
+        let began = clock::now();
+        let clock = || began.elapsed();
         let mut parameters = loaded.parameters.seeded(arguments.seed, self.device)?;
         let rows: Vec<i64> = data.vocabulary.iter().map(|token| i64::from(*token)).collect();
         let rows = tch::Tensor::f_from_slice(&rows)?;
@@ -248,12 +249,6 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("without a message")
-}
-
-#[expect(clippy::disallowed_methods, reason = "the edge: durations of a trial are measured here")]
-fn stopwatch() -> impl Fn() -> Duration {
-    let began = Instant::now();
-    move || began.elapsed()
 }
 
 fn cuda(number: usize) -> Result<Device, Ended> {

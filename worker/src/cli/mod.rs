@@ -1,20 +1,21 @@
-//! The command line: subcommands, what they print, and exit codes.
+//! The command line: parse, run, one sentence on failure, an exit code.
 
+#[cfg(feature = "torch")]
 mod convert;
+mod join;
+#[cfg(feature = "torch")]
+mod output;
+#[cfg(feature = "torch")]
 mod train;
 
-use std::{path::Path, process::ExitCode};
-
 use clap::{Parser, Subcommand};
+use distilsweep_proto::exit::Exit;
 
 use crate::trainer::Ended;
 
-const EXIT_CODES: &str = "exit codes: 0 done, 1 internal error, 2 wrong input or usage, 3 the training diverged, \
-                          4 out of memory, 130 stopped";
-
-/// Trains Distilsweep's trials.
+/// Fine-tunes DistilBERT for a Distilsweep coordinator, or alone.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "distilsweep-worker", version, about)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -22,77 +23,60 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Train trials for a coordinator
+    Join(join::Join),
     /// Train one trial without a coordinator
-    Train(train::Arguments),
+    #[cfg(feature = "torch")]
+    Train(Box<train::Train>),
     /// Write any loadable checkpoint as a DistilBERT one
-    Convert(convert::Arguments),
+    #[cfg(feature = "torch")]
+    Convert(convert::Convert),
+}
+
+/// What goes wrong, for the terminal.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CliError {
+    /// The exit code.
+    pub exit: Exit,
+    /// One sentence.
+    pub message: String,
+}
+
+impl CliError {
+    fn failure(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Failure, message: message.into() }
+    }
+
+    fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into() }
+    }
+}
+
+impl From<Ended> for CliError {
+    fn from(ended: Ended) -> Self {
+        let exit = match &ended {
+            Ended::BadInput(_) | Ended::BadPoint(_) => Exit::BadInput,
+            Ended::Diverged(_) => Exit::Incomplete,
+            Ended::OutOfMemory(_) | Ended::Internal(_) => Exit::Failure,
+            Ended::Stopped => Exit::Interrupted,
+        };
+        Self { exit, message: ended.to_string() }
+    }
 }
 
 impl Cli {
-    /// Does what the command line says.
+    /// Runs the chosen command.
     ///
     /// # Errors
-    /// Why it could not.
-    pub fn run(self) -> Result<(), Ended> {
+    /// One sentence for the terminal, with its exit code.
+    pub fn run(self) -> Result<Exit, CliError> {
         match self.command {
-            Command::Train(arguments) => train::run(&arguments),
-            Command::Convert(arguments) => convert::run(&arguments),
+            Command::Join(join) => join.run(),
+            #[cfg(feature = "torch")]
+            Command::Train(train) => Ok(train.run().map(|()| Exit::Success)?),
+            #[cfg(feature = "torch")]
+            Command::Convert(convert) => Ok(convert.run().map(|()| Exit::Success)?),
         }
     }
-}
-
-/// The exit code of an ending, as `--help` documents them.
-pub fn exit_code(ended: &Ended) -> ExitCode {
-    ExitCode::from(match ended {
-        Ended::Internal(_) => 1,
-        Ended::BadInput(_) | Ended::BadPoint(_) => 2,
-        Ended::Diverged(_) => 3,
-        Ended::OutOfMemory(_) => 4,
-        Ended::Stopped => 130,
-    })
-}
-
-/// A directory that a command fills. Dropped before [`Self::keep`], it leaves nothing behind.
-struct Output<'a> {
-    path: &'a Path,
-    made: bool,
-    kept: bool,
-}
-
-impl<'a> Output<'a> {
-    /// Takes an empty directory, or makes one.
-    fn create(path: &'a Path) -> Result<Self, Ended> {
-        match std::fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
-            Ok(true) => Ok(Self { path, made: false, kept: false }),
-            Ok(false) => Err(Ended::BadInput(format!(
-                "{} is not empty: --output must name a new or an empty directory",
-                path.display()
-            ))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(path).map_err(|error| unwritable(path, &error))?;
-                Ok(Self { path, made: true, kept: false })
-            }
-            Err(error) => Err(unwritable(path, &error)),
-        }
-    }
-
-    fn keep(mut self) {
-        self.kept = true;
-    }
-}
-
-impl Drop for Output<'_> {
-    fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        let _ = std::fs::remove_dir_all(self.path);
-        if !self.made {
-            let _ = std::fs::create_dir(self.path);
-        }
-    }
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> Ended {
-    Ended::BadInput(format!("cannot write {}: {error}", path.display()))
 }

@@ -1,0 +1,183 @@
+//! The sweep file: its grammar (W&B's, with Hugging Face's names), its validation, and the space that it spans.
+//!
+//! Pure: text in, a checked [`SweepSpec`] or every [`Problem`] with its line out. Reading the file is the caller's.
+//!
+//! ```yaml
+//! name: emotion-lr
+//! model: distilbert-base-uncased
+//! dataset: dair-ai/emotion
+//! method: grid
+//! metric: {name: best_validation_f1, goal: maximize}
+//! parameters:
+//!   learning_rate: {values: [2e-5, 5e-5]}
+//!   num_train_epochs: {value: 2}
+//! ```
+
+mod data;
+mod form;
+mod grammar;
+mod parameters;
+mod paths;
+mod problem;
+mod space;
+mod tree;
+
+use distilsweep_proto::{
+    dataset::DatasetSpec,
+    names::{self, Selection},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+pub use grammar::parse;
+pub use problem::{Problem, Problems};
+pub use space::{Axis, MAX_POINTS, Space, SpaceError};
+
+/// A sweep, as its file says and checked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SweepSpec {
+    /// Name for people; also the name of the parent run in MLflow.
+    pub name: String,
+    /// What it is about, for people.
+    pub description: Option<String>,
+    /// Hub id or directory of the checkpoint that every trial starts from.
+    pub model: String,
+    /// Branch, tag or commit of a Hub model.
+    pub model_revision: Option<String>,
+    /// What the trials train and are judged on.
+    pub dataset: DatasetSpec,
+    /// How points of the space are chosen.
+    pub method: Method,
+    /// What ranks the trials.
+    pub metric: MetricSpec,
+    /// The hyperparameters and their values.
+    pub space: Space,
+    /// What bounds the sweep.
+    pub limits: Limits,
+    /// Name of the experiment in MLflow; the sweep's name when left out.
+    pub experiment: Option<String>,
+}
+
+/// How points of the space are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Every point once, by index.
+    Grid,
+}
+
+/// What selects the best epoch of a trial and ranks the trials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "StoredMetric", into = "StoredMetric")]
+pub struct MetricSpec {
+    /// The metric under both of its names.
+    pub selection: Selection,
+    /// Whether more is better.
+    pub maximize: bool,
+}
+
+impl Default for MetricSpec {
+    /// [`names::DEFAULT_METRIC`], maximised.
+    fn default() -> Self {
+        let [selection, ..] = names::SELECTIONS;
+        Self { selection, maximize: selection.maximize }
+    }
+}
+
+/// [`MetricSpec`] as stored: by name, so that the table of names may grow.
+#[derive(Serialize, Deserialize)]
+struct StoredMetric {
+    name: String,
+    maximize: bool,
+}
+
+impl From<MetricSpec> for StoredMetric {
+    fn from(metric: MetricSpec) -> Self {
+        Self { name: metric.selection.best.to_owned(), maximize: metric.maximize }
+    }
+}
+
+impl TryFrom<StoredMetric> for MetricSpec {
+    type Error = String;
+
+    fn try_from(stored: StoredMetric) -> Result<Self, String> {
+        Selection::named(&stored.name)
+            .map(|selection| Self { selection, maximize: stored.maximize })
+            .ok_or_else(|| format!("unknown metric `{}`", stored.name))
+    }
+}
+
+/// What bounds a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// How often a trial is tried again after an internal failure.
+    pub max_retries: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_retries: 2 }
+    }
+}
+
+impl SweepSpec {
+    /// Name of the experiment in MLflow.
+    pub fn experiment(&self) -> &str {
+        self.experiment.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Identity of what is computed: SHA-256, in hexadecimal, of the sweep as compact JSON without its description.
+    ///
+    /// Comments and layout of the file do not matter; the order of `parameters` does, because a point's index depends
+    /// on it. Take it after [`SweepSpec::with_base`]: the same relative paths in two directories are two sweeps.
+    pub fn digest(&self) -> String {
+        let described = Self { description: None, ..self.clone() };
+        let json =
+            serde_json::to_vec(&described).expect("text keys and finite numbers alone always become JSON");
+        Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "\
+name: base
+model: distilbert-base-uncased
+dataset: dair-ai/emotion
+method: grid
+parameters:
+  learning_rate: {values: [2e-5, 5e-5]}
+  seed: {value: 1}
+";
+
+    #[test]
+    fn the_stored_form_reads_back_the_same() {
+        let spec = parse(FILE).unwrap();
+        let json = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<SweepSpec>(&json).unwrap(), spec);
+    }
+
+    #[test]
+    fn the_default_metric_is_the_one_of_the_contract() {
+        assert_eq!(MetricSpec::default().selection.best, names::DEFAULT_METRIC);
+        assert!(MetricSpec::default().maximize);
+    }
+
+    #[test]
+    fn layout_comments_and_description_do_not_change_the_digest_but_the_order_of_parameters_does() {
+        let digest = |source: &str| parse(source).unwrap().digest();
+        let plain = digest(FILE);
+        assert_eq!(plain.len(), 64);
+        assert_eq!(plain, digest(&format!("# a comment\n{FILE}description: words\n")));
+        assert_eq!(
+            plain,
+            digest(&FILE.replace("{values: [2e-5, 5e-5]}", "\n    values:\n    - 0.00002\n    - 5.0e-05"))
+        );
+        assert_ne!(plain, digest(&FILE.replace("5e-5", "6e-5")));
+        let swapped = "  seed: {value: 1}\n  learning_rate: {values: [2e-5, 5e-5]}\n";
+        let reordered = format!("{}{swapped}", &FILE[..FILE.find("  learning_rate").unwrap()]);
+        assert_ne!(plain, digest(&reordered));
+    }
+}
