@@ -156,11 +156,15 @@ impl TorchTrainer {
             arguments.logging_steps = 1;
         }
         let mut config = Config::read(&directory)?;
-        if arguments.max_length as i64 > config.max_position_embeddings {
+        let positions = usize::try_from(config.max_position_embeddings).unwrap_or(usize::MAX);
+        if !job.params.contains_key("max_length") {
+            // Nobody asked for the default's length: a model with fewer positions cuts earlier.
+            arguments.max_length = arguments.max_length.min(positions);
+        }
+        if arguments.max_length > positions {
             return Err(Ended::BadPoint(format!(
-                "`max_length` is {}, it must be at most {}, the positions of {}",
+                "`max_length` is {}, it must be at most {positions}, the positions of {}",
                 arguments.max_length,
-                config.max_position_embeddings,
                 directory.display()
             )));
         }
