@@ -5,22 +5,27 @@
 #
 # The library lies in the cache (DISTILSWEEP_CACHE, default ~/.cache/distilsweep), one directory a variant, so that
 # every clone on the machine shares it. `.cargo/config.toml` of this clone then names it: torch-sys takes minutes to
-# build and is built anew whenever the name changes.
+# build and is built anew whenever the name changes. Prints the directory.
 set -euo pipefail
+# shellcheck source=deploy/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 case "${1:-cpu}" in
-  -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+  -h | --help) usage "$0"; exit 0 ;;
   cpu | cuda) variant=${1:-cpu} ;;
   *) echo "error: unknown variant '$1': it must be cpu or cuda" >&2; exit 2 ;;
 esac
 
 version=2.11.0
-root=$(cd "$(dirname "$0")/.." && pwd)
-cache=${DISTILSWEEP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/distilsweep}
 directory=$cache/libtorch/$version-$variant
 
 fetch_cpu() { # into the directory $1
-  python3 -m pip download --quiet --no-deps --only-binary :all: --dest "$1/wheels" \
+  local machine platforms=() tag
+  machine=$(uname -m)
+  for tag in manylinux_2_28 manylinux_2_25 manylinux_2_17 manylinux2014; do platforms+=(--platform "${tag}_$machine"); done
+  # The library is the same in the wheels for all versions of Python, so no particular one needs to be here.
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$1/wheels" \
+    --python-version 3.11 --implementation cp --abi cp311 --abi none "${platforms[@]}" \
     "torch==$version" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
   # Only what a CPU program loads: libtorch_cpu.so itself wants the two small CUDA libraries, by its own RPATH.
   python3 - "$1" <<'PY'
@@ -34,34 +39,40 @@ wanted = {
 for wheel in glob.glob(os.path.join(root, "wheels", "*.whl")):
     prefixes = next(p for name, p in wanted.items() if os.path.basename(wheel).startswith(name))
     with zipfile.ZipFile(wheel) as z:
-        members = [n for n in z.namelist() if n.startswith(prefixes)]
-        if not members:
-            sys.exit(f"error: {os.path.basename(wheel)} holds none of {', '.join(prefixes)}")
-        z.extractall(root, members)
+        names = z.namelist()
+        for prefix in prefixes:
+            if not any(n.startswith(prefix) for n in names):
+                sys.exit(f"error: {os.path.basename(wheel)} has no {prefix}")
+        z.extractall(root, [n for n in names if n.startswith(prefixes)])
 PY
 }
 
-fetch_cuda() {
-  python3 -m pip install --quiet --only-binary :all: --target "$1" "torch==$version"
+fetch_cuda() { # into the directory $1
+  python3 -m pip install --quiet --disable-pip-version-check --only-binary :all: --target "$1" "torch==$version"
 }
 
-if [ ! -f "$directory/complete" ]; then
-  command -v python3 >/dev/null || { echo "error: python3 is missing: apt-get install python3 python3-pip" >&2; exit 1; }
-  python3 -m pip --version >/dev/null 2>&1 || { echo "error: pip is missing: apt-get install python3-pip" >&2; exit 1; }
-  command -v cc >/dev/null || { echo "error: a C compiler is missing: apt-get install build-essential" >&2; exit 1; }
+fetch() {
+  command -v python3 >/dev/null || fail "python3 is missing: apt-get install python3 python3-pip"
+  python3 -m pip --version >/dev/null 2>&1 || fail "pip is missing: apt-get install python3-pip"
+  command -v cc >/dev/null || fail "a C compiler is missing: apt-get install build-essential"
+  case $variant in cpu) check_disk 1500 "$cache" ;; cuda) check_disk 12000 "$cache" ;; esac
   echo "fetching libtorch $version ($variant) into $directory" >&2
-  mkdir -p "$cache/libtorch"
-  partial=$(mktemp -d "$directory.partial.XXXXXX")
-  trap 'rm -rf "$partial"' EXIT
+  # Under the lock nobody works in these: an earlier run broke off.
+  rm -rf "$directory" "$directory".partial.*
+  local partial=$directory.partial.$$
+  mkdir "$partial"
   "fetch_$variant" "$partial"
   rm -rf "$partial/wheels"
   # The linker is given -ltorch; everything that we use is in the parts.
   [ -e "$partial/torch/lib/libtorch.so" ] || cc -shared -x c /dev/null -o "$partial/torch/lib/libtorch.so"
   touch "$partial/complete"
-  rm -rf "$directory"
   mv "$partial" "$directory"
-  trap - EXIT
-fi
+}
+
+mkdir -p "$cache/libtorch"
+exec 9>"$cache/libtorch/.lock"
+flock 9
+[ -f "$directory/complete" ] || fetch
 
 config="[env]
 LIBTORCH = \"$directory/torch\""

@@ -1,3 +1,13 @@
-//! To be written.
+//! The coordinator: splits sweeps into trials, leases them to workers, records everything.
 
+pub mod cli;
+pub mod clock;
+pub mod engine;
+pub mod finite;
+pub mod grpc;
 pub mod mlflow;
+pub mod results;
+pub mod scheduler;
+pub mod server;
+pub mod spec;
+pub mod store;

@@ -4,12 +4,18 @@
 //! (which hyperparameters exist, how metrics are called) is defined here once.
 
 pub mod dataset;
+pub mod exit;
 pub mod ids;
 pub mod names;
 pub mod params;
 
 /// Messages, clients and servers generated from `proto/distilsweep/v1`.
-#[expect(missing_docs, clippy::large_futures, clippy::or_fun_call, reason = "generated from the .proto files")]
+#[expect(
+    missing_docs,
+    clippy::allow_attributes,
+    clippy::large_enum_variant,
+    reason = "generated from the .proto files"
+)]
 pub mod v1 {
     tonic::include_proto!("distilsweep.v1");
 }

@@ -370,7 +370,15 @@ mod tests {
                 wrong("learning_rate", Value::Number(f64::NAN)),
             ]
             .join("\n"),
-            @""
+            @r#"
+        unknown parameter `learning_rte`, did you mean `learning_rate`?
+        unknown parameter `fp16_opt_level`
+        `seed` is "one", it must be a whole number of at least 0
+        `per_device_train_batch_size` is 0, it must be a whole number of at least 1
+        `warmup_ratio` is 1.5, it must be a number from 0 to 1
+        `lr_scheduler_type` is "liner", it must be one of linear, cosine, polynomial, constant, constant_with_warmup
+        `learning_rate` is NaN, it must be a number from 0 to 1000
+        "#
         );
     }
 }

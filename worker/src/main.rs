@@ -1,2 +1,19 @@
-//! To be written.
-fn main() {}
+//! `distilsweep-worker`: see the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use distilsweep_worker::cli::Cli;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    match Cli::parse().run() {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            error.exit.into()
+        }
+    }
+}

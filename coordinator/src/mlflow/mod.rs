@@ -10,7 +10,6 @@
 pub mod client;
 pub mod drain;
 pub mod error;
-mod number;
 pub mod op;
 pub mod outbox;
 mod plan;

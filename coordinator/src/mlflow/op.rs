@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 use distilsweep_proto::ids::{SweepId, TrialId};
 use serde::{Deserialize, Serialize};
 
-use super::number;
+pub use crate::scheduler::Point;
 
 /// A run of MLflow under our own name, known before MLflow has given it an id: `<sweep>` for the parent run of a
 /// sweep, `<sweep>/<trial>` for the nested run of a trial.
@@ -114,21 +114,6 @@ pub struct NewRun {
     pub tags: BTreeMap<String, String>,
     /// The run that it is nested in.
     pub parent: Option<RunKey>,
-}
-
-/// One point of a curve. MLflow takes two points for one only if all four fields agree: the time is that at which the
-/// point was measured, never that of sending.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Point {
-    /// Name of the metric, at most 250 characters.
-    pub key: String,
-    /// NaN and infinities included.
-    #[serde(with = "number")]
-    pub value: f64,
-    /// When it was measured, in milliseconds since 1970.
-    pub timestamp_ms: i64,
-    /// Optimizer steps done.
-    pub step: i64,
 }
 
 /// How a run ended.

@@ -2,7 +2,7 @@
 //!
 //! MLflow's parser answers 200 to a value that it cannot read, stores a default and drops the rest of the request.
 //! These types leave it nothing of the kind: parameters and tags are texts, times and steps whole numbers, statuses an
-//! enum, metric values pass through [`number`]. The order matters too: with `value` before `timestamp` and `step` a
+//! enum, metric values pass through [`crate::finite`]. The order matters too: with `value` before `timestamp` and `step` a
 //! point that was not understood would show itself by its time 0.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    number,
     op::{IDENTITY_TAG, NewRun, Point, RunIds, Status},
     plan::Batch,
 };
@@ -24,7 +23,7 @@ pub(super) struct KeyValue<'a> {
 #[derive(Serialize)]
 struct Metric<'a> {
     key: &'a str,
-    #[serde(with = "number")]
+    #[serde(with = "crate::finite")]
     value: f64,
     timestamp: i64,
     step: i64,

@@ -1,0 +1,124 @@
+//! Messages of the coordinator as what [`crate::results`] renders.
+
+use std::collections::BTreeMap;
+
+use distilsweep_proto::{params::Params, v1};
+
+use crate::{
+    grpc::convert::params,
+    results::{
+        MlflowNote, Summary, TrialRow, TrialState,
+        progress::{ProgressView, RunningView},
+    },
+};
+
+/// A sweep's results as the summary that every form renders. `now_ms` ends the time of a sweep that still runs.
+pub(super) fn summary(results: v1::SweepResults, now_ms: i64) -> Summary {
+    let status = results.status.unwrap_or_default();
+    let url = Some(status.mlflow_url.clone()).filter(|url| !url.is_empty());
+    let end = if status.finished_ms > 0 { status.finished_ms } else { now_ms };
+    let trials: Vec<v1::TrialResult> = results.trials;
+    let baseline: BTreeMap<String, f64> = trials
+        .iter()
+        .find(|t| !t.baseline.is_empty())
+        .map(|t| t.baseline.clone().into_iter().collect())
+        .unwrap_or_default();
+    let trials: Vec<TrialRow> = trials.into_iter().map(|trial| row(trial, url.as_deref())).collect();
+    let constant: Params = trials
+        .first()
+        .map(|trial| {
+            let same = trial.params.iter().filter(|(name, _)| !results.varied.contains(name));
+            same.map(|(name, value)| (name.clone(), value.clone())).collect()
+        })
+        .unwrap_or_default();
+    Summary {
+        sweep: status.sweep.clone(),
+        name: status.name.clone(),
+        state: state_name(status.state()).to_owned(),
+        metric: status.metric.as_ref().map(|metric| metric.name.clone()).unwrap_or_default(),
+        maximize: status.metric.as_ref().is_none_or(|metric| metric.goal() != v1::Goal::Minimize),
+        baseline,
+        varied: results.varied,
+        constant,
+        trials,
+        total: status.total,
+        mlflow: MlflowNote { url, runs_waiting: status.outbox_runs, messages_waiting: status.outbox_depth },
+        seconds: Some((end - status.created_ms) as f64 / 1000.0),
+    }
+}
+
+fn row(trial: v1::TrialResult, mlflow: Option<&str>) -> TrialRow {
+    let state = match trial.state() {
+        v1::TrialState::Unspecified | v1::TrialState::Pending => TrialState::Pending,
+        v1::TrialState::Running => TrialState::Running,
+        v1::TrialState::Completed => TrialState::Completed,
+        v1::TrialState::Diverged => TrialState::Diverged,
+        v1::TrialState::Failed => TrialState::Failed,
+        v1::TrialState::Cancelled => TrialState::Cancelled,
+    };
+    let present = |text: String| Some(text).filter(|text| !text.is_empty());
+    let mlflow_run = present(trial.mlflow_run);
+    let mlflow_url = mlflow
+        .zip(mlflow_run.as_deref())
+        .map(|(base, run)| format!("{base}/#/experiments/{}/runs/{run}", trial.mlflow_experiment));
+    TrialRow {
+        trial: trial.trial,
+        state,
+        params: params(trial.parameters),
+        metrics: trial.metrics.into_iter().collect(),
+        seconds: (state == TrialState::Completed).then_some(trial.seconds),
+        attempts: trial.attempts,
+        worker: present(trial.worker),
+        mlflow_run,
+        mlflow_url,
+        checkpoint: trial.model.map(|files| files.url),
+        failure: trial.failure.map(|failure| failure.message),
+    }
+}
+
+/// A status as what the live view renders.
+pub(super) fn progress(
+    status: &v1::SweepStatus,
+    varied: &[String],
+    ended_before: u64,
+    elapsed: f64,
+) -> ProgressView {
+    ProgressView {
+        sweep: status.name.clone(),
+        metric: status.metric.as_ref().map(|metric| metric.name.clone()).unwrap_or_default(),
+        varied: varied.to_vec(),
+        total: status.total,
+        completed: status.completed,
+        failed: status.failed + status.diverged,
+        ended_before,
+        running: status.running.iter().map(running).collect(),
+        best: status.best.map(|best| (best.trial, best.value)),
+        elapsed,
+    }
+}
+
+fn running(trial: &v1::RunningTrial) -> RunningView {
+    RunningView {
+        trial: trial.trial,
+        attempt: trial.attempt,
+        params: params(trial.parameters.clone()),
+        step: u64::try_from(trial.step).unwrap_or(0),
+        total_steps: u64::try_from(trial.total_steps).unwrap_or(0),
+        loss: Some(trial.loss).filter(|loss| loss.is_finite() && trial.step > 0),
+        best_metric: trial.best_metric,
+        steps_per_second: trial.steps_per_second,
+        phase: trial.phase.clone(),
+        worker: trial.worker.clone(),
+    }
+}
+
+/// A sweep's state in words.
+pub(super) fn state_name(state: v1::SweepState) -> &'static str {
+    match state {
+        v1::SweepState::Unspecified | v1::SweepState::Running => "running",
+        v1::SweepState::Paused => "paused",
+        v1::SweepState::Completed => "completed",
+        v1::SweepState::Cancelled => "cancelled",
+        v1::SweepState::Failed => "failed",
+    }
+}

@@ -1,0 +1,65 @@
+//! Reading a sweep file and looking at what it names, before anything is started for it.
+
+use std::path::{Path, PathBuf};
+
+use distilsweep_proto::{exit::Exit, v1};
+
+use super::CliError;
+use crate::spec::{self, SweepSpec};
+
+/// A sweep file that was read and checked.
+#[derive(Debug)]
+pub(super) struct SweepFile {
+    pub(super) spec: SweepSpec,
+    source: String,
+    name: String,
+    base: PathBuf,
+    home: Option<PathBuf>,
+}
+
+impl SweepFile {
+    /// Reads and checks a file; every problem in it comes at once.
+    pub(super) fn read(path: &Path) -> Result<Self, CliError> {
+        let name = path.display().to_string();
+        let unreadable = |error: std::io::Error| {
+            CliError::new(Exit::BadInput, format!("sweep file {name} cannot be read: {error}"))
+        };
+        let source = std::fs::read_to_string(path).map_err(unreadable)?;
+        let base = path.canonicalize().map_err(unreadable)?;
+        let base = base.parent().unwrap_or(Path::new("/")).to_owned();
+        let home = std::env::home_dir();
+        let spec = spec::parse(&source)
+            .map_err(|problems| CliError::new(Exit::BadInput, problems.in_file(&name)))?
+            .with_base(&base, home.as_deref());
+        Ok(Self { spec, source, name, base, home })
+    }
+
+    /// What to ask of a coordinator.
+    pub(super) fn submission(&self, force_new: bool) -> v1::SubmitSweepRequest {
+        v1::SubmitSweepRequest {
+            source: self.source.clone(),
+            file_name: self.name.clone(),
+            force_new,
+            base_directory: self.base.to_string_lossy().into_owned(),
+            home_directory: self.home.as_deref().unwrap_or(Path::new("")).to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Reads the data set and finds the model, so that a wrong one is told at once and not by a worker.
+    pub(super) async fn check_input(&self) -> Result<(), CliError> {
+        let (model, revision) = (self.spec.model.clone(), self.spec.model_revision.clone());
+        let dataset = self.spec.dataset.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            distilsweep_data::model_directory(&model, revision.as_deref())?;
+            distilsweep_data::load(&dataset).map(|_| ())
+        });
+        match checked.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                let exit = if error.is_retryable() { Exit::Failure } else { Exit::BadInput };
+                Err(CliError::new(exit, error.to_string()))
+            }
+            Err(error) => Err(CliError::failure(format!("the data set could not be checked: {error}"))),
+        }
+    }
+}

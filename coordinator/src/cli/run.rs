@@ -1,0 +1,223 @@
+//! `distilsweep run`: a sweep on this machine, from its file to its ranking.
+
+use std::{net::Ipv4Addr, path::PathBuf, thread, time::Duration};
+
+use clap::Args;
+use distilsweep_proto::{exit::Exit, v1};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    CliError, connect,
+    files::SweepFile,
+    mlflow::Recording,
+    results, terminal, watch,
+    workers::{self, WorkerOptions, Workers},
+};
+use crate::{
+    mlflow::client::Client,
+    results::{Summary, TrialState},
+    server::{Server, ServerOptions},
+};
+
+/// How long the end of a sweep waits for MLflow to be told the rest.
+const MLFLOW_GRACE: Duration = Duration::from_secs(30);
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The sweep file
+    file: PathBuf,
+
+    /// Start another sweep even where this file's is there
+    #[arg(long)]
+    new: bool,
+
+    /// The state directory
+    #[arg(long, value_name = "DIR", default_value = ".distilsweep")]
+    state: PathBuf,
+
+    /// Worker processes [default: one a GPU; without one, one for every two cores]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+
+    /// Threads of a worker on a CPU [default: the cores shared out among the workers]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+
+    /// Where trials are trained: auto, cpu or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+
+    #[command(flatten)]
+    recording: Recording,
+
+    /// Follow a script of STEPSxMILLISECONDS instead of training; for tests
+    #[arg(long, hide = true, value_name = "SCRIPT")]
+    scripted: Option<String>,
+}
+
+/// How the watching ended.
+enum Watched {
+    Final(Box<v1::SweepStatus>),
+    Interrupted,
+}
+
+impl Run {
+    pub(super) async fn run(self) -> Result<Exit, CliError> {
+        let file = SweepFile::read(&self.file)?;
+        let mlflow = self.recording.client()?;
+        if self.scripted.is_none() {
+            file.check_input().await?;
+        }
+        if let Some(client) = &mlflow
+            && let Err(error) = client.check().await
+        {
+            eprintln!("warning: {error}; the sweep runs, and MLflow is told when it answers");
+        }
+        let server = Server::start(ServerOptions {
+            state: self.state.clone(),
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            store_url: None,
+            lease_timeout_ms: 30_000,
+            mlflow: mlflow.clone(),
+            user: connect::user(),
+            service: false,
+        })
+        .await?;
+        let ended = self.sweep(&file, &server, mlflow.as_ref()).await;
+        let stopped = server.stop().await;
+        let exit = ended?;
+        stopped?;
+        Ok(exit)
+    }
+
+    async fn sweep(
+        &self,
+        file: &SweepFile,
+        server: &Server,
+        mlflow: Option<&Client>,
+    ) -> Result<Exit, CliError> {
+        let client = connect::connect(&server.url).await?;
+        let submitted = client.clone().submit_sweep(file.submission(self.new)).await?.into_inner();
+        let sweep = submitted.sweep;
+        let status =
+            client.clone().get_sweep(v1::GetSweepRequest { sweep: sweep.clone() }).await?.into_inner();
+        if status.state() == v1::SweepState::Running {
+            let from = if submitted.created { "starting" } else { "going on with" };
+            eprintln!("{from} sweep {sweep}: {} points", status.total);
+            let varied: Vec<String> = file.spec.space.varied().map(ToOwned::to_owned).collect();
+            let mut workers = Workers::start(self.worker_options(server), self.worker_count())?;
+            let watched = tokio::select! {
+                status = watch::follow(client.clone(), &sweep, &varied) => status.map(|s| Watched::Final(Box::new(s))),
+                interrupted = interrupted() => interrupted.map(|()| Watched::Interrupted),
+                failed = tend(&mut workers) => Err(failed),
+            };
+            if matches!(watched, Ok(Watched::Interrupted)) {
+                eprintln!("\nstopping: running trials are handed back");
+            }
+            workers.stop().await;
+            match watched? {
+                Watched::Interrupted => {
+                    eprintln!("sweep {sweep} is kept: the same command goes on with it");
+                    return Ok(Exit::Interrupted);
+                }
+                Watched::Final(status) if status.state() == v1::SweepState::Failed => {
+                    return Err(CliError::new(
+                        Exit::BadInput,
+                        format!("sweep {sweep} failed: {}", status.reason),
+                    ));
+                }
+                Watched::Final(_) => {}
+            }
+        } else {
+            eprintln!("sweep {sweep} of this file has ended; --new starts another");
+        }
+        if let Some(mlflow) = mlflow {
+            told(&client, &sweep, mlflow).await?;
+        }
+        let summary = results::fetch(&client, &sweep).await?;
+        let report = results::write(&self.state, &summary)?;
+        results::print(&crate::results::table(&summary, terminal::width(), terminal::color()));
+        results::print(&format!("report   {}", report.display()));
+        Ok(exit(&summary))
+    }
+
+    fn worker_options(&self, server: &Server) -> WorkerOptions {
+        let gpu_each = self.device == "auto" && workers::gpus() > 0;
+        WorkerOptions {
+            program: workers::program(),
+            url: server.url.clone(),
+            device: self.device.clone(),
+            threads: self.threads.map_or_else(|| (cores() / self.worker_count()).max(1), usize::from),
+            gpu_each,
+            scripted: self.scripted.clone(),
+            state: server.engine.directory().to_owned(),
+        }
+    }
+
+    fn worker_count(&self) -> usize {
+        let gpus = if self.device == "auto" { workers::gpus() } else { 0 };
+        let default = if gpus > 0 {
+            gpus
+        } else if self.device.starts_with("cuda") {
+            1
+        } else {
+            (cores() / 2).max(1)
+        };
+        self.workers.map_or(default, usize::from)
+    }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Returns at Ctrl-C and SIGTERM.
+async fn interrupted() -> Result<(), CliError> {
+    let handler =
+        |kind| signal(kind).map_err(|error| CliError::failure(format!("no signal handler: {error}")));
+    let (mut interrupt, mut terminate) =
+        (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// Keeps workers running; returns only with what makes that pointless.
+async fn tend(workers: &mut Workers) -> CliError {
+    let mut interval = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        interval.tick().await;
+        if let Err(error) = workers.tend() {
+            return error;
+        }
+    }
+}
+
+/// Waits until MLflow has been told everything about a sweep, or long enough.
+async fn told(
+    client: &distilsweep_proto::v1::sweeps_client::SweepsClient<tonic::transport::Channel>,
+    sweep: &str,
+    mlflow: &Client,
+) -> Result<(), CliError> {
+    let deadline = tokio::time::Instant::now() + MLFLOW_GRACE;
+    loop {
+        let request = v1::GetSweepRequest { sweep: sweep.to_owned() };
+        let waiting = client.clone().get_sweep(request).await?.into_inner().outbox_depth;
+        if waiting == 0 {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() >= deadline {
+            eprintln!("warning: MLflow at {} has still to be told {waiting} messages", mlflow.address());
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn exit(summary: &Summary) -> Exit {
+    let without_result = summary.count(TrialState::Failed) + summary.count(TrialState::Cancelled);
+    if without_result == 0 && summary.state == "completed" { Exit::Success } else { Exit::Incomplete }
+}

@@ -1,0 +1,214 @@
+//! `distilsweep sweep submit|list|show|watch|cancel`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use distilsweep_proto::{exit::Exit, v1};
+
+use super::{
+    CliError,
+    connect::{Connection, Target},
+    convert,
+    files::SweepFile,
+    results, watch,
+};
+
+/// Commands about sweeps.
+#[derive(Debug, Subcommand)]
+pub(super) enum Sweep {
+    /// Hand in a sweep file; the same file again finds its sweep
+    Submit(Submit),
+    /// One line a sweep
+    List(List),
+    /// State, trials under way and best so far of a sweep
+    Show(Named),
+    /// Follow a sweep until it ends
+    Watch(Named),
+    /// End a sweep and whatever of it is under way
+    Cancel(Named),
+}
+
+/// Arguments of `sweep submit`.
+#[derive(Debug, Args)]
+pub(super) struct Submit {
+    /// The sweep file
+    file: PathBuf,
+
+    /// Start another sweep even where this file's is there
+    #[arg(long)]
+    new: bool,
+
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Arguments of `sweep list`.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Arguments of commands about one sweep.
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    /// Id or name of the sweep [default: the latest]
+    #[arg(default_value = "", hide_default_value = true)]
+    sweep: String,
+
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Sweep {
+    pub(super) async fn run(self) -> Result<Exit, CliError> {
+        match self {
+            Sweep::Submit(submit) => {
+                let file = SweepFile::read(&submit.file)?;
+                let connection = submit.target.connect_or_create().await?;
+                let submitted = connection.client.clone().submit_sweep(file.submission(submit.new)).await;
+                connection.close().await?;
+                let v1::SubmitSweepResponse { sweep, created } = submitted?.into_inner();
+                if !created {
+                    eprintln!("this file's sweep is there already; --new starts another");
+                }
+                results::print(&sweep);
+            }
+            Sweep::List(list) => {
+                let connection = list.target.connect().await?;
+                let listed = connection.client.clone().list_sweeps(v1::ListSweepsRequest {}).await;
+                connection.close().await?;
+                results::print(&table(&listed?.into_inner().sweeps));
+            }
+            Sweep::Show(named) => {
+                let connection = named.target.connect().await?;
+                let request = v1::GetSweepRequest { sweep: named.sweep };
+                let status = connection.client.clone().get_sweep(request).await;
+                connection.close().await?;
+                results::print(&show(&status?.into_inner()));
+            }
+            Sweep::Cancel(named) => {
+                let connection = named.target.connect().await?;
+                let request = v1::CancelSweepRequest { sweep: named.sweep };
+                let status = connection.client.clone().cancel_sweep(request).await;
+                connection.close().await?;
+                results::print(&show(&status?.into_inner()));
+            }
+            Sweep::Watch(named) => return named.watch().await,
+        }
+        Ok(Exit::Success)
+    }
+}
+
+impl Named {
+    async fn watch(self) -> Result<Exit, CliError> {
+        let connection = self.target.connect().await?;
+        let watched = watch(&connection, &self.sweep).await;
+        connection.close().await?;
+        let status = watched?;
+        results::print(&show(&status));
+        Ok(if status.state() == v1::SweepState::Completed { Exit::Success } else { Exit::Incomplete })
+    }
+}
+
+async fn watch(connection: &Connection, sweep: &str) -> Result<v1::SweepStatus, CliError> {
+    let summary = results::fetch(&connection.client, sweep).await?;
+    watch::follow(connection.client.clone(), &summary.sweep, &summary.varied).await
+}
+
+fn table(sweeps: &[v1::SweepStatus]) -> String {
+    let width = sweeps.iter().map(|sweep| sweep.sweep.len()).max().unwrap_or(0).max("SWEEP".len());
+    let mut text = format!("{:width$}  {:9}  {:>13}  {:>9}\n", "SWEEP", "STATE", "TRIALS", "BEST");
+    for sweep in sweeps {
+        let best = sweep.best.map(|best| format!("{:.4}", best.value)).unwrap_or_default();
+        let ended = sweep.completed + sweep.failed + sweep.diverged;
+        let trials = format!("{ended}/{}", sweep.total);
+        let state = convert::state_name(sweep.state());
+        text.push_str(format!("{:width$}  {state:9}  {trials:>13}  {best:>9}", sweep.sweep).trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn show(status: &v1::SweepStatus) -> String {
+    let metric = status.metric.as_ref().map(|metric| metric.name.as_str()).unwrap_or_default();
+    let mut lines = vec![
+        format!("sweep      {}", status.sweep),
+        format!("state      {}", convert::state_name(status.state())),
+        format!(
+            "trials     {} of {} completed, {} running, {} failed, {} diverged",
+            status.completed,
+            status.total,
+            status.running.len(),
+            status.failed,
+            status.diverged
+        ),
+        format!("workers    {}", status.workers),
+    ];
+    if !status.reason.is_empty() {
+        lines.insert(2, format!("reason     {}", status.reason));
+    }
+    if let Some(best) = status.best {
+        lines.push(format!("best       {metric} {:.4} (trial {})", best.value, best.trial));
+    }
+    for trial in &status.running {
+        lines.push(format!(
+            "trial {:<4} attempt {}, {} {}/{}, on {}",
+            trial.trial, trial.attempt, trial.phase, trial.step, trial.total_steps, trial.worker
+        ));
+    }
+    if status.outbox_depth > 0 {
+        lines.push(format!(
+            "MLflow     {} messages about {} runs wait",
+            status.outbox_depth, status.outbox_runs
+        ));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> v1::SweepStatus {
+        v1::SweepStatus {
+            sweep: "emotion-1f2e3d".into(),
+            state: v1::SweepState::Running.into(),
+            metric: Some(v1::Metric { name: "best_validation_f1".into(), goal: v1::Goal::Maximize.into() }),
+            total: 12,
+            completed: 3,
+            failed: 1,
+            workers: 2,
+            running: vec![v1::RunningTrial {
+                trial: 4,
+                attempt: 2,
+                worker: "gpu-1-77-0a".into(),
+                step: 30,
+                total_steps: 100,
+                phase: "training".into(),
+                ..Default::default()
+            }],
+            best: Some(v1::BestTrial { trial: 2, value: 0.93512 }),
+            outbox_depth: 7,
+            outbox_runs: 2,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn sweeps_are_listed_a_line_each() {
+        let done = v1::SweepStatus {
+            sweep: "sst2-00ff00".into(),
+            state: v1::SweepState::Completed.into(),
+            total: 2,
+            completed: 2,
+            ..Default::default()
+        };
+        insta::assert_snapshot!(table(&[status(), done]), @r"");
+    }
+
+    #[test]
+    fn a_sweep_is_shown_with_what_runs_and_what_waits() {
+        insta::assert_snapshot!(show(&status()), @r"");
+    }
+}

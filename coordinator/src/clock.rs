@@ -1,0 +1,28 @@
+//! The one place of the coordinator that reads clocks.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::scheduler::Time;
+
+/// A clock that shows the time of day at its start and then runs evenly: a machine whose time is set back or forth
+/// meanwhile moves no deadline.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Time,
+    since: Instant,
+}
+
+impl Clock {
+    /// Starts at the time of day, but never before `latest`, the newest time on record.
+    #[expect(clippy::disallowed_methods, reason = "the edge: all of the coordinator's times come from here")]
+    pub fn start_after(latest: Time) -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Time(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
+        Self { start: wall.max(latest), since: Instant::now() }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Time {
+        self.start.plus(i64::try_from(self.since.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+}

@@ -1,0 +1,251 @@
+//! How everything else speaks to the engine.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use distilsweep_proto::ids::{Lease, SweepId, Term, WorkerId};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Command, NewSweep, Progress, Snapshot, StreamNumber, ToWorker};
+use crate::{
+    mlflow::{
+        op::{OutboxRow, RunIds, RunKey},
+        outbox::Outbox,
+    },
+    scheduler::Report,
+    store::{Reader, StoreError},
+};
+
+/// How often the engine looks at its deadlines when nothing else happens.
+const TICK: Duration = Duration::from_millis(200);
+
+/// The engine has ended; its own error says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the coordinator is stopping")]
+pub struct EngineStopped;
+
+type Thread = JoinHandle<Result<(), StoreError>>;
+
+/// A cheap handle of the engine.
+#[derive(Clone, Debug)]
+pub struct EngineHandle {
+    commands: mpsc::Sender<Command>,
+    changes: watch::Receiver<u64>,
+    outbox_growth: watch::Receiver<u64>,
+    directory: Arc<Path>,
+    thread: Arc<Mutex<Option<Thread>>>,
+}
+
+impl EngineHandle {
+    pub(super) fn new(
+        commands: mpsc::Sender<Command>,
+        changes: watch::Receiver<u64>,
+        outbox_growth: watch::Receiver<u64>,
+        directory: PathBuf,
+        thread: Thread,
+    ) -> Self {
+        let thread = Arc::new(Mutex::new(Some(thread)));
+        Self { commands, changes, outbox_growth, directory: directory.into(), thread }
+    }
+
+    /// The state directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Changes whenever anything may have.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
+    /// Whether the engine still runs.
+    pub fn is_running(&self) -> bool {
+        !self.commands.is_closed()
+    }
+
+    /// Lets deadlines pass, for as long as the engine runs.
+    pub async fn keep_ticking(self) {
+        let mut interval = tokio::time::interval(TICK);
+        loop {
+            interval.tick().await;
+            if self.tell(Command::Tick).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Hands a sweep in: its id, and whether it is new. `random` makes the id of a new one.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn submit(&self, new: NewSweep, random: u64) -> Result<(SweepId, bool), EngineStopped> {
+        self.ask(|reply| Command::Submit(Box::new(new), random, reply)).await
+    }
+
+    /// Ends a sweep; one that has ended stays as it is.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn cancel(&self, sweep: SweepId, reason: String) -> Result<(), EngineStopped> {
+        self.ask(|reply| Command::Cancel(sweep, reason, reply)).await
+    }
+
+    /// What of a sweep is alive; `None` where there is no such sweep.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn snapshot(&self, sweep: SweepId) -> Result<Option<Snapshot>, EngineStopped> {
+        self.ask(|reply| Command::Snapshot(sweep, reply)).await
+    }
+
+    /// A worker's stream opened; what is for the worker goes to `to`, which is dropped when the stream is to close.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn join(
+        &self,
+        worker: WorkerId,
+        stream: StreamNumber,
+        slots: u32,
+        held: Vec<Lease>,
+        to: mpsc::UnboundedSender<ToWorker>,
+    ) -> Result<(), EngineStopped> {
+        self.tell(Command::Join { worker, stream, slots, held, to }).await
+    }
+
+    /// A worker's stream closed.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn leave(&self, worker: WorkerId, stream: StreamNumber) -> Result<(), EngineStopped> {
+        self.tell(Command::Leave(worker, stream)).await
+    }
+
+    /// A worker is there, and so far.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn heartbeat(
+        &self,
+        worker: WorkerId,
+        progress: Vec<(Term, Progress)>,
+    ) -> Result<(), EngineStopped> {
+        self.tell(Command::Heartbeat(worker, progress)).await
+    }
+
+    /// A worker takes no more work.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn draining(&self, worker: WorkerId) -> Result<(), EngineStopped> {
+        self.tell(Command::Draining(worker)).await
+    }
+
+    /// A worker reports; it is acknowledged on its stream when it is durable.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn report(&self, worker: WorkerId, report: Report) -> Result<(), EngineStopped> {
+        self.tell(Command::Report(worker, report)).await
+    }
+
+    /// Stops the engine after what it was told before, and says how it ended.
+    ///
+    /// # Errors
+    /// Why it had stopped by itself, where it had.
+    pub async fn stop(&self) -> Result<(), StoreError> {
+        let _ = self.commands.send(Command::Stop).await;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return Ok(()) };
+        match tokio::task::spawn_blocking(move || thread.join()).await {
+            Ok(Ok(ended)) => ended,
+            // A panic has printed itself.
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Reads in a blocking thread, on a connection of its own.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let directory = Arc::clone(&self.directory);
+        let path = directory.to_path_buf();
+        tokio::task::spawn_blocking(move || read(&Reader::open(&directory)?))
+            .await
+            .unwrap_or_else(|error| Err(StoreError::Directory { path, source: std::io::Error::other(error) }))
+    }
+
+    async fn tell(&self, command: Command) -> Result<(), EngineStopped> {
+        self.commands.send(command).await.map_err(|_| EngineStopped)
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, EngineStopped> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(command(reply)).await?;
+        answer.await.map_err(|_| EngineStopped)
+    }
+}
+
+/// Why the outbox cannot be drained any more.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboxError {
+    /// The engine has ended.
+    #[error(transparent)]
+    Stopped(#[from] EngineStopped),
+    /// The database cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The outbox of the engine's database.
+#[derive(Debug)]
+pub struct EngineOutbox {
+    engine: EngineHandle,
+    growth: tokio::sync::Mutex<watch::Receiver<u64>>,
+}
+
+impl EngineOutbox {
+    /// The outbox of an engine.
+    pub fn new(engine: EngineHandle) -> Self {
+        let growth = tokio::sync::Mutex::new(engine.outbox_growth.clone());
+        Self { engine, growth }
+    }
+}
+
+impl Outbox for EngineOutbox {
+    type Error = OutboxError;
+
+    async fn batch(&self, limit: usize, except: &BTreeSet<RunKey>) -> Result<Vec<OutboxRow>, OutboxError> {
+        self.growth.lock().await.mark_unchanged();
+        let except = except.clone();
+        Ok(self.engine.read(move |reader| reader.outbox(limit, &except)).await?)
+    }
+
+    async fn run_ids(&self, run: &RunKey) -> Result<Option<RunIds>, OutboxError> {
+        let run = run.clone();
+        Ok(self.engine.read(move |reader| reader.run_ids(&run)).await?)
+    }
+
+    async fn done(&self, ids: &[i64], learned: &[(RunKey, RunIds)]) -> Result<(), OutboxError> {
+        let (rows, runs) = (ids.to_vec(), learned.to_vec());
+        Ok(self.engine.ask(|done| Command::Told { rows, runs, done }).await?)
+    }
+
+    async fn set_aside(&self, ids: &[i64], reason: &str) -> Result<(), OutboxError> {
+        let (rows, reason) = (ids.to_vec(), reason.to_owned());
+        Ok(self.engine.ask(|done| Command::Refused { rows, reason, done }).await?)
+    }
+
+    async fn wait_for_rows(&self) -> Result<(), OutboxError> {
+        self.growth.lock().await.changed().await.map_err(|_| EngineStopped.into())
+    }
+}

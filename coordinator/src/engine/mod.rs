@@ -1,0 +1,461 @@
+//! The only writer: one named thread that takes commands, stamps the time, lets the scheduler decide, commits, and
+//! only then acts. Nothing else changes state, so there are no locks; the price is that everything waits for the
+//! disk, which batching (all commands that are there share a transaction) makes cheap.
+//!
+//! Crash at any point: what was committed is loaded again, what was not has had no effect outside.
+
+mod handle;
+mod telling;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    path::Path,
+    sync::Arc,
+    thread,
+};
+
+use distilsweep_proto::{
+    ids::{Lease, SweepId, Term, WorkerId},
+    params::Params,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use handle::{EngineHandle, EngineOutbox, EngineStopped, OutboxError};
+
+use crate::{
+    clock::Clock,
+    mlflow::op::{RunIds, RunKey},
+    scheduler::{Active, Effect, Event, Message, Record, Report, Scheduler, Submission, Sweep, SweepState},
+    spec::SweepSpec,
+    store::{Store, StoreError, SweepFile, Write},
+};
+use telling::Telling;
+
+/// Commands that share a transaction at most.
+const BATCH: usize = 1024;
+
+/// What the engine has to know at its start.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// A worker's leases end when it was not heard of for this long.
+    pub lease_timeout_ms: u64,
+    /// URL under which workers publish.
+    pub store_url: String,
+    /// Who is recorded as the user of MLflow's runs.
+    pub user: String,
+    /// Whether this is a service rather than somebody's machine.
+    pub service: bool,
+}
+
+/// A sweep as handed in.
+#[derive(Clone, Debug)]
+pub struct NewSweep {
+    /// Its checked file.
+    pub spec: SweepSpec,
+    /// Its text.
+    pub source: String,
+    /// Its name.
+    pub file_name: String,
+    /// Start another one even where the file's sweep is there.
+    pub force_new: bool,
+}
+
+/// How far a lease is, by its worker's last heartbeat.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "the fields of the message")]
+pub struct Progress {
+    pub phase: String,
+    pub step: i64,
+    pub total_steps: i64,
+    pub loss: f64,
+    pub best_metric: Option<f64>,
+    pub steps_per_second: f64,
+}
+
+/// A trial under way.
+#[derive(Clone, Debug)]
+pub struct RunningTrial {
+    /// Its lease.
+    pub lease: Lease,
+    /// Who trains it.
+    pub worker: WorkerId,
+    /// Its hyperparameters.
+    pub params: Params,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// What of a sweep is alive and in no table.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The sweep as the scheduler sees it.
+    pub sweep: Sweep,
+    /// Its trials under way.
+    pub running: Vec<RunningTrial>,
+    /// Workers that are connected, to whatever sweep.
+    pub workers: usize,
+}
+
+/// A message to a worker, complete.
+#[derive(Clone, Debug)]
+pub enum ToWorker {
+    /// First of all: these held leases have ended.
+    Welcome {
+        /// How often to send heartbeats, at least.
+        heartbeat_interval_ms: u64,
+        /// Without them for this long, leases end.
+        lease_timeout_ms: u64,
+        /// Held leases that have ended.
+        ended: Vec<Lease>,
+    },
+    /// Train this.
+    Assign {
+        /// The right to.
+        lease: Lease,
+        /// Of its sweep.
+        spec: Arc<SweepSpec>,
+        /// The point.
+        params: Params,
+        /// URL under which to publish.
+        store_url: String,
+    },
+    /// Everything up to this sequence is durable.
+    Acknowledge(Lease, u64),
+    /// Stop training it.
+    Stop(Lease, String),
+}
+
+/// One stream of a worker; a later stream of the same worker has a greater number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamNumber(pub u64);
+
+/// What the engine is asked.
+#[derive(Debug)]
+enum Command {
+    Submit(Box<NewSweep>, u64, oneshot::Sender<(SweepId, bool)>),
+    Cancel(SweepId, String, oneshot::Sender<()>),
+    Join {
+        worker: WorkerId,
+        stream: StreamNumber,
+        slots: u32,
+        held: Vec<Lease>,
+        to: mpsc::UnboundedSender<ToWorker>,
+    },
+    Leave(WorkerId, StreamNumber),
+    Heartbeat(WorkerId, Vec<(Term, Progress)>),
+    Draining(WorkerId),
+    Report(WorkerId, Report),
+    Snapshot(SweepId, oneshot::Sender<Option<Snapshot>>),
+    Told {
+        rows: Vec<i64>,
+        runs: Vec<(RunKey, RunIds)>,
+        done: oneshot::Sender<()>,
+    },
+    Refused {
+        rows: Vec<i64>,
+        reason: String,
+        done: oneshot::Sender<()>,
+    },
+    Tick,
+    Stop,
+}
+
+/// What happens after a commit.
+enum Act {
+    Send(WorkerId, ToWorker),
+    Disconnect(WorkerId),
+    Accepted(oneshot::Sender<(SweepId, bool)>, (SweepId, bool)),
+    Done(oneshot::Sender<()>),
+}
+
+/// The thread's state.
+struct Engine {
+    scheduler: Scheduler,
+    store: Store,
+    clock: Clock,
+    options: EngineOptions,
+    telling: Telling,
+    specs: BTreeMap<SweepId, Arc<SweepSpec>>,
+    streams: HashMap<WorkerId, (StreamNumber, mpsc::UnboundedSender<ToWorker>)>,
+    progress: HashMap<Term, Progress>,
+    changed: watch::Sender<u64>,
+    outbox_grew: watch::Sender<u64>,
+}
+
+/// Opens the state directory and starts the engine's thread on it. `new_id` names the state where it is new.
+///
+/// # Errors
+/// Where the state cannot be opened or read.
+pub fn start(directory: &Path, new_id: &str, options: EngineOptions) -> Result<EngineHandle, StoreError> {
+    let store = Store::open(directory, new_id)?;
+    let loaded = store.load()?;
+    let clock = Clock::start_after(loaded.latest);
+    let specs = loaded
+        .specs
+        .iter()
+        .map(|(id, text)| Ok((id.clone(), Arc::new(serde_json::from_str(text)?))))
+        .collect::<Result<_, serde_json::Error>>()?;
+    let timeout = i64::try_from(options.lease_timeout_ms).unwrap_or(i64::MAX);
+    let scheduler =
+        Scheduler::restarted(clock.now(), timeout, loaded.sweeps, loaded.leases, loaded.last_term);
+    let (changed, changes) = watch::channel(0);
+    let (outbox_grew, outbox_growth) = watch::channel(0);
+    let engine = Engine {
+        scheduler,
+        store,
+        clock,
+        telling: Telling::new(loaded.coordinator, options.user.clone(), options.service),
+        options,
+        specs,
+        streams: HashMap::new(),
+        progress: HashMap::new(),
+        changed,
+        outbox_grew,
+    };
+    let (commands, queue) = mpsc::channel(4096);
+    let thread = thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || engine.run(queue))
+        .map_err(|source: io::Error| StoreError::Directory { path: directory.to_owned(), source })?;
+    Ok(EngineHandle::new(commands, changes, outbox_growth, directory.to_owned(), thread))
+}
+
+impl Engine {
+    /// Serves commands until told to stop, or until a commit fails: then memory is ahead of the disk, and the only
+    /// honest thing is to end and be loaded again.
+    fn run(mut self, mut queue: mpsc::Receiver<Command>) -> Result<(), StoreError> {
+        while let Some(first) = queue.blocking_recv() {
+            let now = self.clock.now();
+            let mut writes = Vec::new();
+            let mut acts = Vec::new();
+            let mut stop = false;
+            let mut next = Some(first);
+            while let Some(command) = next {
+                if matches!(command, Command::Stop) {
+                    stop = true;
+                    break;
+                }
+                self.take(now, command, &mut writes, &mut acts);
+                next = if writes.len() < BATCH { queue.try_recv().ok() } else { None };
+            }
+            let told =
+                writes.iter().any(|w| matches!(w, Write::Tell(..) | Write::Record(Record::Metrics(..), _)));
+            if !writes.is_empty() {
+                if let Err(error) = self.store.commit(now, &writes) {
+                    tracing::error!(%error, "the state could not be written, stopping");
+                    return Err(error);
+                }
+            }
+            for act in acts {
+                self.act(act);
+            }
+            self.changed.send_modify(|version| *version += 1);
+            if told {
+                self.outbox_grew.send_modify(|version| *version += 1);
+            }
+            if stop {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        now: crate::scheduler::Time,
+        command: Command,
+        writes: &mut Vec<Write>,
+        acts: &mut Vec<Act>,
+    ) {
+        match command {
+            Command::Submit(new, random, reply) => self.submit(now, *new, random, reply, writes, acts),
+            Command::Cancel(sweep, reason, reply) => {
+                let effects = self.scheduler.apply(now, Event::Cancelled { sweep, reason });
+                self.follow(now, effects, None, writes, acts);
+                acts.push(Act::Done(reply));
+            }
+            Command::Join { worker, stream, slots, held, to } => {
+                let newest = self.streams.get(&worker).is_none_or(|(known, _)| *known < stream);
+                if newest {
+                    self.streams.insert(worker.clone(), (stream, to));
+                    let effects = self.scheduler.apply(now, Event::Joined { worker, slots, held });
+                    self.follow(now, effects, None, writes, acts);
+                }
+            }
+            Command::Leave(worker, stream) => {
+                if self.streams.get(&worker).is_some_and(|(known, _)| *known == stream) {
+                    self.streams.remove(&worker);
+                    self.event(now, Event::Left { worker }, writes, acts);
+                }
+            }
+            Command::Heartbeat(worker, progress) => {
+                self.progress.extend(progress);
+                self.event(now, Event::Heartbeat { worker }, writes, acts);
+            }
+            Command::Draining(worker) => self.event(now, Event::Draining { worker }, writes, acts),
+            Command::Report(worker, report) => {
+                self.event(now, Event::Reported { worker, report }, writes, acts)
+            }
+            Command::Snapshot(sweep, reply) => {
+                let _ = reply.send(self.snapshot(&sweep));
+            }
+            Command::Told { rows, runs, done } => {
+                writes.push(Write::Told { rows, runs });
+                acts.push(Act::Done(done));
+            }
+            Command::Refused { rows, reason, done } => {
+                writes.push(Write::Refused { rows, reason });
+                acts.push(Act::Done(done));
+            }
+            Command::Tick => self.event(now, Event::Tick, writes, acts),
+            // Handled by the loop.
+            Command::Stop => {}
+        }
+    }
+
+    fn event(
+        &mut self,
+        now: crate::scheduler::Time,
+        event: Event,
+        writes: &mut Vec<Write>,
+        acts: &mut Vec<Act>,
+    ) {
+        let effects = self.scheduler.apply(now, event);
+        self.follow(now, effects, None, writes, acts);
+    }
+
+    fn submit(
+        &mut self,
+        now: crate::scheduler::Time,
+        new: NewSweep,
+        random: u64,
+        reply: oneshot::Sender<(SweepId, bool)>,
+        writes: &mut Vec<Write>,
+        acts: &mut Vec<Act>,
+    ) {
+        let NewSweep { spec, source, file_name, force_new } = new;
+        let id = SweepId::new(format!("{}-{:06x}", spec.name, random & 0xff_ffff));
+        let submission = Submission {
+            id: id.clone(),
+            name: spec.name.clone(),
+            digest: spec.digest(),
+            size: spec.space.len(),
+            max_retries: spec.limits.max_retries,
+            metric: spec.metric.selection.best.to_owned(),
+            maximize: spec.metric.maximize,
+            force_new,
+        };
+        // Text keys and finite numbers alone: it always becomes JSON.
+        let stored = serde_json::to_string(&spec).unwrap_or_default();
+        let file = SweepFile { name: file_name, source, spec: stored };
+        self.specs.insert(id.clone(), Arc::new(spec));
+        let mut effects = self.scheduler.apply(now, Event::Submitted(submission));
+        let accepted = effects.iter().find_map(|effect| match effect {
+            Effect::Accepted { sweep, created } => Some((sweep.clone(), *created)),
+            Effect::Record(_) | Effect::Send(..) | Effect::Disconnect(_) => None,
+        });
+        effects.retain(|effect| !matches!(effect, Effect::Accepted { .. }));
+        self.follow(now, effects, Some(file), writes, acts);
+        if let Some((sweep, created)) = accepted {
+            if !created {
+                self.specs.remove(&id);
+            }
+            acts.push(Act::Accepted(reply, (sweep, created)));
+        }
+    }
+
+    /// Turns effects into what to commit and what to do after.
+    fn follow(
+        &mut self,
+        now: crate::scheduler::Time,
+        effects: Vec<Effect>,
+        file: Option<SweepFile>,
+        writes: &mut Vec<Write>,
+        acts: &mut Vec<Act>,
+    ) {
+        for effect in effects {
+            match effect {
+                Effect::Record(record) => {
+                    if let Record::LeaseEnded(lease, _) = &record {
+                        self.progress.remove(&lease.term);
+                    }
+                    let source = file.as_ref().map(|file| file.source.as_str());
+                    let told = self.telling.about(now, &record, &self.specs, source);
+                    let file = matches!(record, Record::SweepSubmitted(_)).then(|| file.clone()).flatten();
+                    writes.push(Write::Record(record, file));
+                    writes.extend(told.into_iter().map(|(run, op)| Write::Tell(run, op)));
+                }
+                Effect::Send(worker, message) => {
+                    if let Some(message) = self.complete(message) {
+                        acts.push(Act::Send(worker, message));
+                    }
+                }
+                Effect::Disconnect(worker) => acts.push(Act::Disconnect(worker)),
+                // Taken out where it is answered.
+                Effect::Accepted { .. } => {}
+            }
+        }
+    }
+
+    fn complete(&self, message: Message) -> Option<ToWorker> {
+        Some(match message {
+            Message::Welcome(ended) => ToWorker::Welcome {
+                heartbeat_interval_ms: (self.options.lease_timeout_ms / 10).clamp(100, 2_000),
+                lease_timeout_ms: self.options.lease_timeout_ms,
+                ended,
+            },
+            Message::Assign(lease) => {
+                let spec = Arc::clone(self.specs.get(&lease.trial.sweep)?);
+                let params = spec.space.point(lease.trial.index);
+                ToWorker::Assign { lease, spec, params, store_url: self.options.store_url.clone() }
+            }
+            Message::Acknowledge(lease, sequence) => ToWorker::Acknowledge(lease, sequence),
+            Message::Stop(lease, reason) => ToWorker::Stop(lease, reason),
+        })
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Send(worker, message) => {
+                // A stream that has just closed: the worker presents its leases when it comes back.
+                if let Some((_, to)) = self.streams.get(&worker) {
+                    let _ = to.send(message);
+                }
+            }
+            Act::Disconnect(worker) => {
+                self.streams.remove(&worker);
+            }
+            Act::Accepted(reply, accepted) => {
+                let _ = reply.send(accepted);
+            }
+            Act::Done(reply) => {
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    fn snapshot(&self, id: &SweepId) -> Option<Snapshot> {
+        let sweep = self.scheduler.sweeps().iter().find(|sweep| sweep.id == *id)?.clone();
+        let spec = self.specs.get(id)?;
+        let running = self
+            .scheduler
+            .leases_of(id)
+            .map(|Active { lease, worker, .. }| RunningTrial {
+                lease: lease.clone(),
+                worker: worker.clone(),
+                params: spec.space.point(lease.trial.index),
+                progress: self.progress.get(&lease.term).cloned().unwrap_or_default(),
+            })
+            .collect();
+        Some(Snapshot { sweep, running, workers: self.scheduler.connected() })
+    }
+}
+
+/// Whether a sweep is over.
+pub fn is_final(state: SweepState) -> bool {
+    match state {
+        SweepState::Running => false,
+        SweepState::Completed | SweepState::Cancelled | SweepState::Failed => true,
+    }
+}

@@ -1,0 +1,359 @@
+//! Where protobuf ends on the coordinator's side.
+
+use std::path::Path;
+
+use distilsweep_proto::{
+    dataset::{DatasetSource, DatasetSpec},
+    ids::{Lease, SweepId, Term, TrialId},
+    params::{Params, Value},
+    v1,
+};
+use tonic::Status;
+
+use crate::{
+    engine::{Progress, RunningTrial, ToWorker},
+    mlflow::op::RunIds,
+    scheduler::{
+        AttemptEnd, Best, Failure, FailureKind, Point, Report, ReportBody, StoredFiles, SweepState,
+        TrialResult,
+    },
+    store::{SweepRow, TrialRow},
+};
+
+/// A message that makes no sense, by its field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("field `{0}` is missing")]
+pub struct Missing(pub &'static str);
+
+impl From<Missing> for Status {
+    fn from(missing: Missing) -> Self {
+        Status::invalid_argument(missing.to_string())
+    }
+}
+
+/// A lease off the wire.
+pub fn lease(lease: v1::Lease) -> Lease {
+    Lease {
+        trial: TrialId { sweep: SweepId::new(lease.sweep), index: lease.trial },
+        attempt: lease.attempt,
+        term: Term(lease.term),
+    }
+}
+
+fn lease_message(lease: Lease) -> v1::Lease {
+    v1::Lease {
+        sweep: lease.trial.sweep.as_str().to_owned(),
+        trial: lease.trial.index,
+        attempt: lease.attempt,
+        term: lease.term.0,
+    }
+}
+
+impl TryFrom<v1::Report> for Report {
+    type Error = Missing;
+
+    fn try_from(report: v1::Report) -> Result<Self, Missing> {
+        use v1::report::Body;
+        let body = match report.body.ok_or(Missing("report.body"))? {
+            Body::Metrics(block) => ReportBody::Metrics(block.points.into_iter().map(point).collect()),
+            Body::Checkpoint(files) => ReportBody::Checkpoint(stored_files(files)),
+            Body::Completed(completed) => ReportBody::Ended(AttemptEnd::Completed(TrialResult {
+                metrics: completed.metrics.into_iter().collect(),
+                baseline: completed.baseline.into_iter().collect(),
+                model: completed.model.map(stored_files),
+                train_seconds: completed.train_seconds,
+                steps: completed.steps,
+                steps_per_second: completed.steps_per_second,
+                tags: completed.tags.into_iter().collect(),
+            })),
+            Body::Failed(failure) => ReportBody::Ended(AttemptEnd::Failed(Failure {
+                kind: failure_kind(failure.kind()),
+                message: failure.message,
+            })),
+            Body::Stopped(_) => ReportBody::Ended(AttemptEnd::Stopped),
+        };
+        let lease = lease(report.lease.ok_or(Missing("report.lease"))?);
+        Ok(Self { lease, sequence: report.sequence, body })
+    }
+}
+
+fn point(point: v1::MetricPoint) -> Point {
+    Point { key: point.key, value: point.value, timestamp_ms: point.timestamp_ms, step: point.step }
+}
+
+fn stored_files(files: v1::StoredFiles) -> StoredFiles {
+    StoredFiles { url: files.url, step: files.step, manifest_sha256: files.manifest_sha256 }
+}
+
+fn stored_files_message(files: StoredFiles) -> v1::StoredFiles {
+    v1::StoredFiles { url: files.url, step: files.step, manifest_sha256: files.manifest_sha256 }
+}
+
+fn failure_kind(kind: v1::FailureKind) -> FailureKind {
+    match kind {
+        v1::FailureKind::Preempted => FailureKind::Preempted,
+        v1::FailureKind::WorkerLost => FailureKind::WorkerLost,
+        v1::FailureKind::OutOfMemory => FailureKind::OutOfMemory,
+        v1::FailureKind::Diverged => FailureKind::Diverged,
+        v1::FailureKind::Hung => FailureKind::Hung,
+        v1::FailureKind::BadInput => FailureKind::BadInput,
+        v1::FailureKind::BadPoint => FailureKind::BadPoint,
+        // A type that a later worker knows: trying again is the harmless answer.
+        v1::FailureKind::Internal | v1::FailureKind::Unspecified => FailureKind::Internal,
+    }
+}
+
+fn failure_message(failure: Failure) -> v1::Failure {
+    let kind = match failure.kind {
+        FailureKind::Preempted => v1::FailureKind::Preempted,
+        FailureKind::WorkerLost => v1::FailureKind::WorkerLost,
+        FailureKind::OutOfMemory => v1::FailureKind::OutOfMemory,
+        FailureKind::Diverged => v1::FailureKind::Diverged,
+        FailureKind::Hung => v1::FailureKind::Hung,
+        FailureKind::BadInput => v1::FailureKind::BadInput,
+        FailureKind::BadPoint => v1::FailureKind::BadPoint,
+        FailureKind::Internal => v1::FailureKind::Internal,
+    };
+    v1::Failure { kind: kind.into(), message: failure.message }
+}
+
+/// The progress of a heartbeat, by term.
+pub fn progress(heartbeat: v1::Heartbeat) -> Vec<(Term, Progress)> {
+    heartbeat
+        .progress
+        .into_iter()
+        .filter_map(|progress| {
+            let term = Term(progress.lease?.term);
+            Some((
+                term,
+                Progress {
+                    phase: progress.phase,
+                    step: progress.step,
+                    total_steps: progress.total_steps,
+                    loss: progress.loss,
+                    best_metric: progress.best_metric,
+                    steps_per_second: progress.steps_per_second,
+                },
+            ))
+        })
+        .collect()
+}
+
+impl From<ToWorker> for v1::CoordinatorMessage {
+    fn from(message: ToWorker) -> Self {
+        use v1::coordinator_message::Body;
+        let body = match message {
+            ToWorker::Welcome { heartbeat_interval_ms, lease_timeout_ms, ended } => {
+                Body::Welcome(v1::Welcome {
+                    lease_timeout_ms,
+                    heartbeat_interval_ms,
+                    ended: ended.into_iter().map(lease_message).collect(),
+                })
+            }
+            ToWorker::Assign { lease, spec, params, store_url } => Body::Assignment(v1::Assignment {
+                model: spec.model.clone(),
+                model_revision: spec.model_revision.clone().unwrap_or_default(),
+                dataset: Some(dataset(&spec.dataset)),
+                metric: Some(metric(spec.metric.selection.best, spec.metric.maximize)),
+                store_url,
+                lanes: vec![v1::Lane {
+                    lease: Some(lease_message(lease)),
+                    parameters: parameters(params),
+                    resume: None,
+                }],
+            }),
+            ToWorker::Acknowledge(lease, sequence) => {
+                Body::Acknowledgement(v1::Acknowledgement { lease: Some(lease_message(lease)), sequence })
+            }
+            ToWorker::Stop(lease, reason) => {
+                Body::Stop(v1::StopLease { lease: Some(lease_message(lease)), reason })
+            }
+        };
+        Self { body: Some(body) }
+    }
+}
+
+fn dataset(spec: &DatasetSpec) -> v1::Dataset {
+    let mut message = v1::Dataset {
+        text_column: spec.text.clone().unwrap_or_default(),
+        label_column: spec.label.clone().unwrap_or_default(),
+        labels: spec.labels.clone(),
+        train_limit: spec.limit.train.unwrap_or_default(),
+        validation_limit: spec.limit.validation.unwrap_or_default(),
+        test_limit: spec.limit.test.unwrap_or_default(),
+        ..v1::Dataset::default()
+    };
+    match &spec.source {
+        DatasetSource::Id { id, config, revision } => {
+            message.id = id.clone();
+            message.config = config.clone().unwrap_or_default();
+            message.revision = revision.clone().unwrap_or_default();
+        }
+        DatasetSource::Files { train, validation, test } => {
+            let text = |path: &Path| path.to_string_lossy().into_owned();
+            message.train = text(train);
+            message.validation = validation.as_deref().map(text).unwrap_or_default();
+            message.test = test.as_deref().map(text).unwrap_or_default();
+        }
+    }
+    message
+}
+
+fn metric(name: &str, maximize: bool) -> v1::Metric {
+    let goal = if maximize { v1::Goal::Maximize } else { v1::Goal::Minimize };
+    v1::Metric { name: name.to_owned(), goal: goal.into() }
+}
+
+/// Hyperparameters for the wire.
+pub fn parameters(params: Params) -> Vec<v1::Parameter> {
+    use v1::value::Kind;
+    params
+        .into_iter()
+        .map(|(name, value)| {
+            let kind = match value {
+                Value::Flag(flag) => Kind::Flag(flag),
+                Value::Integer(i) => Kind::Integer(i),
+                Value::Number(x) => Kind::Number(x),
+                Value::Text(text) => Kind::Text(text),
+            };
+            v1::Parameter { name, value: Some(v1::Value { kind: Some(kind) }) }
+        })
+        .collect()
+}
+
+/// Hyperparameters off the wire; those without a value are left out.
+pub fn params(parameters: Vec<v1::Parameter>) -> Params {
+    use v1::value::Kind;
+    parameters
+        .into_iter()
+        .filter_map(|parameter| {
+            let value = match parameter.value?.kind? {
+                Kind::Flag(flag) => Value::Flag(flag),
+                Kind::Integer(i) => Value::Integer(i),
+                Kind::Number(x) => Value::Number(x),
+                Kind::Text(text) => Value::Text(text),
+            };
+            Some((parameter.name, value))
+        })
+        .collect()
+}
+
+/// A sweep's status from its row; what is alive is added by [`with_running`].
+pub fn status(row: &SweepRow) -> v1::SweepStatus {
+    let state = match row.state {
+        SweepState::Running => v1::SweepState::Running,
+        SweepState::Completed => v1::SweepState::Completed,
+        SweepState::Cancelled => v1::SweepState::Cancelled,
+        SweepState::Failed => v1::SweepState::Failed,
+    };
+    v1::SweepStatus {
+        sweep: row.id.as_str().to_owned(),
+        name: row.name.clone(),
+        state: state.into(),
+        reason: row.reason.clone().unwrap_or_default(),
+        metric: Some(metric(&row.metric, row.maximize)),
+        total: row.size,
+        completed: row.counts.completed,
+        failed: row.counts.failed,
+        diverged: row.counts.diverged,
+        running: Vec::new(),
+        created_ms: row.created_ms,
+        finished_ms: row.finished_ms.unwrap_or_default(),
+        workers: 0,
+        best: row.best.map(|Best { trial, value }| v1::BestTrial { trial, value }),
+        outbox_depth: row.outbox.0,
+        outbox_runs: row.outbox.1,
+        mlflow_url: String::new(),
+    }
+}
+
+/// Adds the trials under way to a status.
+pub fn with_running(status: v1::SweepStatus, running: Vec<RunningTrial>, workers: usize) -> v1::SweepStatus {
+    let running = running
+        .into_iter()
+        .map(|trial| v1::RunningTrial {
+            trial: trial.lease.trial.index,
+            attempt: trial.lease.attempt,
+            worker: trial.worker.as_str().to_owned(),
+            step: trial.progress.step,
+            total_steps: trial.progress.total_steps,
+            loss: trial.progress.loss,
+            best_metric: trial.progress.best_metric,
+            steps_per_second: trial.progress.steps_per_second,
+            phase: trial.progress.phase,
+            parameters: parameters(trial.params),
+        })
+        .collect();
+    v1::SweepStatus { running, workers: u32::try_from(workers).unwrap_or(u32::MAX), ..status }
+}
+
+/// A trial's row for the wire, with the hyperparameters of its point.
+pub fn trial_result(row: TrialRow, point: Params) -> v1::TrialResult {
+    let state = match row.state.as_str() {
+        "completed" => v1::TrialState::Completed,
+        "diverged" => v1::TrialState::Diverged,
+        "failed" => v1::TrialState::Failed,
+        "cancelled" => v1::TrialState::Cancelled,
+        "waiting" => v1::TrialState::Pending,
+        // The schema's only other value.
+        _ => v1::TrialState::Running,
+    };
+    let result = row.result.unwrap_or_default();
+    let (mlflow_experiment, mlflow_run) =
+        row.mlflow.map(|RunIds { experiment_id, run_id }| (experiment_id, run_id)).unwrap_or_default();
+    v1::TrialResult {
+        trial: row.trial,
+        state: state.into(),
+        parameters: parameters(point),
+        metrics: result.metrics.into_iter().collect(),
+        baseline: result.baseline.into_iter().collect(),
+        attempts: row.attempts,
+        worker: row.worker,
+        seconds: result.train_seconds,
+        mlflow_run,
+        mlflow_experiment,
+        model: result.model.map(stored_files_message),
+        failure: row.failure.map(failure_message),
+        started_ms: row.started_ms,
+        finished_ms: row.finished_ms.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_of_failure_survives_the_wire() {
+        for kind in [
+            FailureKind::Preempted,
+            FailureKind::WorkerLost,
+            FailureKind::OutOfMemory,
+            FailureKind::Diverged,
+            FailureKind::Hung,
+            FailureKind::BadInput,
+            FailureKind::BadPoint,
+            FailureKind::Internal,
+        ] {
+            let message = failure_message(Failure { kind, message: "why".into() });
+            assert_eq!(failure_kind(message.kind()), kind);
+        }
+    }
+
+    #[test]
+    fn hyperparameters_survive_the_wire() {
+        let given = Params::from([
+            ("learning_rate".to_owned(), Value::Number(5e-5)),
+            ("lr_scheduler_type".to_owned(), Value::Text("cosine".into())),
+            ("seed".to_owned(), Value::Integer(1)),
+        ]);
+        assert_eq!(params(parameters(given.clone())), given);
+    }
+
+    #[test]
+    fn a_report_without_its_lease_is_refused_by_name() {
+        let report =
+            v1::Report { lease: None, sequence: 1, body: Some(v1::report::Body::Stopped(v1::Stopped {})) };
+        assert_eq!(Report::try_from(report).unwrap_err().to_string(), "field `report.lease` is missing");
+    }
+}

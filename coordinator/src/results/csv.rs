@@ -1,0 +1,69 @@
+//! One row a trial, for spreadsheets and data frames.
+
+use std::collections::BTreeSet;
+
+use distilsweep_proto::names;
+
+use super::{Summary, TrialRow, rank};
+
+/// Comma-separated values under a header, best first.
+///
+/// Columns: `rank`, `trial`, `state`; `params.NAME` for each hyperparameter, the varied ones first in the order of the
+/// file; `metrics.NAME` for the metric that ranks, those of the test split (in [`names::TEST`]'s order) and any others
+/// in alphabetical order; `seconds`, `attempts`, `worker`, `mlflow_run`, `mlflow_url`, `checkpoint`, `failure`.
+/// Prefixes are those of MLflow's data frames. What a trial has not is empty; numbers have full precision.
+pub fn csv(summary: &Summary) -> String {
+    let params: Vec<&str> =
+        summary.varied.iter().chain(summary.constant.keys()).map(String::as_str).collect();
+    let mut metrics = vec![summary.metric.as_str()];
+    metrics.extend(names::TEST);
+    let others: BTreeSet<&str> =
+        summary.trials.iter().flat_map(|row| row.metrics.keys()).map(String::as_str).collect();
+    let others: Vec<&str> = others.into_iter().filter(|name| !metrics.contains(name)).collect();
+    metrics.extend(others);
+
+    let header = ["rank", "trial", "state"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(params.iter().map(|name| format!("params.{name}")))
+        .chain(metrics.iter().map(|name| format!("metrics.{name}")))
+        .chain(
+            ["seconds", "attempts", "worker", "mlflow_run", "mlflow_url", "checkpoint", "failure"]
+                .map(str::to_owned),
+        );
+    let rows = rank(summary).into_iter().map(|ranked| {
+        let head = [
+            ranked.rank.map(|rank| rank.to_string()).unwrap_or_default(),
+            ranked.row.trial.to_string(),
+            ranked.row.state.name().to_owned(),
+        ];
+        head.into_iter().chain(values(ranked.row, &params, &metrics)).collect()
+    });
+    written(std::iter::once(header.collect()).chain(rows))
+}
+
+fn values(row: &TrialRow, params: &[&str], metrics: &[&str]) -> Vec<String> {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let params = params.iter().map(|name| row.params.get(*name).map(ToString::to_string));
+    let metrics = metrics.iter().map(|name| row.metrics.get(*name).map(ToString::to_string));
+    let mut values: Vec<String> = params.chain(metrics).map(Option::unwrap_or_default).collect();
+    values.extend([
+        row.seconds.map(|seconds| seconds.to_string()).unwrap_or_default(),
+        row.attempts.to_string(),
+        text(&row.worker),
+        text(&row.mlflow_run),
+        text(&row.mlflow_url),
+        text(&row.checkpoint),
+        text(&row.failure),
+    ]);
+    values
+}
+
+fn written(records: impl Iterator<Item = Vec<String>>) -> String {
+    let mut writer = ::csv::Writer::from_writer(Vec::new());
+    for record in records {
+        writer.write_record(record).expect("records of one length are always written to memory");
+    }
+    let bytes = writer.into_inner().expect("memory is always flushed");
+    String::from_utf8(bytes).expect("texts joined by commas are text")
+}

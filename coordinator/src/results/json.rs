@@ -1,0 +1,83 @@
+//! The summary for programs.
+
+use std::collections::BTreeMap;
+
+use distilsweep_proto::params::Params;
+use serde::Serialize;
+
+use super::{MlflowNote, Summary, TrialRow, rank};
+
+/// Version of the JSON form: it grows when a key changes its meaning or goes; new keys may come without.
+pub const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    sweep: &'a str,
+    name: &'a str,
+    state: &'a str,
+    metric: Metric<'a>,
+    total: u64,
+    seconds: Option<f64>,
+    baseline: &'a BTreeMap<String, f64>,
+    varied: &'a [String],
+    constant: &'a Params,
+    mlflow: &'a MlflowNote,
+    trials: Vec<Trial<'a>>,
+}
+
+#[derive(Serialize)]
+struct Metric<'a> {
+    name: &'a str,
+    goal: &'static str,
+}
+
+#[derive(Serialize)]
+struct Trial<'a> {
+    rank: Option<u64>,
+    #[serde(flatten)]
+    row: &'a TrialRow,
+}
+
+/// The summary as indented JSON with a newline at its end.
+///
+/// | key | value |
+/// |---|---|
+/// | `version` | [`VERSION`] |
+/// | `sweep`, `name` | id and name of the sweep |
+/// | `state` | `running`, `paused`, `completed`, `cancelled` or `failed` |
+/// | `metric` | `{"name", "goal"}`: what ranks; the goal is `maximize` or `minimize` |
+/// | `total` | points in the space; `trials` holds those that have begun |
+/// | `seconds` | of the sweep, or null |
+/// | `baseline` | metrics of always guessing the commonest class, by name |
+/// | `varied`, `constant` | names of the hyperparameters that differ; the values of the others |
+/// | `mlflow` | `{"url", "runs_waiting", "messages_waiting"}` |
+/// | `trials` | the trials, best first |
+///
+/// Of a trial: `rank` (from 1, equal values share one; null without a final finite metric), `trial` (index of its
+/// point), `state` (`completed`, `running`, `pending`, `diverged`, `failed` or `cancelled`), `params` and `metrics` by
+/// name, `seconds`, `attempts`, `worker`, `mlflow_run`, `mlflow_url`, `checkpoint` (a URL) and `failure` (why there is
+/// no result), each null where there is none. A metric that is not finite is null.
+pub fn json(summary: &Summary) -> String {
+    let goal = if summary.maximize { "maximize" } else { "minimize" };
+    let document = Document {
+        version: VERSION,
+        sweep: &summary.sweep,
+        name: &summary.name,
+        state: &summary.state,
+        metric: Metric { name: &summary.metric, goal },
+        total: summary.total,
+        seconds: summary.seconds,
+        baseline: &summary.baseline,
+        varied: &summary.varied,
+        constant: &summary.constant,
+        mlflow: &summary.mlflow,
+        trials: rank(summary)
+            .into_iter()
+            .map(|ranked| Trial { rank: ranked.rank, row: ranked.row })
+            .collect(),
+    };
+    let mut text = serde_json::to_string_pretty(&document).expect("text keys alone always become JSON");
+    text.push('\n');
+    text
+}

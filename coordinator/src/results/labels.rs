@@ -1,0 +1,129 @@
+//! How values, metrics and hyperparameters are written for people.
+
+use distilsweep_proto::params::Value;
+
+use super::{Summary, TrialRow};
+
+/// Four decimals: the resolution of a test split of ten thousand rows.
+pub(super) fn metric(value: f64) -> String {
+    format!("{value:.4}")
+}
+
+/// A duration of some seconds: `8.4s`, `45s`, `3m 12s`, `1h 05m`.
+pub(super) fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0);
+    if seconds < 9.95 {
+        return format!("{seconds:.1}s");
+    }
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{whole}s"),
+        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
+        _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// A metric's name as a column's title.
+pub(super) fn metric_title(name: &str) -> &str {
+    match name {
+        "best_validation_f1" | "eval_f1_score" => "val F1",
+        "best_eval_f1_macro" | "eval_f1_macro" => "val F1 macro",
+        "best_eval_accuracy" | "eval_accuracy" => "val acc",
+        "best_eval_precision" | "eval_precision" => "val precision",
+        "best_eval_recall" | "eval_recall" => "val recall",
+        "best_eval_loss" | "eval_loss" => "val loss",
+        "test_f1_score" => "test F1",
+        "test_f1_macro" => "test F1 macro",
+        "test_accuracy" => "test acc",
+        "test_loss" => "test loss",
+        other => other,
+    }
+}
+
+/// A hyperparameter's name where there is little room.
+pub(super) fn short(name: &str) -> &str {
+    match name {
+        "learning_rate" => "lr",
+        "per_device_train_batch_size" => "batch",
+        "per_device_eval_batch_size" => "eval batch",
+        "num_train_epochs" => "epochs",
+        "max_steps" => "steps",
+        "weight_decay" => "decay",
+        "warmup_ratio" => "warmup",
+        "warmup_steps" => "warmup steps",
+        "lr_scheduler_type" => "schedule",
+        "gradient_accumulation_steps" => "accumulate",
+        "max_grad_norm" => "clip",
+        "adam_beta1" => "beta1",
+        "adam_beta2" => "beta2",
+        "adam_epsilon" => "epsilon",
+        "label_smoothing_factor" => "smoothing",
+        "max_length" => "length",
+        "logging_steps" => "log",
+        other => other,
+    }
+}
+
+/// `name value, name value` with short names.
+pub(super) fn listed<'a>(params: impl IntoIterator<Item = (&'a str, &'a Value)>) -> String {
+    params.into_iter().map(|(name, value)| format!("{} {value}", short(name))).collect::<Vec<_>>().join(", ")
+}
+
+/// "1 trial", "2 trials".
+pub(super) fn counted(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
+/// The majority class's values as `val F1 0.2345, …`, the ranking metric first; nothing while unknown.
+pub(super) fn baseline(summary: &Summary) -> Option<String> {
+    const ORDER: [&str; 4] = ["eval_f1_score", "eval_accuracy", "test_f1_score", "test_accuracy"];
+    let parts: Vec<String> = ORDER
+        .into_iter()
+        .filter_map(|name| Some(format!("{} {}", metric_title(name), metric(*summary.baseline.get(name)?))))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// What has still to be told to MLflow, and how to tell it; nothing where nothing waits.
+pub(super) fn waiting(summary: &Summary) -> Option<String> {
+    let note = &summary.mlflow;
+    if note.runs_waiting == 0 && note.messages_waiting == 0 {
+        return None;
+    }
+    let how = match note.url {
+        Some(_) => "once the server answers, the same command sends them",
+        None => "start a server and give the same command again with `--mlflow URI` to send them",
+    };
+    Some(format!(
+        "{} ({}) wait to be told to MLflow: {how}",
+        counted(note.runs_waiting, "run"),
+        counted(note.messages_waiting, "message"),
+    ))
+}
+
+/// Why a trial has no result, on one line and without saying its state twice.
+pub(super) fn failure(row: &TrialRow) -> Option<String> {
+    let text = row.failure.as_ref()?.replace('\n', " ");
+    let state = row.state.name();
+    Some(match text.strip_prefix(state).and_then(|rest| rest.strip_prefix(": ")) {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
+}
+
+/// One sentence on how far the sweep is.
+pub(super) fn standing(summary: &Summary) -> String {
+    use super::TrialState::{Cancelled, Completed, Diverged, Failed, Running};
+    let completed = summary.count(Completed);
+    let mut sentence = format!("{completed} of {} completed", counted(summary.total, "trial"));
+    for state in [Running, Diverged, Failed, Cancelled] {
+        let count = summary.count(state);
+        if count > 0 {
+            sentence.push_str(&format!(", {count} {}", state.name()));
+        }
+    }
+    if let Some(seconds) = summary.seconds {
+        sentence.push_str(&format!(", in {}", duration(seconds)));
+    }
+    sentence
+}

@@ -1,0 +1,160 @@
+//! The report: what ran, what won, and everything to repeat it.
+
+use std::fmt::Write;
+
+use distilsweep_proto::params::Value;
+
+use super::{Ranked, Summary, labels, rank};
+
+/// The report as Markdown.
+pub fn markdown(summary: &Summary) -> String {
+    let ranked = rank(summary);
+    let mut out = String::new();
+    title(summary, &mut out);
+    match ranked.first() {
+        Some(Ranked { rank: Some(_), .. }) => best(summary, &ranked[0], &mut out),
+        Some(_) | None => out.push_str("\nNo trial has a result yet.\n"),
+    }
+    if !ranked.is_empty() {
+        ranking(summary, &ranked, &mut out);
+    }
+    failures(&ranked, &mut out);
+    mlflow(summary, &mut out);
+    out
+}
+
+/// Appends a line; writing to a text cannot fail.
+macro_rules! line {
+    ($out:expr, $($arguments:tt)*) => {
+        let _ = writeln!($out, $($arguments)*);
+    };
+}
+
+fn title(summary: &Summary, out: &mut String) {
+    line!(out, "# Sweep {}", escaped(&summary.name));
+    line!(out, "\n`{}` is {}: {}.", summary.sweep, summary.state, labels::standing(summary));
+    let order = if summary.maximize { "highest" } else { "lowest" };
+    line!(out, "Trials are ranked by `{}`, {order} first.", summary.metric);
+    if !summary.constant.is_empty() {
+        let constant: Vec<String> =
+            summary.constant.iter().map(|(name, value)| format!("`{name}` {value}")).collect();
+        line!(out, "\nThe same in all trials: {}.", constant.join(", "));
+    }
+    if let Some(baseline) = labels::baseline(summary) {
+        line!(out, "\nAlways guessing the commonest class of the training split reaches {baseline}.");
+    }
+}
+
+fn best(summary: &Summary, first: &Ranked<'_>, out: &mut String) {
+    line!(out, "\n## Best settings\n");
+    let mut sentence = format!("Trial {}", first.row.trial);
+    if let Some(score) = summary.score(first.row) {
+        let _ = write!(sentence, " reaches a `{}` of {}", summary.metric, labels::metric(score));
+        if let Some(guessed) = summary.baseline_of_metric() {
+            let _ = write!(sentence, " ({:+.4} against the majority class)", score - guessed);
+        }
+    }
+    line!(out, "{sentence}. To train it again:\n");
+    line!(out, "```yaml\nparameters:");
+    for (name, value) in &first.row.params {
+        line!(out, "  {name}: {{value: {}}}", yaml(value));
+    }
+    line!(out, "```");
+    if let Some(checkpoint) = &first.row.checkpoint {
+        line!(out, "\nIts model, for `from_pretrained`: `{checkpoint}`");
+    }
+}
+
+fn ranking(summary: &Summary, ranked: &[Ranked<'_>], out: &mut String) {
+    let measured = |name: &str| ranked.iter().any(|r| r.row.metrics.contains_key(name));
+    let mut metrics = vec![summary.metric.as_str()];
+    metrics.extend(["test_f1_score", "test_accuracy"].into_iter().filter(|name| measured(name)));
+
+    line!(out, "\n## Ranking\n");
+    let mut header: Vec<String> = vec!["rank".into(), "trial".into(), "state".into()];
+    header.extend(summary.varied.iter().cloned());
+    header.extend(metrics.iter().map(|name| labels::metric_title(name).to_owned()));
+    header.extend(["time".into(), "MLflow run".into(), "checkpoint".into()]);
+    row(&header, out);
+    let left = |title: &str| matches!(title, "state" | "MLflow run" | "checkpoint");
+    row(
+        &header.iter().map(|title| if left(title) { "---" } else { "---:" }.to_owned()).collect::<Vec<_>>(),
+        out,
+    );
+
+    for Ranked { rank, row: trial } in ranked {
+        let dash = || "–".to_owned();
+        let mut cells = vec![
+            rank.map_or_else(dash, |rank| rank.to_string()),
+            trial.trial.to_string(),
+            trial.state.name().to_owned(),
+        ];
+        cells.extend(
+            summary.varied.iter().map(|name| trial.params.get(name).map_or_else(dash, ToString::to_string)),
+        );
+        cells.extend(
+            metrics.iter().map(|name| trial.metrics.get(*name).map_or_else(dash, |v| labels::metric(*v))),
+        );
+        cells.push(trial.seconds.map_or_else(dash, labels::duration));
+        cells.push(match (&trial.mlflow_run, &trial.mlflow_url) {
+            (Some(run), Some(url)) => format!("[{}]({url})", run.chars().take(8).collect::<String>()),
+            (Some(run), None) => run.clone(),
+            (None, _) => dash(),
+        });
+        cells.push(trial.checkpoint.as_ref().map_or_else(dash, |url| format!("`{url}`")));
+        row(&cells, out);
+    }
+}
+
+fn row(cells: &[String], out: &mut String) {
+    let cells: Vec<String> = cells.iter().map(|cell| escaped(cell)).collect();
+    line!(out, "| {} |", cells.join(" | "));
+}
+
+fn failures(ranked: &[Ranked<'_>], out: &mut String) {
+    let failed: Vec<_> =
+        ranked.iter().filter_map(|ranked| Some((ranked.row, labels::failure(ranked.row)?))).collect();
+    if failed.is_empty() {
+        return;
+    }
+    line!(out, "\n## Without a result\n");
+    for (trial, failure) in failed {
+        let attempts = labels::counted(trial.attempts.into(), "attempt");
+        line!(out, "- Trial {} {} after {attempts}: {}", trial.trial, trial.state.name(), escaped(&failure));
+    }
+}
+
+fn mlflow(summary: &Summary, out: &mut String) {
+    let waiting = labels::waiting(summary);
+    if summary.mlflow.url.is_none() && waiting.is_none() {
+        return;
+    }
+    line!(out, "\n## MLflow\n");
+    if let Some(url) = &summary.mlflow.url {
+        line!(out, "<{url}>");
+    }
+    if let Some(waiting) = waiting {
+        let gap = if summary.mlflow.url.is_some() { "\n" } else { "" };
+        line!(out, "{gap}{waiting}.");
+    }
+}
+
+/// Keeps a text within its cell and line.
+fn escaped(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+/// A value as YAML that 1.1 and 1.2 parsers read alike: `5.0e-05`, because the former take `5e-05` for a text.
+fn yaml(value: &Value) -> String {
+    match value {
+        Value::Number(_) => {
+            let text = value.to_string();
+            match text.split_once('e') {
+                Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0e{exponent}"),
+                Some(_) | None => text,
+            }
+        }
+        Value::Flag(flag) => flag.to_string(),
+        Value::Integer(_) | Value::Text(_) => value.to_string(),
+    }
+}

@@ -1,0 +1,186 @@
+//! The outcome of a sweep: ranked, and rendered for people and programs.
+//!
+//! Pure: what is recorded comes in as a [`Summary`], text goes out. The forms are [`table()`] (terminals), [`markdown()`]
+//! (the report), [`csv()`] and [`json()`] (programs); [`progress`] renders a sweep that still runs.
+
+mod csv;
+mod json;
+mod labels;
+mod markdown;
+pub mod progress;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use distilsweep_proto::{names::Selection, params::Params};
+use serde::{Deserialize, Serialize};
+
+pub use csv::csv;
+pub use json::{VERSION, json};
+pub use markdown::markdown;
+pub use table::table;
+
+/// Everything that the rendered forms show.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// Id of the sweep.
+    pub sweep: String,
+    /// Its name.
+    pub name: String,
+    /// Its state: running, paused, completed, cancelled, failed.
+    pub state: String,
+    /// The metric that ranks: `best_validation_f1`, say.
+    pub metric: String,
+    /// Whether more of it is better.
+    pub maximize: bool,
+    /// What always guessing the training split's commonest class reaches: `eval_f1_score`, `eval_accuracy`,
+    /// `test_f1_score`, `test_accuracy`; empty while unknown.
+    pub baseline: BTreeMap<String, f64>,
+    /// Names of the hyperparameters that differ between trials, in the order of the file.
+    pub varied: Vec<String>,
+    /// The hyperparameters that are the same in all trials.
+    pub constant: Params,
+    /// The trials that have begun, in any order.
+    pub trials: Vec<TrialRow>,
+    /// Points in the space.
+    pub total: u64,
+    /// How MLflow stands.
+    pub mlflow: MlflowNote,
+    /// Seconds from the sweep's start to its end, or to now.
+    pub seconds: Option<f64>,
+}
+
+/// How MLflow stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MlflowNote {
+    /// Address of the sweep's run or experiment; nothing where no server is named.
+    pub url: Option<String>,
+    /// Runs that have still to be told.
+    pub runs_waiting: u64,
+    /// Messages to them.
+    pub messages_waiting: u64,
+}
+
+/// One trial, as recorded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct TrialRow {
+    /// Index of its point.
+    pub trial: u64,
+    /// Where it is in its life.
+    pub state: TrialState,
+    /// Its hyperparameters, the constant ones included.
+    pub params: Params,
+    /// Its final metrics.
+    pub metrics: BTreeMap<String, f64>,
+    /// Seconds of training and evaluating.
+    pub seconds: Option<f64>,
+    /// Tries at it.
+    pub attempts: u32,
+    /// The worker of the last try.
+    pub worker: Option<String>,
+    /// Id of its run in MLflow.
+    pub mlflow_run: Option<String>,
+    /// Address of that run.
+    pub mlflow_url: Option<String>,
+    /// URL of the saved model.
+    pub checkpoint: Option<String>,
+    /// Why there is no result.
+    pub failure: Option<String>,
+}
+
+/// Where a trial is in its life.
+///
+/// ```text
+/// pending ──> running ──┬──> completed
+///    ^           │      ├──> diverged
+///    └───────────┘      ├──> failed
+///     handed back       └──> cancelled
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialState {
+    /// It has a result.
+    Completed,
+    /// A worker trains it.
+    Running,
+    /// It waits for a worker.
+    #[default]
+    Pending,
+    /// Its loss is not finite any more: a final result.
+    Diverged,
+    /// It ended without a result.
+    Failed,
+    /// It was ended on request.
+    Cancelled,
+}
+
+impl TrialState {
+    /// The state's name in every form.
+    pub fn name(self) -> &'static str {
+        match self {
+            TrialState::Completed => "completed",
+            TrialState::Running => "running",
+            TrialState::Pending => "pending",
+            TrialState::Diverged => "diverged",
+            TrialState::Failed => "failed",
+            TrialState::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A trial in its place.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ranked<'a> {
+    /// From 1; equal values share a rank (1, 1, 3). Only completed trials with a finite metric have one.
+    pub rank: Option<u64>,
+    /// The trial.
+    pub row: &'a TrialRow,
+}
+
+impl Summary {
+    /// The value that ranks a trial; nothing where it is missing, not finite, or not final.
+    pub fn score(&self, row: &TrialRow) -> Option<f64> {
+        let value = row.metrics.get(&self.metric).copied()?;
+        (row.state == TrialState::Completed && value.is_finite()).then_some(value)
+    }
+
+    /// How many trials are in a state.
+    pub fn count(&self, state: TrialState) -> usize {
+        self.trials.iter().filter(|row| row.state == state).count()
+    }
+
+    /// What guessing the commonest class reaches of the metric that ranks.
+    fn baseline_of_metric(&self) -> Option<f64> {
+        let evaluation = Selection::named(&self.metric)?.evaluation;
+        self.baseline.get(evaluation).copied()
+    }
+}
+
+/// The trials, best first; trials without a rank come after, grouped by state. Ties go by index.
+pub fn rank(summary: &Summary) -> Vec<Ranked<'_>> {
+    let mut rows: Vec<(Option<f64>, &TrialRow)> =
+        summary.trials.iter().map(|row| (summary.score(row), row)).collect();
+    rows.sort_by(|(a, left), (b, right)| {
+        let by_score = match (a, b) {
+            (Some(a), Some(b)) if summary.maximize => b.total_cmp(a),
+            (Some(a), Some(b)) => a.total_cmp(b),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (None, None) => left.state.cmp(&right.state),
+        };
+        by_score.then(left.trial.cmp(&right.trial))
+    });
+    let mut ranked: Vec<Ranked<'_>> = Vec::with_capacity(rows.len());
+    let mut previous = None;
+    for (place, (score, row)) in rows.into_iter().enumerate() {
+        let rank = score.map(|score| match previous {
+            Some((value, rank)) if value == score => rank,
+            Some(_) | None => place as u64 + 1,
+        });
+        previous = score.zip(rank);
+        ranked.push(Ranked { rank, row });
+    }
+    ranked
+}

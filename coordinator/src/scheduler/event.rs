@@ -1,0 +1,291 @@
+//! What happens to the scheduler, and what it answers: plain values, so that a test reads as a story.
+
+use std::collections::BTreeMap;
+
+use distilsweep_proto::ids::{Lease, SweepId, Term, TrialId, WorkerId};
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since the Unix epoch, by a clock that never goes back while the coordinator lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Time(pub i64);
+
+impl Time {
+    /// This many milliseconds later.
+    pub fn plus(self, milliseconds: i64) -> Self {
+        Self(self.0.saturating_add(milliseconds))
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A person hands in a sweep file.
+    Submitted(Submission),
+    /// A person ends a sweep.
+    Cancelled {
+        /// Which one.
+        sweep: SweepId,
+        /// Why, for the journal.
+        reason: String,
+    },
+    /// A worker's stream opened, for the first time or again.
+    Joined {
+        /// Who.
+        worker: WorkerId,
+        /// Packs that it trains at a time.
+        slots: u32,
+        /// Leases that it still holds, those with unacknowledged reports included.
+        held: Vec<Lease>,
+    },
+    /// A worker's stream closed; its leases live on until their deadline.
+    Left {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// A worker is there.
+    Heartbeat {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// A worker takes no more work.
+    Draining {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// A worker tells something about a lease.
+    Reported {
+        /// Who.
+        worker: WorkerId,
+        /// What.
+        report: Report,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// A sweep file as far as scheduling is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    /// Id that the sweep gets where it is new.
+    pub id: SweepId,
+    /// Name in the file.
+    pub name: String,
+    /// SHA-256 of the normalised file.
+    pub digest: String,
+    /// Points in its space, at least 1.
+    pub size: u64,
+    /// Failures of a trial that are tried again.
+    pub max_retries: u32,
+    /// Which final metric ranks its trials.
+    pub metric: String,
+    /// Whether more of it is better.
+    pub maximize: bool,
+    /// Start another one even where the file's sweep is there.
+    pub force_new: bool,
+}
+
+/// A numbered message under a lease.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The lease that it quotes.
+    pub lease: Lease,
+    /// From 1 within the lease, without gaps.
+    pub sequence: u64,
+    /// What it says.
+    pub body: ReportBody,
+}
+
+/// What a report says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReportBody {
+    /// Points of curves.
+    Metrics(Vec<Point>),
+    /// A checkpoint was published.
+    Checkpoint(StoredFiles),
+    /// The attempt ended.
+    Ended(AttemptEnd),
+}
+
+/// A point of a curve. MLflow takes two points for one only if all four fields agree: the time is that at which the
+/// point was measured, never that of sending.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Name of the metric.
+    pub key: String,
+    /// Its value; may be NaN or infinite.
+    #[serde(with = "crate::finite")]
+    pub value: f64,
+    /// When it was produced, by the worker's clock.
+    pub timestamp_ms: i64,
+    /// Optimizer steps done.
+    pub step: i64,
+}
+
+/// Published files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredFiles {
+    /// Directory URL.
+    pub url: String,
+    /// Optimizer steps behind them.
+    pub step: i64,
+    /// SHA-256 of the manifest, in hexadecimal.
+    pub manifest_sha256: String,
+}
+
+/// How an attempt ended, by the worker's word.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AttemptEnd {
+    /// With a result.
+    Completed(TrialResult),
+    /// Because the worker was told to stop, or hands its work back.
+    Stopped,
+    /// Without one.
+    Failed(Failure),
+}
+
+/// The one result of a trial.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrialResult {
+    /// Final values by name.
+    #[serde(with = "crate::finite::map")]
+    pub metrics: BTreeMap<String, f64>,
+    /// What always guessing the commonest class reaches.
+    #[serde(with = "crate::finite::map")]
+    pub baseline: BTreeMap<String, f64>,
+    /// The kept model.
+    pub model: Option<StoredFiles>,
+    /// Seconds of training and evaluating.
+    pub train_seconds: f64,
+    /// Optimizer steps done.
+    pub steps: i64,
+    /// Optimizer steps by second.
+    pub steps_per_second: f64,
+    /// Facts for the run's tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Type of a failure; see [`super::trial::Trial::after_failure`] for what each leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are the design's")]
+pub enum FailureKind {
+    Preempted,
+    WorkerLost,
+    OutOfMemory,
+    Diverged,
+    Hung,
+    BadInput,
+    BadPoint,
+    Internal,
+}
+
+impl FailureKind {
+    /// The name in journals, tables and tags.
+    pub fn name(self) -> &'static str {
+        match self {
+            FailureKind::Preempted => "preempted",
+            FailureKind::WorkerLost => "worker_lost",
+            FailureKind::OutOfMemory => "out_of_memory",
+            FailureKind::Diverged => "diverged",
+            FailureKind::Hung => "hung",
+            FailureKind::BadInput => "bad_input",
+            FailureKind::BadPoint => "bad_point",
+            FailureKind::Internal => "internal",
+        }
+    }
+}
+
+/// A failure with its words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its type.
+    pub kind: FailureKind,
+    /// What a person reads.
+    pub message: String,
+}
+
+/// What the scheduler answers, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Must be durable before any later effect happens.
+    Record(Record),
+    /// To be sent to a worker.
+    Send(WorkerId, Message),
+    /// Its stream is to be closed: a worker that is still there joins again.
+    Disconnect(WorkerId),
+    /// Answer to [`Event::Submitted`].
+    Accepted {
+        /// The new sweep, or the one that was there.
+        sweep: SweepId,
+        /// Whether it is new.
+        created: bool,
+    },
+}
+
+/// A message to a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// First message on a stream: these held leases have ended.
+    Welcome(Vec<Lease>),
+    /// Train this trial.
+    Assign(Lease),
+    /// Everything up to this sequence is durable.
+    Acknowledge(Lease, u64),
+    /// Stop training it and drop its reports.
+    Stop(Lease, String),
+}
+
+/// A durable change. The store turns each into rows, in the order given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A sweep began.
+    SweepSubmitted(Submission),
+    /// A sweep came to its end.
+    SweepEnded(SweepId, SweepState, Option<String>),
+    /// A worker got a trial.
+    LeaseGranted(Lease, WorkerId),
+    /// A lease is over; whether its trial is, a following record says.
+    LeaseEnded(Lease, Option<Failure>),
+    /// New points of a trial's curves.
+    Metrics(Lease, u64, Vec<Point>),
+    /// A published checkpoint.
+    Checkpoint(Lease, u64, StoredFiles),
+    /// A trial came to its end.
+    TrialEnded(TrialId, TrialEnd),
+}
+
+/// How a trial ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TrialEnd {
+    /// With a result.
+    Completed(TrialResult),
+    /// Its loss left the finite numbers.
+    Diverged(Failure),
+    /// Its failures are spent, or the point is at fault.
+    Failed(Failure),
+    /// Its sweep ended before it did.
+    Cancelled,
+}
+
+/// State of a sweep.
+///
+/// ```text
+///   submit ──▶ Running ──every trial ended──▶ Completed
+///                 ├──cancel──────────────────▶ Cancelled
+///                 └──bad input───────────────▶ Failed
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the diagram says it")]
+pub enum SweepState {
+    Running,
+    Completed,
+    Cancelled,
+    Failed,
+}
+
+/// A term that no lease has had yet.
+pub(super) fn next(term: Term) -> Term {
+    Term(term.0 + 1)
+}

@@ -1,0 +1,131 @@
+//! The life of one trial, from its first lease to its end.
+
+use std::collections::BTreeMap;
+
+use distilsweep_proto::ids::Term;
+
+use super::event::{FailureKind, Point, StoredFiles};
+
+/// Workers that a trial may lose before it is taken for what kills them.
+pub const MAX_LOSSES: u32 = 8;
+
+/// A trial that has been leased and has not ended; a point that was never leased has no `Trial`, a trial that ended
+/// has none any more.
+///
+/// ```text
+///   (point) ──lease──▶ leased ──completed──▶ (result)
+///                       │  ▲  ──diverged, out of memory, bad point, budget spent──▶ (diverged or failed)
+///        lost, stopped, │  │ lease, next attempt
+///        internal error ▼  │
+///                      waiting ──sweep ended──▶ (cancelled)
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trial {
+    /// Attempts begun.
+    pub attempts: u32,
+    /// Failures that count against `max_retries`.
+    pub failures: u32,
+    /// Workers lost while they trained it.
+    pub losses: u32,
+    /// The live lease; `None` while it waits for the next.
+    pub lease: Option<Term>,
+    /// Highest step recorded by metric: an attempt that replays steps adds nothing twice.
+    pub marks: BTreeMap<String, i64>,
+    /// The newest checkpoint to go on from.
+    pub checkpoint: Option<StoredFiles>,
+}
+
+/// What follows from a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Back to the queue.
+    Again,
+    /// The trial ends as diverged.
+    Diverged,
+    /// The trial ends as failed.
+    Failed,
+    /// The trial and its sweep end as failed.
+    SweepFailed,
+}
+
+impl Trial {
+    /// Counts a failure and says what follows. The type decides: what the trial is not to blame for costs nothing,
+    /// what trying again cannot mend is not tried again.
+    pub fn after_failure(&mut self, kind: FailureKind, max_retries: u32) -> Next {
+        match kind {
+            FailureKind::Preempted => Next::Again,
+            FailureKind::WorkerLost => {
+                self.losses += 1;
+                if self.losses >= MAX_LOSSES { Next::Failed } else { Next::Again }
+            }
+            FailureKind::Diverged => Next::Diverged,
+            FailureKind::OutOfMemory | FailureKind::BadPoint => Next::Failed,
+            FailureKind::BadInput => Next::SweepFailed,
+            FailureKind::Hung | FailureKind::Internal => {
+                self.failures += 1;
+                if self.failures > max_retries { Next::Failed } else { Next::Again }
+            }
+        }
+    }
+
+    /// Keeps of `points` those that no earlier report had, and remembers them. Within an attempt the steps of a
+    /// metric only grow, so its highest step tells.
+    pub fn fresh(&mut self, points: Vec<Point>) -> Vec<Point> {
+        points
+            .into_iter()
+            .filter(|point| {
+                let known = self.marks.get(&point.key).is_some_and(|mark| point.step <= *mark);
+                if !known {
+                    self.marks.insert(point.key.clone(), point.step);
+                }
+                !known
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(key: &str, step: i64) -> Point {
+        Point { key: key.to_owned(), value: 0.5, timestamp_ms: 1, step }
+    }
+
+    #[test]
+    fn replayed_steps_add_nothing() {
+        let mut trial = Trial::default();
+        assert_eq!(trial.fresh(vec![point("loss", 10), point("loss", 20), point("eval_loss", 20)]).len(), 3);
+        let again = trial.fresh(vec![point("loss", 10), point("loss", 20), point("loss", 30)]);
+        assert_eq!(again, [point("loss", 30)]);
+    }
+
+    #[test]
+    fn the_type_of_a_failure_decides_what_follows() {
+        let next = |kind| Trial::default().after_failure(kind, 1);
+        assert_eq!(next(FailureKind::Preempted), Next::Again);
+        assert_eq!(next(FailureKind::WorkerLost), Next::Again);
+        assert_eq!(next(FailureKind::OutOfMemory), Next::Failed);
+        assert_eq!(next(FailureKind::Diverged), Next::Diverged);
+        assert_eq!(next(FailureKind::BadInput), Next::SweepFailed);
+        assert_eq!(next(FailureKind::BadPoint), Next::Failed);
+        assert_eq!(next(FailureKind::Internal), Next::Again);
+    }
+
+    #[test]
+    fn internal_failures_spend_the_retries_and_lost_workers_do_not() {
+        let mut trial = Trial::default();
+        assert_eq!(trial.after_failure(FailureKind::WorkerLost, 1), Next::Again);
+        assert_eq!(trial.after_failure(FailureKind::Internal, 1), Next::Again);
+        assert_eq!(trial.after_failure(FailureKind::Internal, 1), Next::Failed);
+    }
+
+    #[test]
+    fn a_trial_that_kills_its_workers_ends_as_failed() {
+        let mut trial = Trial::default();
+        let nexts: Vec<Next> =
+            (0..MAX_LOSSES).map(|_| trial.after_failure(FailureKind::WorkerLost, 0)).collect();
+        assert_eq!(nexts.last(), Some(&Next::Failed));
+        assert!(nexts[..nexts.len() - 1].iter().all(|next| *next == Next::Again));
+    }
+}

@@ -1,0 +1,225 @@
+//! The keys of a sweep file.
+
+use std::rc::Rc;
+
+use distilsweep_proto::names::{SELECTIONS, Selection};
+
+use super::{
+    Limits, Method, MetricSpec, SweepSpec, data, form, parameters,
+    problem::{Problem, Problems, nearest},
+    space::Space,
+    tree::{self, Content, Entry, Mark, Node},
+};
+
+const KEYS: &[&str] = &[
+    "name",
+    "description",
+    "model",
+    "dataset",
+    "method",
+    "metric",
+    "parameters",
+    "max_retries",
+    "experiment",
+];
+
+/// Names go into paths, URLs and MLflow.
+const LONGEST_NAME: usize = 100;
+
+/// Reads and checks the text of a sweep file.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of the file.
+pub fn parse(source: &str) -> Result<SweepSpec, Problems> {
+    let mut problems = Vec::new();
+    let root = tree::read(source, &mut problems);
+    let spec = match root {
+        Some(root) => sweep(&root, &mut problems),
+        None => {
+            if problems.is_empty() {
+                problems.push(Mark::START.problem(missing_everything()));
+            }
+            None
+        }
+    };
+    match (spec, Problems::from_found(problems)) {
+        (Some(spec), None) => Ok(spec),
+        (_, Some(problems)) => Err(problems),
+        (None, None) => unreachable!("a reader that gives nothing has noted why"),
+    }
+}
+
+fn missing_everything() -> String {
+    "the file is empty, a sweep needs `name`, `model`, `dataset`, `method` and `parameters`".to_owned()
+}
+
+fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
+    let entries = match &root.content {
+        Content::Map(entries) => entries.as_slice(),
+        Content::Scalar { .. } if root.describe() == "empty" => {
+            problems.push(Mark::START.problem(missing_everything()));
+            return None;
+        }
+        Content::Scalar { .. } | Content::List(_) => {
+            let found = root.describe();
+            let sentence =
+                format!("the file is {found}, a sweep is a mapping of keys: `name: …`, `model: …`");
+            problems.push(root.mark.problem(sentence));
+            return None;
+        }
+    };
+    form::refuse_unknown(entries, KEYS, "", elsewhere, problems);
+
+    let name = required(entries, "name", "a name for the sweep", problems).and_then(|e| name(e, problems));
+    let model = required(entries, "model", "a Hub id or the directory of a checkpoint", problems)
+        .and_then(|entry| form::text(entry, problems));
+    let dataset =
+        required(entries, "dataset", "a Hub id, a directory, or a mapping with `train` files", problems)
+            .and_then(|entry| data::read(entry, problems));
+    let method =
+        required(entries, "method", "`method: grid` trains every combination of the values", problems)
+            .and_then(|entry| method(entry, problems));
+    let metric = match form::find(entries, "metric") {
+        Some(entry) => metric(entry, problems),
+        None => Some(MetricSpec::default()),
+    };
+    let space = required(entries, "parameters", "the hyperparameters with their values", problems)
+        .and_then(|entry| space(entry, problems));
+    let mut limits = Limits::default();
+    if let Some(entry) = form::find(entries, "max_retries")
+        && let Some(retries) = form::whole(entry, 0, 1000, problems)
+    {
+        limits.max_retries = retries as u32;
+    }
+    let mut text = |key: &str| form::find(entries, key).and_then(|entry| form::text(entry, problems));
+    let (experiment, description) = (text("experiment"), text("description"));
+
+    let model = model?;
+    let (model, model_revision) = form::split_revision(&model);
+    Some(SweepSpec {
+        name: name?,
+        description,
+        model: model.to_owned(),
+        model_revision: model_revision.map(str::to_owned),
+        dataset: dataset?,
+        method: method?,
+        metric: metric?,
+        space: space?,
+        limits,
+        experiment,
+    })
+}
+
+/// The entry of a key that must be there; a misspelt one has been reported with what it should be.
+fn required<'a>(
+    entries: &'a [Entry],
+    key: &str,
+    what: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<&'a Entry> {
+    let entry = form::find(entries, key);
+    let misspelt = entries.iter().any(|entry| {
+        !KEYS.contains(&entry.key.as_str()) && nearest(&entry.key, KEYS.iter().copied()) == Some(key)
+    });
+    if entry.is_none() && !misspelt {
+        problems.push(Mark::START.problem(format!("missing key `{key}`: {what}")));
+    }
+    entry
+}
+
+fn name(entry: &Entry, problems: &mut Vec<Problem>) -> Option<String> {
+    let name = form::text(entry, problems)?;
+    let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let wrong = match name.chars().find(|c| !usable(*c)) {
+        Some(c) => format!("`name` holds {c:?}, it may hold letters, digits, `.`, `_` and `-`"),
+        None if name.len() > LONGEST_NAME => {
+            format!("`name` has {} characters, it may have {LONGEST_NAME}", name.len())
+        }
+        None if name.starts_with(['.', '-']) => "`name` must start with a letter, a digit or `_`".to_owned(),
+        None => return Some(name),
+    };
+    problems.push(entry.value.mark.problem(wrong));
+    None
+}
+
+fn method(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Method> {
+    let method = form::text(entry, problems)?;
+    let wrong = match method.as_str() {
+        "grid" => return Some(Method::Grid),
+        "random" | "bayes" => {
+            format!(
+                "`method` is {method}, this version has grid alone: list the values to try and write `method: grid`"
+            )
+        }
+        _ => format!("`method` is \"{method}\", it must be grid"),
+    };
+    problems.push(entry.value.mark.problem(wrong));
+    None
+}
+
+fn metric(entry: &Entry, problems: &mut Vec<Problem>) -> Option<MetricSpec> {
+    let shape = "a mapping: {name: best_validation_f1, goal: maximize}";
+    let entries = form::mapping("metric", &entry.value, shape, problems)?;
+    let elsewhere = |key: &str| {
+        (key == "target").then_some("ends a sweep early in W&B, here every point is trained: remove it")
+    };
+    form::refuse_unknown(entries, &["name", "goal"], " in `metric`", elsewhere, problems);
+    let goal = match form::find(entries, "goal") {
+        Some(goal) => match form::text(goal, problems)?.as_str() {
+            "maximize" => Some(true),
+            "minimize" => Some(false),
+            other => {
+                let sentence = format!("`goal` is \"{other}\", it must be maximize or minimize");
+                problems.push(goal.value.mark.problem(sentence));
+                return None;
+            }
+        },
+        None => None,
+    };
+    let Some(entry) = form::find(entries, "name") else {
+        problems.push(
+            entry
+                .mark
+                .problem("missing key `name` in `metric`: what ranks the trials, best_validation_f1 say"),
+        );
+        return None;
+    };
+    let name = form::text(entry, problems)?;
+    let Some(selection) = Selection::named(&name) else {
+        let names = || SELECTIONS.iter().flat_map(|s| [s.best, s.evaluation]);
+        let remedy = match nearest(&name, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known are {}", SELECTIONS.map(|s| s.best).join(", ")),
+        };
+        problems.push(entry.value.mark.problem(format!("unknown metric `{name}`, {remedy}")));
+        return None;
+    };
+    Some(MetricSpec { selection, maximize: goal.unwrap_or(selection.maximize) })
+}
+
+fn space(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Space> {
+    let axes = parameters::read(entry, problems);
+    match Space::new(axes) {
+        Ok(space) => Some(space),
+        Err(error) => {
+            problems.push(entry.mark.problem(error.to_string()));
+            None
+        }
+    }
+}
+
+/// Keys of W&B and their likes, with what there is here instead.
+fn elsewhere(key: &str) -> Option<&'static str> {
+    match key {
+        "program" | "command" => {
+            Some("starts a training script in W&B, here the workers train `model` themselves: remove it")
+        }
+        "early_terminate" => Some("is not in this version, every trial runs to its end: remove it"),
+        "run_cap" => Some("is not in this version, a grid trains every point: list fewer values"),
+        "project" => Some("is written `experiment` here, the experiment of MLflow"),
+        "entity" | "job" | "image_uri" => Some("belongs to W&B's service, nothing here needs it: remove it"),
+        "model_revision" | "revision" => Some("is written with the model here: `model: id@revision`"),
+        "<<" => Some("merges mappings in YAML 1.1, sweep files have `*alias` alone: write the keys out"),
+        _ => None,
+    }
+}

@@ -1,0 +1,141 @@
+//! The sweep file: its grammar (W&B's, with Hugging Face's names), its validation, and the space that it spans.
+//!
+//! Pure: text in, a checked [`SweepSpec`] or every [`Problem`] with its line out. Reading the file is the caller's.
+//!
+//! ```yaml
+//! name: emotion-lr
+//! model: distilbert-base-uncased
+//! dataset: dair-ai/emotion
+//! method: grid
+//! metric: {name: best_validation_f1, goal: maximize}
+//! parameters:
+//!   learning_rate: {values: [2e-5, 5e-5]}
+//!   num_train_epochs: {value: 2}
+//! ```
+
+mod data;
+mod form;
+mod grammar;
+mod parameters;
+mod paths;
+mod problem;
+mod space;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use distilsweep_proto::{
+    dataset::DatasetSpec,
+    names::{self, Selection},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+pub use grammar::parse;
+pub use problem::{Problem, Problems};
+pub use space::{Axis, MAX_POINTS, Space, SpaceError};
+
+/// A sweep, as its file says and checked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SweepSpec {
+    /// Name for people; also the name of the parent run in MLflow.
+    pub name: String,
+    /// What it is about, for people.
+    pub description: Option<String>,
+    /// Hub id or directory of the checkpoint that every trial starts from.
+    pub model: String,
+    /// Branch, tag or commit of a Hub model.
+    pub model_revision: Option<String>,
+    /// What the trials train and are judged on.
+    pub dataset: DatasetSpec,
+    /// How points of the space are chosen.
+    pub method: Method,
+    /// What ranks the trials.
+    pub metric: MetricSpec,
+    /// The hyperparameters and their values.
+    pub space: Space,
+    /// What bounds the sweep.
+    pub limits: Limits,
+    /// Name of the experiment in MLflow; the sweep's name when left out.
+    pub experiment: Option<String>,
+}
+
+/// How points of the space are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Every point once, by index.
+    Grid,
+}
+
+/// What selects the best epoch of a trial and ranks the trials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "StoredMetric", into = "StoredMetric")]
+pub struct MetricSpec {
+    /// The metric under both of its names.
+    pub selection: Selection,
+    /// Whether more is better.
+    pub maximize: bool,
+}
+
+impl Default for MetricSpec {
+    /// [`names::DEFAULT_METRIC`], maximised.
+    fn default() -> Self {
+        let [selection, ..] = names::SELECTIONS;
+        Self { selection, maximize: selection.maximize }
+    }
+}
+
+/// [`MetricSpec`] as stored: by name, so that the table of names may grow.
+#[derive(Serialize, Deserialize)]
+struct StoredMetric {
+    name: String,
+    maximize: bool,
+}
+
+impl From<MetricSpec> for StoredMetric {
+    fn from(metric: MetricSpec) -> Self {
+        Self { name: metric.selection.best.to_owned(), maximize: metric.maximize }
+    }
+}
+
+impl TryFrom<StoredMetric> for MetricSpec {
+    type Error = String;
+
+    fn try_from(stored: StoredMetric) -> Result<Self, String> {
+        Selection::named(&stored.name)
+            .map(|selection| Self { selection, maximize: stored.maximize })
+            .ok_or_else(|| format!("unknown metric `{}`", stored.name))
+    }
+}
+
+/// What bounds a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// How often a trial is tried again after an internal failure.
+    pub max_retries: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_retries: 2 }
+    }
+}
+
+impl SweepSpec {
+    /// Name of the experiment in MLflow.
+    pub fn experiment(&self) -> &str {
+        self.experiment.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Identity of what is computed: SHA-256, in hexadecimal, of the sweep as compact JSON without its description.
+    ///
+    /// Comments and layout of the file do not matter; the order of `parameters` does, because a point's index depends
+    /// on it. Take it after [`SweepSpec::with_base`]: the same relative paths in two directories are two sweeps.
+    pub fn digest(&self) -> String {
+        let described = Self { description: None, ..self.clone() };
+        let json =
+            serde_json::to_vec(&described).expect("text keys and finite numbers alone always become JSON");
+        Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}

@@ -1,0 +1,502 @@
+//! The wording of every problem, and what parses.
+
+use distilsweep_proto::{
+    dataset::{DatasetSource, Limits as RowLimits},
+    names,
+    params::Value,
+};
+
+use proptest::prelude::*;
+
+use super::{MetricSpec, SweepSpec, parse};
+
+const GOOD: &str = "\
+name: demo
+model: ./model
+dataset: {train: train.csv, validation: validation.csv}
+method: grid
+parameters:
+  learning_rate: {values: [2e-5, 5e-5]}
+";
+
+/// The problems of a source, as the command line prints them.
+fn problems(source: &str) -> String {
+    parse(source).unwrap_err().in_file("sweep.yaml")
+}
+
+/// The problems of [`GOOD`] with one of its lines, named by its key, replaced or removed.
+fn with(key: &str, line: &str) -> String {
+    let lines = GOOD.lines().map(|old| if old.trim_start().starts_with(key.trim()) { line } else { old });
+    problems(&lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// The problems of [`GOOD`] with more at its end.
+fn and(more: &str) -> String {
+    problems(&format!("{GOOD}{more}\n"))
+}
+
+fn good(source: &str) -> SweepSpec {
+    parse(source).unwrap_or_else(|problems| panic!("{}", problems.in_file("sweep.yaml")))
+}
+
+#[test]
+fn several_problems_come_at_once_in_the_order_of_the_file() {
+    let source = "\
+nmae: demo
+model: ./model
+dataset: {train: train.csv, lables: [a, b]}
+method: grid
+metric: {name: best_validation_f2}
+parameters:
+  learning_rte: {values: [1e-5]}
+  seed: {values: []}
+  warmup_ratio: {value: 1.5}
+";
+    insta::assert_snapshot!(problems(source), @r"
+    sweep.yaml:1:1: unknown key `nmae`, did you mean `name`?
+    sweep.yaml:3:29: unknown key `lables` in `dataset`, did you mean `labels`?
+    sweep.yaml:5:16: unknown metric `best_validation_f2`, did you mean `best_validation_f1`?
+    sweep.yaml:7:3: unknown parameter `learning_rte`, did you mean `learning_rate`?
+    sweep.yaml:8:18: `values` of `seed` is empty, list at least one value
+    sweep.yaml:9:25: `warmup_ratio` is 1.5, it must be a number from 0 to 1
+    ");
+}
+
+#[test]
+fn keys_that_are_unknown_or_missing_are_named() {
+    let cases = [
+        and("max_retires: 3"),
+        and("colour: blue"),
+        with("name", ""),
+        with("model", ""),
+        with("dataset", ""),
+        with("method", ""),
+        with("parameters", "description: |"),
+        and("model: again"),
+        and("metric: {goal: maximize}"),
+    ];
+    insta::assert_snapshot!(cases.join("\n"), @r"
+    sweep.yaml:7:1: unknown key `max_retires`, did you mean `max_retries`?
+    sweep.yaml:7:1: unknown key `colour`, known are name, description, model, dataset, method, metric, parameters, max_retries, experiment
+    sweep.yaml:1:1: missing key `name`: a name for the sweep
+    sweep.yaml:1:1: missing key `model`: a Hub id or the directory of a checkpoint
+    sweep.yaml:1:1: missing key `dataset`: a Hub id, a directory, or a mapping with `train` files
+    sweep.yaml:1:1: missing key `method`: `method: grid` trains every combination of the values
+    sweep.yaml:1:1: missing key `parameters`: the hyperparameters with their values
+    sweep.yaml:7:1: `model` stands here again, it is set at line 2: keep one
+    sweep.yaml:7:1: missing key `name` in `metric`: what ranks the trials, best_validation_f1 say
+    ");
+}
+
+#[test]
+fn keys_of_other_programs_say_what_is_there_instead() {
+    let cases = [
+        and("program: train.py"),
+        and("command: [python, train.py]"),
+        and("early_terminate: {type: hyperband}"),
+        and("run_cap: 10"),
+        and("project: p"),
+        and("entity: e"),
+        and("model_revision: main"),
+        and("<<: {}"),
+        and("metric: {name: eval_loss, target: 0.1}"),
+        with("method", "method: bayes"),
+        with("method", "method: gird"),
+        with("  learning_rate", "  learning_rate: {min: 1e-5, max: 1e-4}"),
+        with("  learning_rate", "  learning_rate: {distribution: uniform, values: [1]}"),
+        with("dataset", "dataset: {path: d}"),
+    ];
+    insta::assert_snapshot!(cases.join("\n"), @r#"
+    sweep.yaml:7:1: `program` starts a training script in W&B, here the workers train `model` themselves: remove it
+    sweep.yaml:7:1: `command` starts a training script in W&B, here the workers train `model` themselves: remove it
+    sweep.yaml:7:1: `early_terminate` is not in this version, every trial runs to its end: remove it
+    sweep.yaml:7:1: `run_cap` is not in this version, a grid trains every point: list fewer values
+    sweep.yaml:7:1: `project` is written `experiment` here, the experiment of MLflow
+    sweep.yaml:7:1: `entity` belongs to W&B's service, nothing here needs it: remove it
+    sweep.yaml:7:1: `model_revision` is written with the model here: `model: id@revision`
+    sweep.yaml:7:1: `<<` merges mappings in YAML 1.1, sweep files have `*alias` alone: write the keys out
+    sweep.yaml:7:27: `target` ends a sweep early in W&B, here every point is trained: remove it
+    sweep.yaml:4:9: `method` is bayes, this version has grid alone: list the values to try and write `method: grid`
+    sweep.yaml:4:9: `method` is "gird", it must be grid
+    sweep.yaml:6:19: `min` describes a range to draw from, `method: grid` needs the values themselves: `values: [V, …]`
+    sweep.yaml:6:30: `max` describes a range to draw from, `method: grid` needs the values themselves: `values: [V, …]`
+    sweep.yaml:6:19: `distribution` describes a range to draw from, `method: grid` needs the values themselves: `values: [V, …]`
+    sweep.yaml:3:11: `path` is written `id` (a Hub id or directory) or `train`, `validation`, `test` (files) here
+    "#);
+}
+
+#[test]
+fn values_of_a_wrong_type_say_what_would_be_right() {
+    let cases = [
+        with("name", "name: my sweep"),
+        with("name", "name: [a]"),
+        with("name", "name:"),
+        with("name", &format!("name: {}", "n".repeat(101))),
+        with("name", "name: -n"),
+        with("model", "model: {id: m}"),
+        problems("name: n\nmodel: m\ndataset: d\nmethod: grid\nparameters: 5\n"),
+        and("max_retries: -1"),
+        and("max_retries: two"),
+        and("metric: best_validation_f1"),
+        and("metric: {name: f1}"),
+        and("metric: {name: eval_f1_scor}"),
+        and("metric: {name: eval_loss, goal: max}"),
+        and("experiment: ''"),
+    ];
+    insta::assert_snapshot!(cases.join("\n"), @r#"
+    sweep.yaml:1:7: `name` holds ' ', it may hold letters, digits, `.`, `_` and `-`
+    sweep.yaml:1:7: `name` is a list, it must be a text
+    sweep.yaml:1:5: `name` is empty, it must be a text
+    sweep.yaml:1:7: `name` has 101 characters, it may have 100
+    sweep.yaml:1:7: `name` must start with a letter, a digit or `_`
+    sweep.yaml:2:8: `model` is a mapping, it must be a text
+    sweep.yaml:5:13: `parameters` is 5, it must be a mapping of hyperparameters, each with `value: V` or `values: [V, …]`
+    sweep.yaml:7:14: `max_retries` is -1, it must be a whole number from 0 to 1000
+    sweep.yaml:7:14: `max_retries` is "two", it must be a whole number from 0 to 1000
+    sweep.yaml:7:9: `metric` is "best_validation_f1", it must be a mapping: {name: best_validation_f1, goal: maximize}
+    sweep.yaml:7:16: unknown metric `f1`, known are best_validation_f1, best_eval_f1_macro, best_eval_accuracy, best_eval_precision, best_eval_recall, best_eval_loss
+    sweep.yaml:7:16: unknown metric `eval_f1_scor`, did you mean `eval_f1_score`?
+    sweep.yaml:7:33: `goal` is "max", it must be maximize or minimize
+    sweep.yaml:7:13: `experiment` is empty, it must be a text
+    "#);
+}
+
+#[test]
+fn parameters_say_what_they_may_be() {
+    let rate = |line: &str| with("  learning_rate", line);
+    let cases = [
+        rate("  learning_rate: 5e-5"),
+        rate("  learning_rate: [1e-5, 5e-5]"),
+        rate("  learning_rate:"),
+        rate("  learning_rate: {}"),
+        rate("  learning_rate: {value: 1, values: [1]}"),
+        rate("  learning_rate: {vlaue: 1}"),
+        rate("  learning_rate: {values: []}"),
+        rate("  learning_rate: {values: 5e-5}"),
+        rate("  learning_rate: {values: [1e-5, 0.00001]}"),
+        rate("  weight_decay: {values: [0, -0.0]}"),
+        rate("  learning_rate: {values: [\"5e-5\", fast, true, .nan, .inf, -1]}"),
+        rate("  learning_rate: {values: [[1e-5]]}"),
+        rate("  learning_rate: {value: }"),
+        rate("  per_device_train_batch_size: {values: [0, 16.5, 16]}"),
+        rate("  max_length: {value: 9223372036854775808}"),
+        rate("  lr_scheduler_type: {value: liner}"),
+        rate("  fp16: {value: true}"),
+    ];
+    insta::assert_snapshot!(cases.join("\n"), @r#"
+    sweep.yaml:6:18: `learning_rate` is 5e-5, write `learning_rate: {value: 5e-5}`
+    sweep.yaml:6:18: `learning_rate` is a list, write `learning_rate: {values: […]}`
+    sweep.yaml:6:16: `learning_rate` is empty, write `learning_rate: {value: 0.1}`
+    sweep.yaml:6:18: `learning_rate` needs `value: V` or `values: [V, …]`
+    sweep.yaml:6:29: `learning_rate` has `value` and `values`, keep one of them
+    sweep.yaml:6:19: unknown key `vlaue` in `learning_rate`, did you mean `value`?
+    sweep.yaml:6:27: `values` of `learning_rate` is empty, list at least one value
+    sweep.yaml:6:27: `values` of `learning_rate` is 5e-5, it must be a list: [V, …]
+    sweep.yaml:6:34: `values` of `learning_rate` lists 1e-05 twice, keep one
+    sweep.yaml:6:30: `values` of `weight_decay` lists -0.0 twice, keep one
+    sweep.yaml:6:28: `learning_rate` is "5e-5", it must be a number from 0 to 1000
+    sweep.yaml:6:36: `learning_rate` is "fast", it must be a number from 0 to 1000
+    sweep.yaml:6:42: `learning_rate` is True, it must be a number from 0 to 1000
+    sweep.yaml:6:48: `learning_rate` is NaN, it must be a number from 0 to 1000
+    sweep.yaml:6:54: `learning_rate` is inf, it must be a number from 0 to 1000
+    sweep.yaml:6:60: `learning_rate` is -1, it must be a number from 0 to 1000
+    sweep.yaml:6:28: `learning_rate` is a list, it must be a number from 0 to 1000
+    sweep.yaml:6:24: `learning_rate` is empty, it must be a number from 0 to 1000
+    sweep.yaml:6:42: `per_device_train_batch_size` is 0, it must be a whole number of at least 1
+    sweep.yaml:6:45: `per_device_train_batch_size` is 16.5, it must be a whole number of at least 1
+    sweep.yaml:6:23: `max_length` is 9.223372036854776e+18, it must be a whole number of at least 3
+    sweep.yaml:6:30: `lr_scheduler_type` is "liner", it must be one of linear, cosine, polynomial, constant, constant_with_warmup
+    sweep.yaml:6:3: unknown parameter `fp16`
+    "#);
+}
+
+#[test]
+fn datasets_say_what_they_may_be() {
+    let dataset = |value: &str| with("dataset", &format!("dataset: {value}"));
+    let cases = [
+        dataset("[a, b]"),
+        dataset("./train.csv"),
+        dataset("{}"),
+        dataset("{validation: v.csv}"),
+        dataset("{id: d, train: t.csv}"),
+        dataset("{train: t.csv, config: c, revision: r}"),
+        dataset("{id: d@v1, revision: v2}"),
+        dataset("{id: d.csv}"),
+        dataset("{train: [a.csv, b.csv]}"),
+        dataset("{train: t.csv, labels: negative}"),
+        dataset("{train: t.csv, labels: [a]}"),
+        dataset("{train: t.csv, labels: [a, a, [b]]}"),
+        dataset("{train: t.csv, limit: 100}"),
+        dataset("{train: t.csv, limit: {train: 0, valid: 5}}"),
+        dataset("{train: t.csv, text_column: t}"),
+    ];
+    insta::assert_snapshot!(cases.join("\n"), @r#"
+    sweep.yaml:3:10: `dataset` is a list, it must be a Hub id, a directory, or a mapping with `id` or `train`
+    sweep.yaml:3:10: `dataset` is the file ./train.csv, name files by split: `dataset: {train: ./train.csv, validation: …}`
+    sweep.yaml:3:1: `dataset` needs `id` (a Hub id or directory) or `train` (a file)
+    sweep.yaml:3:1: missing key `train` in `dataset`: the file with the rows to train on
+    sweep.yaml:3:11: `dataset` has `id` and `train`, keep the id or the files
+    sweep.yaml:3:25: `config` belongs to a dataset with `id`, files have none: remove it
+    sweep.yaml:3:36: `revision` belongs to a dataset with `id`, files have none: remove it
+    sweep.yaml:3:21: the revision also stands in `id: d@v1`, keep one
+    sweep.yaml:3:15: `id` is the file d.csv, name files by split: `dataset: {train: d.csv, validation: …}`
+    sweep.yaml:3:18: `train` is a list, it must be the path of a file
+    sweep.yaml:3:33: `labels` is "negative", it must be a list of class names in class order
+    sweep.yaml:3:33: `labels` must name at least 2 classes, it names 1
+    sweep.yaml:3:37: `labels` names a twice, classes differ in name
+    sweep.yaml:3:40: `labels` is a list, it must be a list of class names
+    sweep.yaml:3:32: `limit` is 100, it must be a mapping of splits to rows kept: {train: N, validation: N, test: N}
+    sweep.yaml:3:40: `train` is 0, it must be a whole number of at least 1
+    sweep.yaml:3:43: unknown key `valid` in `limit`, did you mean `validation`?
+    sweep.yaml:3:25: unknown key `text_column` in `dataset`, known are id, train, validation, test, config, revision, text, label, labels, limit
+    "#);
+}
+
+#[test]
+fn what_is_no_single_yaml_mapping_is_refused_with_its_place() {
+    let cases = [
+        problems(""),
+        problems("# only a comment\n"),
+        problems("---\n"),
+        problems("- a\n- b\n"),
+        problems("just text"),
+        problems("name: demo\nparameters:\n\tseed: {value: 1}\n"),
+        problems("name: demo\nmodel: [unclosed\n"),
+        problems("name: 'unclosed\n"),
+        problems("name: a: b\n"),
+        problems("model: *missing\n"),
+        problems("model: &m [*m]\n"),
+        problems("[a, b]: c\n"),
+        problems(&"[".repeat(100)),
+        and("---\nname: second"),
+    ];
+    insta::assert_snapshot!(cases.join("\n"), @r#"
+    sweep.yaml:1:1: the file is empty, a sweep needs `name`, `model`, `dataset`, `method` and `parameters`
+    sweep.yaml:1:1: the file is empty, a sweep needs `name`, `model`, `dataset`, `method` and `parameters`
+    sweep.yaml:1:1: the file is empty, a sweep needs `name`, `model`, `dataset`, `method` and `parameters`
+    sweep.yaml:1:1: the file is a list, a sweep is a mapping of keys: `name: …`, `model: …`
+    sweep.yaml:1:1: the file is "just text", a sweep is a mapping of keys: `name: …`, `model: …`
+    sweep.yaml:3:1: a tab indents this line, YAML wants spaces
+    sweep.yaml:3:1: this is not YAML: while parsing a flow sequence, expected ',' or ']'
+    sweep.yaml:1:7: this is not YAML: while scanning a quoted scalar, found unexpected end of stream
+    sweep.yaml:1:8: this is not YAML: mapping values are not allowed in this context
+    sweep.yaml:1:8: this is not YAML: while parsing node, found unknown anchor
+    sweep.yaml:1:12: this alias stands inside what it repeats, put it after its anchor
+    sweep.yaml:1:1: a list as a key, a key is a plain name
+    sweep.yaml:1:33: nested deeper than 32 levels, a sweep file needs 4
+    sweep.yaml:7:1: a second document starts here, a sweep file holds one: remove it or the `---`
+    "#);
+}
+
+#[test]
+fn a_space_beyond_the_limit_is_refused_with_its_size() {
+    let values: Vec<String> = (1..=4096).map(|value| value.to_string()).collect();
+    let names = ["seed", "data_seed", "max_length", "logging_steps", "warmup_steps", "max_grad_norm"];
+    let parameters: Vec<String> =
+        names.iter().map(|name| format!("  {name}: {{values: [{}]}}", values[3..].join(","))).collect();
+    let source =
+        format!("name: n\nmodel: m\ndataset: d\nmethod: grid\nparameters:\n{}\n", parameters.join("\n"));
+    insta::assert_snapshot!(problems(&source), @r"sweep.yaml:5:1: the values combine to 4701651857820438815449 points, more than the 9223372036854775808 (2^63) that a sweep may have");
+}
+
+#[test]
+fn a_full_file_keeps_everything_it_says() {
+    let spec = good(
+        "\
+name: full
+description: >
+  All the keys.
+model: org/model@v1
+dataset:
+  id: org/data@main
+  config: split
+  text: sentence
+  label: mood
+  labels: [no, yes, 2]
+  limit: {train: 10, test: 5}
+method: grid
+metric: {name: eval_loss}
+max_retries: 0
+experiment: another
+parameters:
+  num_train_epochs: {value: 2}
+  learning_rate: {values: [2e-5, 0.00005, 1E-4]}
+  seed: {values: [1, 2.0]}
+",
+    );
+    assert_eq!((spec.model.as_str(), spec.model_revision.as_deref()), ("org/model", Some("v1")));
+    assert_eq!(spec.description.as_deref(), Some("All the keys.\n"));
+    assert_eq!(
+        spec.dataset.source,
+        DatasetSource::Id {
+            id: "org/data".into(),
+            config: Some("split".into()),
+            revision: Some("main".into())
+        }
+    );
+    assert_eq!(
+        (spec.dataset.text.as_deref(), spec.dataset.label.as_deref()),
+        (Some("sentence"), Some("mood"))
+    );
+    assert_eq!(spec.dataset.labels, ["no", "yes", "2"]);
+    assert_eq!(spec.dataset.limit, RowLimits { train: Some(10), validation: None, test: Some(5) });
+    assert_eq!((spec.metric.selection.best, spec.metric.maximize), ("best_eval_loss", false));
+    assert_eq!((spec.limits.max_retries, spec.experiment()), (0, "another"));
+    assert_eq!(spec.space.len(), 6);
+    assert_eq!(spec.space.varied().collect::<Vec<_>>(), ["learning_rate", "seed"]);
+    let last = spec.space.point(5);
+    assert_eq!(last["learning_rate"], Value::Number(1e-4));
+    assert_eq!(last["seed"], Value::Integer(2));
+    assert_eq!(last["num_train_epochs"], Value::Number(2.0));
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let spec = good(GOOD);
+    assert_eq!((spec.metric.selection.best, spec.metric.maximize), ("best_validation_f1", true));
+    assert_eq!((spec.limits.max_retries, spec.experiment()), (2, "demo"));
+    assert_eq!(spec.dataset.limit, RowLimits::default());
+}
+
+#[test]
+fn numbers_are_read_as_yaml_1_1_and_1_2_users_write_them() {
+    let file = GOOD.replace("2e-5, 5e-5", "1e-5, 1.0e-4, 2E-5, +3e-05, .5, 1., 0, 7");
+    let spec = good(&file);
+    let expected = [1e-5, 1e-4, 2e-5, 3e-5, 0.5, 1.0, 0.0, 7.0].map(Value::Number);
+    assert_eq!(spec.space.axes()[0].values, expected);
+}
+
+#[test]
+fn anchors_and_aliases_stand_for_what_they_name() {
+    let file = GOOD.replace(
+        "  learning_rate: {values: [2e-5, 5e-5]}",
+        "  adam_beta1: {values: &betas [0.9, 0.95]}\n  adam_beta2: {values: *betas}",
+    );
+    assert_eq!(good(&file).space.len(), 4);
+}
+
+#[test]
+fn a_byte_order_mark_windows_lines_and_a_document_start_do_no_harm() {
+    let file = format!("\u{feff}---\n{GOOD}").replace('\n', "\r\n");
+    assert_eq!(good(&file), good(GOOD));
+}
+
+#[test]
+fn the_examples_parse_as_they_are_delivered() {
+    let sentiment = good(include_str!("../../../deploy/examples/sentiment.yaml"));
+    assert!((4..=6).contains(&sentiment.space.len()), "{} trials", sentiment.space.len());
+    assert_eq!(sentiment.dataset.labels, ["negative", "neutral", "positive"]);
+    let here = std::path::Path::new("/repository/deploy/examples");
+    let sentiment = sentiment.with_base(here, None);
+    assert_eq!(sentiment.model, "/repository/.distilsweep/sample/model");
+
+    let emotion = good(include_str!("../../../deploy/examples/emotion.yaml"));
+    assert_eq!(emotion.model, "distilbert-base-uncased");
+    let DatasetSource::Id { id, .. } = emotion.dataset.source else {
+        panic!("the example names a Hub dataset")
+    };
+    assert_eq!(id, "dair-ai/emotion");
+}
+
+/// What random files are made of.
+const PIECES: &[&str] = &[
+    "name",
+    "model",
+    "dataset",
+    "metric",
+    "parameters",
+    "learning_rate",
+    "values",
+    "value",
+    "train",
+    "id",
+    ":",
+    ": ",
+    "- ",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "\t",
+    "{",
+    "}",
+    "[",
+    "]",
+    ", ",
+    "&a ",
+    "*a",
+    "'",
+    "\"",
+    "#",
+    " #",
+    "|",
+    ">",
+    "---\n",
+    "...",
+    "1e-5",
+    "5",
+    "~",
+    "!!str ",
+    "%",
+    "@",
+    "? ",
+    "é",
+    "\r\n",
+    "<<",
+];
+
+/// Two parameters in an order.
+const TWO: &str = "\
+name: base
+model: distilbert-base-uncased
+dataset: dair-ai/emotion
+method: grid
+parameters:
+  learning_rate: {values: [2e-5, 5e-5]}
+  seed: {value: 1}
+";
+
+#[test]
+fn the_stored_form_reads_back_the_same() {
+    let spec = parse(TWO).unwrap();
+    let json = serde_json::to_string(&spec).unwrap();
+    assert_eq!(serde_json::from_str::<SweepSpec>(&json).unwrap(), spec);
+}
+
+#[test]
+fn the_default_metric_is_the_one_of_the_contract() {
+    assert_eq!(MetricSpec::default().selection.best, names::DEFAULT_METRIC);
+    assert!(MetricSpec::default().maximize);
+}
+
+#[test]
+fn layout_comments_and_description_do_not_change_the_digest_but_the_order_of_parameters_does() {
+    let digest = |source: &str| parse(source).unwrap().digest();
+    let plain = digest(TWO);
+    assert_eq!(plain.len(), 64);
+    assert_eq!(plain, digest(&format!("# a comment\n{TWO}description: words\n")));
+    assert_eq!(
+        plain,
+        digest(&TWO.replace("{values: [2e-5, 5e-5]}", "\n    values:\n    - 0.00002\n    - 5.0e-05"))
+    );
+    assert_ne!(plain, digest(&TWO.replace("5e-5", "6e-5")));
+    let swapped = "  seed: {value: 1}\n  learning_rate: {values: [2e-5, 5e-5]}\n";
+    let reordered = format!("{}{swapped}", &TWO[..TWO.find("  learning_rate").unwrap()]);
+    assert_ne!(plain, digest(&reordered));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused_with_places_in_it(
+        pieces in prop::collection::vec(prop::sample::select(PIECES), 0..24),
+        cut in 0..GOOD.len(),
+    ) {
+        let text = pieces.concat();
+        for source in [text.clone(), format!("{}{text}{}", &GOOD[..cut], &GOOD[cut..])] {
+            if let Err(problems) = parse(&source) {
+                prop_assert!(problems.iter().len() > 0);
+                let last = source.lines().count() + 1;
+                prop_assert!(problems.iter().all(|p| (1..=last).contains(&p.line) && p.column > 0), "{problems}");
+            }
+        }
+    }
+}

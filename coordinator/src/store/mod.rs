@@ -1,0 +1,146 @@
+//! The durable state: one SQLite database in the coordinator's state directory.
+//!
+//! The engine owns the one [`Store`] and commits every batch in one transaction, with full sync, before it acts on
+//! it; whatever was committed survives any crash, whatever was not has not happened. [`Reader`]s have connections
+//! of their own and never wait for the writer (WAL).
+
+mod read;
+mod write;
+
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+pub use read::{Loaded, MlflowRun, Reader, SweepRow, TrialRow};
+pub use write::{SweepFile, Write};
+
+const SCHEMA: &str = include_str!("schema.sql");
+const SCHEMA_VERSION: i64 = 1;
+const DATABASE: &str = "coordinator.db";
+
+/// Why the state could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A coordinator has it.
+    #[error("state directory {0} is in use by another coordinator")]
+    InUse(PathBuf),
+    /// Nothing is there to read.
+    #[error(
+        "{0} holds no sweeps: start one with `distilsweep run SWEEP.yaml`, or name the directory with --state"
+    )]
+    Absent(PathBuf),
+    /// Made by a later version.
+    #[error(
+        "{path} has schema {found}, this program knows up to {SCHEMA_VERSION}: use the newer distilsweep that made it"
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+    },
+    /// The directory can't be used.
+    #[error("state directory {path} cannot be used: {source}")]
+    Directory {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// SQLite said no.
+    #[error("database {path}: {source}")]
+    Database {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// A document in the database is not what this program writes.
+    #[error("a record in the database cannot be read: {0}")]
+    Record(#[from] serde_json::Error),
+}
+
+/// The writer's connection, with the lock of the state directory.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+    /// Held open: the lock goes with the process, however it ends.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the state directory, making it where it is missing, and takes its lock. A new database gets the id.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] where a coordinator lives on it; others where it cannot be used.
+    pub fn open(directory: &Path, new_id: &str) -> Result<Self, StoreError> {
+        let unusable = |source| StoreError::Directory { path: directory.to_owned(), source };
+        std::fs::create_dir_all(directory).map_err(unusable)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(directory.join("lock"))
+            .map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(directory.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        let path = directory.join(DATABASE);
+        let connection =
+            open_database(&path).map_err(|source| StoreError::Database { path: path.clone(), source })?;
+        let mut store = Self { connection, path, _lock: lock };
+        store.migrate(new_id)?;
+        Ok(store)
+    }
+
+    /// Path of the database, for readers.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn migrate(&mut self, new_id: &str) -> Result<(), StoreError> {
+        let found: i64 = self.sql(|c| c.query_row("PRAGMA user_version", [], |row| row.get(0)))?;
+        match found {
+            SCHEMA_VERSION => Ok(()),
+            0 => self.sql(|c| {
+                let transaction = c.transaction()?;
+                transaction.execute_batch(SCHEMA)?;
+                transaction.execute("INSERT INTO coordinator (id) VALUES (?1)", [new_id])?;
+                transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+                transaction.commit()
+            }),
+            _ => Err(StoreError::Newer { path: self.path.clone(), found }),
+        }
+    }
+
+    fn sql<T>(
+        &mut self,
+        run: impl FnOnce(&mut Connection) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, StoreError> {
+        run(&mut self.connection).map_err(|source| StoreError::Database { path: self.path.clone(), source })
+    }
+}
+
+fn open_database(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    Ok(connection)
+}
+
+fn open_to_read(directory: &Path) -> Result<Connection, StoreError> {
+    let path = directory.join(DATABASE);
+    if !path.exists() {
+        return Err(StoreError::Absent(directory.to_owned()));
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(&path, flags).map_err(|source| StoreError::Database { path, source })
+}

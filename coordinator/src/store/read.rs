@@ -1,0 +1,429 @@
+//! Reading the state back: whole, at a start; by sweep, for people; by row, for MLflow.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use distilsweep_proto::ids::{Lease, SweepId, Term, TrialId, WorkerId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::de::DeserializeOwned;
+
+use super::{Store, StoreError, open_to_read};
+use crate::{
+    mlflow::op::{Op, OutboxRow, RunIds, RunKey},
+    scheduler::{
+        Active, Best, Counts, Failure, Point, StoredFiles, Sweep, SweepState, Time, Trial, TrialResult,
+    },
+};
+
+/// Everything that a scheduler is rebuilt from.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Id of the database, the same for ever.
+    pub coordinator: String,
+    /// Sweeps in order of submission, with their unfinished trials.
+    pub sweeps: Vec<Sweep>,
+    /// Normalised files by sweep.
+    pub specs: BTreeMap<SweepId, String>,
+    /// Leases that have not ended.
+    pub leases: Vec<Active>,
+    /// The highest term given out.
+    pub last_term: Term,
+    /// The latest time that was recorded: the clock must not start before it.
+    pub latest: Time,
+}
+
+/// A sweep for people.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the columns of the table")]
+pub struct SweepRow {
+    pub id: SweepId,
+    pub name: String,
+    pub state: SweepState,
+    pub reason: Option<String>,
+    pub spec: String,
+    pub size: u64,
+    pub metric: String,
+    pub maximize: bool,
+    pub created_ms: i64,
+    pub finished_ms: Option<i64>,
+    pub counts: Counts,
+    pub best: Option<Best>,
+    /// Rows that MLflow has still to be told, and the runs that they are about.
+    pub outbox: (u64, u64),
+}
+
+/// A trial for people.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the columns of the table")]
+pub struct TrialRow {
+    pub trial: u64,
+    pub state: String,
+    pub attempts: u32,
+    pub worker: String,
+    pub result: Option<TrialResult>,
+    pub failure: Option<Failure>,
+    pub started_ms: i64,
+    pub finished_ms: Option<i64>,
+    pub mlflow: Option<MlflowRun>,
+}
+
+/// Where MLflow shows a trial.
+pub type MlflowRun = RunIds;
+
+impl Store {
+    /// Reads what a scheduler is rebuilt from. Its size follows the trials under way, not those that ended.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn load(&self) -> Result<Loaded, StoreError> {
+        let reader = ReadSql { connection: &self.connection, path: &self.path };
+        let mut loaded = Loaded {
+            coordinator: reader.one("SELECT id FROM coordinator", |row| row.get(0))?,
+            last_term: Term(reader.one("SELECT coalesce(max(term), 0) FROM leases", |row| row.get(0))?),
+            latest: Time(reader.one("SELECT coalesce(max(at_ms), 0) FROM journal", |row| row.get(0))?),
+            ..Loaded::default()
+        };
+        let rows = reader.all(
+            "SELECT id, name, digest, size, max_retries, metric, maximize, state, spec FROM sweeps ORDER BY number",
+            [],
+            |row| {
+                let sweep = Sweep {
+                    id: SweepId::new(row.get::<_, String>(0)?),
+                    name: row.get(1)?,
+                    digest: row.get(2)?,
+                    size: row.get::<_, i64>(3)?.cast_unsigned(),
+                    max_retries: row.get(4)?,
+                    metric: row.get(5)?,
+                    maximize: row.get(6)?,
+                    state: sweep_state(&row.get::<_, String>(7)?),
+                    next_point: 0,
+                    trials: BTreeMap::new(),
+                    waiting: BTreeSet::new(),
+                    counts: Counts::default(),
+                    best: None,
+                };
+                Ok((sweep, row.get::<_, String>(8)?))
+            },
+        )?;
+        for (mut sweep, spec) in rows {
+            let id = sweep.id.as_str().to_owned();
+            (sweep.counts, sweep.best) = reader.ended(&id, sweep.maximize)?;
+            sweep.next_point = reader.one_with(
+                "SELECT coalesce(max(trial) + 1, 0) FROM trials
+                 WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1)",
+                &id,
+                |row| row.get(0),
+            )?;
+            reader.unfinished(&id, &mut sweep)?;
+            loaded.specs.insert(sweep.id.clone(), spec);
+            loaded.sweeps.push(sweep);
+        }
+        loaded.leases = reader.all(
+            "SELECT s.id, l.trial, l.attempt, l.term, l.worker, l.sequence
+             FROM leases l JOIN sweeps s ON s.number = l.sweep WHERE l.ended_ms IS NULL",
+            [],
+            |row| {
+                Ok(Active {
+                    lease: Lease {
+                        trial: TrialId { sweep: SweepId::new(row.get::<_, String>(0)?), index: row.get(1)? },
+                        attempt: row.get(2)?,
+                        term: Term(row.get(3)?),
+                    },
+                    worker: WorkerId::new(row.get::<_, String>(4)?),
+                    sequence: row.get(5)?,
+                })
+            },
+        )?;
+        for active in &loaded.leases {
+            let sweep = loaded.sweeps.iter_mut().find(|sweep| sweep.id == active.lease.trial.sweep);
+            if let Some(sweep) = sweep {
+                sweep.waiting.remove(&active.lease.trial.index);
+                if let Some(trial) = sweep.trials.get_mut(&active.lease.trial.index) {
+                    trial.lease = Some(active.lease.term);
+                }
+            }
+        }
+        Ok(loaded)
+    }
+}
+
+/// A read-only connection; any number beside the writer.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Reader {
+    /// Opens the database of a state directory.
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`] where there is none.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        Ok(Self { connection: open_to_read(directory)?, path: directory.join(super::DATABASE) })
+    }
+
+    fn sql(&self) -> ReadSql<'_> {
+        ReadSql { connection: &self.connection, path: &self.path }
+    }
+
+    /// The sweep of this id, else the latest of this name, else, for an empty text, the latest of all.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn find(&self, sweep: &str) -> Result<Option<SweepId>, StoreError> {
+        let found = self.sql().all(
+            "SELECT id FROM sweeps WHERE ?1 IN ('', id, name) ORDER BY id = ?1 DESC, number DESC LIMIT 1",
+            [sweep],
+            |row| row.get::<_, String>(0),
+        )?;
+        Ok(found.into_iter().next().map(SweepId::new))
+    }
+
+    /// All sweeps, in order of submission.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn sweeps(&self) -> Result<Vec<SweepRow>, StoreError> {
+        let ids =
+            self.sql().all("SELECT id FROM sweeps ORDER BY number", [], |row| row.get::<_, String>(0))?;
+        ids.into_iter().map(|id| self.sweep(&SweepId::new(id))).collect()
+    }
+
+    /// One sweep that [`Reader::find`] found.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn sweep(&self, sweep: &SweepId) -> Result<SweepRow, StoreError> {
+        let sql = self.sql();
+        let mut row = sql.one_with(
+            "SELECT name, state, reason, spec, size, metric, maximize, created_ms, finished_ms
+             FROM sweeps WHERE id = ?1",
+            sweep.as_str(),
+            |row| {
+                Ok(SweepRow {
+                    id: sweep.clone(),
+                    name: row.get(0)?,
+                    state: sweep_state(&row.get::<_, String>(1)?),
+                    reason: row.get(2)?,
+                    spec: row.get(3)?,
+                    size: row.get::<_, i64>(4)?.cast_unsigned(),
+                    metric: row.get(5)?,
+                    maximize: row.get(6)?,
+                    created_ms: row.get(7)?,
+                    finished_ms: row.get(8)?,
+                    counts: Counts::default(),
+                    best: None,
+                    outbox: (0, 0),
+                })
+            },
+        )?;
+        (row.counts, row.best) = sql.ended(sweep.as_str(), row.maximize)?;
+        row.outbox = sql.one_with(
+            "SELECT count(*), count(DISTINCT run) FROM outbox
+             WHERE refused IS NULL AND (run = ?1 OR run LIKE ?1 || '/%')",
+            sweep.as_str(),
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        Ok(row)
+    }
+
+    /// The trials of a sweep that have a row, by index.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn trials(&self, sweep: &SweepId) -> Result<Vec<TrialRow>, StoreError> {
+        let rows = self.sql().all(
+            "SELECT t.trial, t.state, t.attempts, t.worker, t.result, t.failure, t.started_ms, t.finished_ms,
+                    m.experiment_id, m.run_id
+             FROM trials t JOIN sweeps s ON s.number = t.sweep
+             LEFT JOIN mlflow_runs m ON m.run = s.id || '/' || t.trial
+             WHERE s.id = ?1 ORDER BY t.trial",
+            [sweep.as_str()],
+            |row| {
+                let mlflow = match (row.get(8)?, row.get(9)?) {
+                    (Some(experiment_id), Some(run_id)) => Some(RunIds { experiment_id, run_id }),
+                    _ => None,
+                };
+                let trial = TrialRow {
+                    trial: row.get(0)?,
+                    state: row.get(1)?,
+                    attempts: row.get(2)?,
+                    worker: row.get(3)?,
+                    result: None,
+                    failure: None,
+                    started_ms: row.get(6)?,
+                    finished_ms: row.get(7)?,
+                    mlflow,
+                };
+                Ok((trial, row.get::<_, Option<String>>(4)?, row.get::<_, Option<String>>(5)?))
+            },
+        )?;
+        rows.into_iter()
+            .map(|(mut trial, result, failure)| {
+                trial.result = document(result)?;
+                trial.failure = document(failure)?;
+                Ok(trial)
+            })
+            .collect()
+    }
+
+    /// The next rows that MLflow has to be told, in order, leaving out those of some runs.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn outbox(&self, limit: usize, except: &BTreeSet<RunKey>) -> Result<Vec<OutboxRow>, StoreError> {
+        let rows = self.sql().all(
+            "SELECT o.id, o.run, o.op, b.points FROM outbox o LEFT JOIN metric_blocks b ON b.id = o.block
+             WHERE o.refused IS NULL AND o.run NOT IN (SELECT value FROM json_each(?2)) ORDER BY o.id LIMIT ?1",
+            params![i64::try_from(limit).unwrap_or(i64::MAX), serde_json::to_string(except)?],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )?;
+        rows.into_iter()
+            .map(|(id, run, op, points): (i64, String, Option<String>, Option<String>)| {
+                let op = match document::<Op>(op)? {
+                    Some(op) => op,
+                    None => Op::Metrics(document::<Vec<Point>>(points)?.unwrap_or_default()),
+                };
+                Ok(OutboxRow { id, run: RunKey::new(run), op })
+            })
+            .collect()
+    }
+
+    /// Ids of a run that MLflow has.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn run_ids(&self, run: &RunKey) -> Result<Option<RunIds>, StoreError> {
+        let found = self.sql().all(
+            "SELECT experiment_id, run_id FROM mlflow_runs WHERE run = ?1",
+            [run.as_str()],
+            |row| Ok(RunIds { experiment_id: row.get(0)?, run_id: row.get(1)? }),
+        )?;
+        Ok(found.into_iter().next())
+    }
+}
+
+fn document<T: DeserializeOwned>(text: Option<String>) -> Result<Option<T>, StoreError> {
+    Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
+}
+
+/// A connection with the path that errors name.
+struct ReadSql<'a> {
+    connection: &'a Connection,
+    path: &'a Path,
+}
+
+impl ReadSql<'_> {
+    fn all<T>(
+        &self,
+        sql: &str,
+        parameters: impl rusqlite::Params,
+        read: impl FnMut(&Row<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<Vec<T>, StoreError> {
+        let run = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement.query_map(parameters, read)?.collect::<Result<Vec<T>, rusqlite::Error>>()
+        };
+        run().map_err(|source| StoreError::Database { path: self.path.to_owned(), source })
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        read: impl FnOnce(&Row<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, StoreError> {
+        self.connection
+            .query_row(sql, [], read)
+            .map_err(|source| StoreError::Database { path: self.path.to_owned(), source })
+    }
+
+    fn one_with<T>(
+        &self,
+        sql: &str,
+        parameter: &str,
+        read: impl FnOnce(&Row<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, StoreError> {
+        self.connection
+            .query_row(sql, [parameter], read)
+            .map_err(|source| StoreError::Database { path: self.path.to_owned(), source })
+    }
+
+    /// How many trials of a sweep ended, by how, and the best of them.
+    fn ended(&self, sweep: &str, maximize: bool) -> Result<(Counts, Option<Best>), StoreError> {
+        let counts = self.one_with(
+            "SELECT coalesce(sum(state = 'completed'), 0), coalesce(sum(state = 'diverged'), 0),
+                    coalesce(sum(state = 'failed'), 0), coalesce(sum(state = 'cancelled'), 0)
+             FROM trials WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND finished_ms IS NOT NULL",
+            sweep,
+            |row| {
+                Ok(Counts {
+                    completed: row.get(0)?,
+                    diverged: row.get(1)?,
+                    failed: row.get(2)?,
+                    cancelled: row.get(3)?,
+                })
+            },
+        )?;
+        let order = if maximize { "DESC" } else { "ASC" };
+        let best = self
+            .connection
+            .query_row(
+                &format!(
+                    "SELECT trial, metric FROM trials
+                     WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND metric IS NOT NULL
+                     ORDER BY metric {order}, finished_ms, trial LIMIT 1"
+                ),
+                [sweep],
+                |row| Ok(Best { trial: row.get(0)?, value: row.get(1)? }),
+            )
+            .optional()
+            .map_err(|source| StoreError::Database { path: self.path.to_owned(), source })?;
+        Ok((counts, best))
+    }
+
+    /// Fills in the trials under way; all of them wait until the leases are known.
+    fn unfinished(&self, id: &str, sweep: &mut Sweep) -> Result<(), StoreError> {
+        let rows = self.all(
+            "SELECT trial, attempts, failures, losses, checkpoint FROM trials
+             WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND finished_ms IS NULL",
+            [id],
+            |row| {
+                let trial = Trial {
+                    attempts: row.get(1)?,
+                    failures: row.get(2)?,
+                    losses: row.get(3)?,
+                    ..Trial::default()
+                };
+                Ok((row.get::<_, u64>(0)?, trial, row.get::<_, Option<String>>(4)?))
+            },
+        )?;
+        for (index, mut trial, checkpoint) in rows {
+            trial.checkpoint = document::<StoredFiles>(checkpoint)?;
+            let blocks = self.all(
+                "SELECT points FROM metric_blocks
+                 WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2 ORDER BY id",
+                params![id, index],
+                |row| row.get::<_, Option<String>>(0),
+            )?;
+            for block in blocks {
+                trial.fresh(document::<Vec<Point>>(block)?.unwrap_or_default());
+            }
+            sweep.trials.insert(index, trial);
+            sweep.waiting.insert(index);
+        }
+        Ok(())
+    }
+}
+
+fn sweep_state(name: &str) -> SweepState {
+    match name {
+        "completed" => SweepState::Completed,
+        "cancelled" => SweepState::Cancelled,
+        "failed" => SweepState::Failed,
+        // The schema's only other value.
+        _ => SweepState::Running,
+    }
+}

@@ -1,0 +1,320 @@
+//! Turning durable changes into rows, a batch a transaction.
+
+use distilsweep_proto::ids::{Lease, SweepId, TrialId, WorkerId};
+use rusqlite::{Transaction, params};
+
+use super::{Store, StoreError};
+use crate::{
+    mlflow::op::{Op, RunIds, RunKey},
+    scheduler::{Failure, FailureKind, Point, Record, StoredFiles, Submission, SweepState, Time, TrialEnd},
+};
+
+/// The texts of a sweep file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SweepFile {
+    /// Its name, for messages.
+    pub name: String,
+    /// As it was handed in.
+    pub source: String,
+    /// Normalised, as JSON.
+    pub spec: String,
+}
+
+/// One change of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// What the scheduler wants recorded. Of [`Record::SweepSubmitted`] the file comes with it.
+    Record(Record, Option<SweepFile>),
+    /// Something to tell MLflow.
+    Tell(RunKey, Op),
+    /// MLflow has been told.
+    Told {
+        /// Rows of the outbox.
+        rows: Vec<i64>,
+        /// Runs that were created meanwhile.
+        runs: Vec<(RunKey, RunIds)>,
+    },
+    /// MLflow will never take these.
+    Refused {
+        /// Rows of the outbox.
+        rows: Vec<i64>,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Store {
+    /// Makes a batch durable, as a whole or not at all.
+    ///
+    /// # Errors
+    /// Where the database refuses; then nothing of the batch is there.
+    pub fn commit(&mut self, now: Time, batch: &[Write]) -> Result<(), StoreError> {
+        // Documents first: a transaction then fails for SQLite's reasons alone.
+        let path = self.path.clone();
+        let database = |source| StoreError::Database { path: path.clone(), source };
+        let transaction = self.connection.transaction().map_err(database)?;
+        for write in batch {
+            apply(&transaction, now, write).map_err(|error| match error {
+                WriteError::Sql(source) => database(source),
+                WriteError::Json(source) => StoreError::Record(source),
+            })?;
+        }
+        transaction.commit().map_err(database)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error(transparent)]
+    Sql(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
+
+fn apply(t: &Transaction<'_>, now: Time, write: &Write) -> Result<(), WriteError> {
+    match write {
+        Write::Record(record, file) => apply_record(t, now, record, file.as_ref()),
+        Write::Tell(run, op) => {
+            t.prepare_cached("INSERT INTO outbox (run, op) VALUES (?1, ?2)")?
+                .execute(params![run.as_str(), serde_json::to_string(op)?])?;
+            Ok(())
+        }
+        Write::Told { rows, runs } => {
+            let mut insert = t.prepare_cached(
+                "INSERT OR REPLACE INTO mlflow_runs (run, experiment_id, run_id) VALUES (?1, ?2, ?3)",
+            )?;
+            for (run, ids) in runs {
+                insert.execute(params![run.as_str(), ids.experiment_id, ids.run_id])?;
+            }
+            let mut delete = t.prepare_cached("DELETE FROM outbox WHERE id = ?1")?;
+            for row in rows {
+                delete.execute([row])?;
+            }
+            Ok(())
+        }
+        Write::Refused { rows, reason } => {
+            let mut update = t.prepare_cached("UPDATE outbox SET refused = ?2 WHERE id = ?1")?;
+            for row in rows {
+                update.execute(params![row, reason])?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn apply_record(
+    t: &Transaction<'_>,
+    now: Time,
+    record: &Record,
+    file: Option<&SweepFile>,
+) -> Result<(), WriteError> {
+    match record {
+        Record::SweepSubmitted(submission) => submitted(t, now, submission, file),
+        Record::SweepEnded(sweep, state, reason) => sweep_ended(t, now, sweep, *state, reason.as_deref()),
+        Record::LeaseGranted(lease, worker) => granted(t, now, lease, worker),
+        Record::LeaseEnded(lease, failure) => lease_ended(t, now, lease, failure.as_ref()),
+        Record::Metrics(lease, sequence, points) => metrics(t, lease, *sequence, points),
+        Record::Checkpoint(lease, sequence, files) => checkpoint(t, lease, *sequence, files),
+        Record::TrialEnded(trial, end) => trial_ended(t, now, trial, end),
+    }
+}
+
+fn submitted(
+    t: &Transaction<'_>,
+    now: Time,
+    submission: &Submission,
+    file: Option<&SweepFile>,
+) -> Result<(), WriteError> {
+    let empty = SweepFile { name: String::new(), source: String::new(), spec: String::new() };
+    let file = file.unwrap_or(&empty);
+    t.execute(
+        "INSERT INTO sweeps (id, name, digest, file_name, source, spec, size, max_retries, metric, maximize, state,
+             created_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'running', ?11)",
+        params![
+            submission.id.as_str(),
+            submission.name,
+            submission.digest,
+            file.name,
+            file.source,
+            file.spec,
+            // 2^63 points, the largest space, wrap around; every index fits.
+            submission.size.cast_signed(),
+            submission.max_retries,
+            submission.metric,
+            submission.maximize,
+            now.0,
+        ],
+    )?;
+    journal(t, now, &submission.id, None, None, "submitted", Some(&format!("{} points", submission.size)))
+}
+
+fn sweep_ended(
+    t: &Transaction<'_>,
+    now: Time,
+    sweep: &SweepId,
+    state: SweepState,
+    reason: Option<&str>,
+) -> Result<(), WriteError> {
+    t.execute(
+        "UPDATE sweeps SET state = ?2, reason = ?3, finished_ms = ?4 WHERE id = ?1",
+        params![sweep.as_str(), sweep_state_name(state), reason, now.0],
+    )?;
+    journal(t, now, sweep, None, None, sweep_state_name(state), reason)
+}
+
+fn granted(t: &Transaction<'_>, now: Time, lease: &Lease, worker: &WorkerId) -> Result<(), WriteError> {
+    let (sweep, trial) = (lease.trial.sweep.as_str(), lease.trial.index);
+    t.prepare_cached(
+        "INSERT INTO trials (sweep, trial, state, attempts, worker, started_ms)
+         SELECT number, ?2, 'running', ?3, ?4, ?5 FROM sweeps WHERE id = ?1
+         ON CONFLICT (sweep, trial) DO UPDATE SET state = 'running', attempts = ?3, worker = ?4",
+    )?
+    .execute(params![sweep, trial, lease.attempt, worker.as_str(), now.0])?;
+    t.prepare_cached(
+        "INSERT INTO leases (term, sweep, trial, attempt, worker, granted_ms)
+         SELECT ?2, number, ?3, ?4, ?5, ?6 FROM sweeps WHERE id = ?1",
+    )?
+    .execute(params![sweep, lease.term.0, trial, lease.attempt, worker.as_str(), now.0])?;
+    journal(t, now, &lease.trial.sweep, Some(lease), Some(worker), "leased", None)
+}
+
+fn lease_ended(
+    t: &Transaction<'_>,
+    now: Time,
+    lease: &Lease,
+    failure: Option<&Failure>,
+) -> Result<(), WriteError> {
+    let text = failure.map(serde_json::to_string).transpose()?;
+    t.prepare_cached("UPDATE leases SET ended_ms = ?2, failure = ?3 WHERE term = ?1")?.execute(params![
+        lease.term.0,
+        now.0,
+        text
+    ])?;
+    let Some(failure) = failure else { return Ok(()) };
+    let (failures, losses) = match failure.kind {
+        FailureKind::WorkerLost => (0, 1),
+        FailureKind::Hung | FailureKind::Internal => (1, 0),
+        FailureKind::Preempted
+        | FailureKind::OutOfMemory
+        | FailureKind::Diverged
+        | FailureKind::BadInput
+        | FailureKind::BadPoint => (0, 0),
+    };
+    t.prepare_cached(
+        "UPDATE trials SET state = 'waiting', failures = failures + ?3, losses = losses + ?4
+         WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
+    )?
+    .execute(params![lease.trial.sweep.as_str(), lease.trial.index, failures, losses])?;
+    let detail = format!("{}: {}", failure.kind.name(), failure.message);
+    journal(t, now, &lease.trial.sweep, Some(lease), None, "attempt_ended", Some(&detail))
+}
+
+fn metrics(t: &Transaction<'_>, lease: &Lease, sequence: u64, points: &[Point]) -> Result<(), WriteError> {
+    set_sequence(t, lease, sequence)?;
+    if points.is_empty() {
+        return Ok(());
+    }
+    t.prepare_cached(
+        "INSERT INTO metric_blocks (sweep, trial, term, sequence, points)
+         SELECT number, ?2, ?3, ?4, ?5 FROM sweeps WHERE id = ?1",
+    )?
+    .execute(params![
+        lease.trial.sweep.as_str(),
+        lease.trial.index,
+        lease.term.0,
+        sequence,
+        serde_json::to_string(points)?
+    ])?;
+    t.prepare_cached("INSERT INTO outbox (run, block) VALUES (?1, ?2)")?
+        .execute(params![RunKey::trial(&lease.trial).as_str(), t.last_insert_rowid()])?;
+    Ok(())
+}
+
+fn checkpoint(
+    t: &Transaction<'_>,
+    lease: &Lease,
+    sequence: u64,
+    files: &StoredFiles,
+) -> Result<(), WriteError> {
+    set_sequence(t, lease, sequence)?;
+    t.prepare_cached(
+        "UPDATE trials SET checkpoint = ?3 WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
+    )?
+    .execute(params![
+        lease.trial.sweep.as_str(),
+        lease.trial.index,
+        serde_json::to_string(files)?
+    ])?;
+    Ok(())
+}
+
+fn set_sequence(t: &Transaction<'_>, lease: &Lease, sequence: u64) -> Result<(), WriteError> {
+    t.prepare_cached("UPDATE leases SET sequence = ?2 WHERE term = ?1")?
+        .execute(params![lease.term.0, sequence])?;
+    Ok(())
+}
+
+fn trial_ended(t: &Transaction<'_>, now: Time, trial: &TrialId, end: &TrialEnd) -> Result<(), WriteError> {
+    let (state, result, failure) = match end {
+        TrialEnd::Completed(result) => ("completed", Some(result), None),
+        TrialEnd::Diverged(failure) => ("diverged", None, Some(failure)),
+        TrialEnd::Failed(failure) => ("failed", None, Some(failure)),
+        TrialEnd::Cancelled => ("cancelled", None, None),
+    };
+    let metrics = result.map(|result| serde_json::to_string(&result.metrics)).transpose()?;
+    t.prepare_cached(
+        "UPDATE trials SET state = ?3, result = ?4, failure = ?5, finished_ms = ?6,
+             metric = (SELECT json_extract(?7, '$.' || metric) FROM sweeps
+                       WHERE id = ?1 AND json_type(?7, '$.' || metric) IN ('real', 'integer'))
+         WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
+    )?
+    .execute(params![
+        trial.sweep.as_str(),
+        trial.index,
+        state,
+        result.map(serde_json::to_string).transpose()?,
+        failure.map(serde_json::to_string).transpose()?,
+        now.0,
+        metrics,
+    ])?;
+    let detail = failure.map(|failure| format!("{}: {}", failure.kind.name(), failure.message));
+    t.prepare_cached("INSERT INTO journal (at_ms, sweep, trial, event, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![now.0, trial.sweep.as_str(), trial.index, state, detail])?;
+    Ok(())
+}
+
+fn journal(
+    t: &Transaction<'_>,
+    now: Time,
+    sweep: &SweepId,
+    lease: Option<&Lease>,
+    worker: Option<&WorkerId>,
+    event: &str,
+    detail: Option<&str>,
+) -> Result<(), WriteError> {
+    t.prepare_cached(
+        "INSERT INTO journal (at_ms, sweep, trial, attempt, term, worker, event, detail)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        now.0,
+        sweep.as_str(),
+        lease.map(|lease| lease.trial.index),
+        lease.map(|lease| lease.attempt),
+        lease.map(|lease| lease.term.0),
+        worker.map(WorkerId::as_str),
+        event,
+        detail,
+    ])?;
+    Ok(())
+}
+
+pub(super) fn sweep_state_name(state: SweepState) -> &'static str {
+    match state {
+        SweepState::Running => "running",
+        SweepState::Completed => "completed",
+        SweepState::Cancelled => "cancelled",
+        SweepState::Failed => "failed",
+    }
+}

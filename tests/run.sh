@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Sets up what the tests need and runs them: unit tests, parity with recorded references, and end-to-end tests of real
+# processes with a real MLflow.
+#
+# usage: tests/run.sh [--all] [ARGUMENTS OF cargo nextest run]
+#
+#   --all   also what takes hours, or needs containers, a GPU or the Python reference; what this machine lacks is
+#           skipped with its reason
+#
+# It needs Rust, a C++ compiler, Python 3.10 with pip and venv, and package registries; cargo-nextest where it is there.
+# Libraries, the sample and MLflow lie in the cache (DISTILSWEEP_CACHE, default ~/.cache/distilsweep).
+set -euo pipefail
+# shellcheck source=deploy/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
+
+all='' arguments=()
+for argument in "$@"; do
+  case $argument in
+    -h | --help) usage "$0"; exit 0 ;;
+    --all) all=yes ;;
+    *) arguments+=("$argument") ;;
+  esac
+done
+
+cd "$root"
+check_needs
+[ -d "${CARGO_TARGET_DIR:-target}/debug" ] || check_disk 6000 "${CARGO_TARGET_DIR:-target}"
+deploy/libtorch.sh >/dev/null
+DISTILSWEEP_TEST_ASSETS=$(python3 deploy/assets.py --link .distilsweep/sample)
+# All of MLflow's server and REST interface, without its pages and the machine learning packages beside it.
+environment=$(python_environment "mlflow-light-$mlflow_version" "mlflow-skinny==$mlflow_version" 'Flask<4' \
+  'Flask-CORS<7' 'sqlalchemy<3' 'alembic<2' 'graphene<4' 'huey<4' aiohttp numpy pandas)
+DISTILSWEEP_TEST_MLFLOW=$environment/bin/mlflow
+export DISTILSWEEP_TEST_ASSETS DISTILSWEEP_TEST_MLFLOW
+
+ignored=()
+if [ -n "$all" ]; then
+  ignored=(--run-ignored all)
+  if nvidia-smi -L >/dev/null 2>&1; then
+    export DISTILSWEEP_TEST_GPU=1
+  else
+    echo "skipped: what needs a GPU (nvidia-smi finds none)"
+  fi
+  if docker info >/dev/null 2>&1; then
+    export DISTILSWEEP_TEST_CONTAINERS=1
+  else
+    echo "skipped: what needs containers (docker info finds no engine)"
+  fi
+  if [ -n "${DISTILSWEEP_SKIP_REFERENCE:-}" ]; then
+    echo "skipped: what needs the Python reference (DISTILSWEEP_SKIP_REFERENCE is set)"
+  else
+    check_disk 12000 "$cache"
+    reference=$(python_environment reference torch==2.11.0 transformers==4.57.6 accelerate==1.12.0)
+    export DISTILSWEEP_TEST_REFERENCE=$reference/bin/python
+  fi
+fi
+
+# The end-to-end tests start these.
+cargo build --locked --workspace --bins
+# First, so that the summary of all other tests ends the output.
+cargo test --locked --workspace --doc --quiet
+if cargo nextest --version >/dev/null 2>&1; then
+  cargo nextest run --locked --workspace ${ignored[@]+"${ignored[@]}"} ${arguments[@]+"${arguments[@]}"}
+else
+  echo "cargo-nextest is missing (cargo install cargo-nextest): the slower cargo test runs instead" >&2
+  flags=(--test-threads 1)
+  [ -z "$all" ] || flags+=(--include-ignored)
+  cargo test --locked --workspace --lib --bins --tests ${arguments[@]+"${arguments[@]}"} -- "${flags[@]}"
+fi

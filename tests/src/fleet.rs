@@ -1,0 +1,180 @@
+//! Coordinator, workers and commands of this workspace.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::Context;
+
+use crate::{
+    process::{Finished, Process},
+    sweep::Ranking,
+    wait::until,
+};
+
+/// How long a process may take to start or a command to answer, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A scratch directory with the processes' logs, state and files.
+#[derive(Debug)]
+pub struct Scene {
+    directory: tempfile::TempDir,
+    started: std::cell::Cell<u32>,
+}
+
+impl Scene {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn new() -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("distilsweep-test-").tempdir()?;
+        std::fs::create_dir(directory.path().join("logs"))?;
+        Ok(Self { directory, started: std::cell::Cell::new(0) })
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a file in it and answers its path.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+        let path = self.path(name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// The scene's own path replaced, for messages that are compared.
+    pub fn redact(&self, text: &str) -> String {
+        text.replace(&*self.directory.path().to_string_lossy(), "SCENE")
+    }
+
+    /// A command line of `distilsweep` or `distilsweep-worker`, run in the scene and nothing of the surroundings.
+    ///
+    /// # Errors
+    /// The program was not built.
+    pub fn command(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Command> {
+        let mut command = Command::new(binary(program)?);
+        command.args(arguments).current_dir(self.directory.path()).env_remove("RUST_LOG");
+        for variable in ["MLFLOW_TRACKING_URI", "DISTILSWEEP_COORDINATOR", "DISTILSWEEP_WORKER"] {
+            command.env_remove(variable);
+        }
+        Ok(command)
+    }
+
+    /// Starts a process.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Process> {
+        let number = self.started.get() + 1;
+        self.started.set(number);
+        Process::start(&format!("{number}-{program}"), self.command(program, arguments)?, &self.path("logs"))
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Errors
+    /// It cannot be started or does not end.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Finished> {
+        self.start(program, arguments)?.wait(PATIENCE)
+    }
+}
+
+/// A coordinator: `distilsweep serve`.
+#[derive(Debug)]
+pub struct Coordinator {
+    /// Its address.
+    pub url: String,
+    /// The process.
+    pub process: Process,
+}
+
+impl Coordinator {
+    /// Starts one on the state directory `state` of the scene and waits until it listens.
+    ///
+    /// # Errors
+    /// It ends, or does not say where it listens.
+    pub fn start(scene: &Scene, listen: &str, extra: &[&str]) -> anyhow::Result<Self> {
+        let arguments = [&["serve", "--state", "state", "--listen", listen], extra].concat();
+        let address = scene.path("state/address");
+        if address.exists() {
+            std::fs::remove_file(&address)?;
+        }
+        let mut process = scene.start("distilsweep", &arguments)?;
+        let url = until("the coordinator's address", PATIENCE, || {
+            anyhow::ensure!(process.is_running()?, "the coordinator ended at once: {}", process.err());
+            Ok(std::fs::read_to_string(&address).ok().filter(|url| url.ends_with('\n')))
+        })?;
+        Ok(Self { url: url.trim().to_owned(), process })
+    }
+
+    /// Submits a sweep file.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn submit(&self, scene: &Scene, file: &Path) -> anyhow::Result<()> {
+        let file = file.to_string_lossy();
+        let submitted = scene.run("distilsweep", &["sweep", "submit", &file, "--coordinator", &self.url])?;
+        anyhow::ensure!(submitted.code == Some(0), "the sweep is refused: {submitted:?}");
+        Ok(())
+    }
+
+    /// The ranking as it is.
+    ///
+    /// # Errors
+    /// The coordinator does not answer with one.
+    pub fn ranking(&self, scene: &Scene) -> anyhow::Result<Ranking> {
+        let printed =
+            scene.run("distilsweep", &["results", "--format", "json", "--coordinator", &self.url])?;
+        anyhow::ensure!(printed.code == Some(0), "no results: {printed:?}");
+        Ranking::parse(&printed.out)
+    }
+
+    /// Waits until the ranking is as `wanted` has it.
+    ///
+    /// # Errors
+    /// It does not become so in time.
+    pub fn ranking_when(
+        &self,
+        scene: &Scene,
+        what: &str,
+        wanted: impl Fn(&Ranking) -> bool,
+    ) -> anyhow::Result<Ranking> {
+        until(what, Duration::from_secs(240), || Ok(Some(self.ranking(scene)?).filter(&wanted)))
+    }
+}
+
+/// Starts a worker for the coordinator at `url`.
+///
+/// # Errors
+/// It cannot be started.
+pub fn worker(scene: &Scene, url: &str, extra: &[&str]) -> anyhow::Result<Process> {
+    let arguments = [&["join", url, "--device", "cpu", "--threads", "1"], extra].concat();
+    scene.start("distilsweep-worker", &arguments)
+}
+
+/// The program of this name beside the test's own, where `cargo build` puts it.
+fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let path = test
+        .parent()
+        .and_then(Path::parent)
+        .map(|directory| directory.join(name))
+        .context("tests lie in a directory below the programs")?;
+    anyhow::ensure!(
+        path.is_file(),
+        "{} is not built: cargo build --workspace --bins, or tests/run.sh",
+        path.display()
+    );
+    Ok(path)
+}

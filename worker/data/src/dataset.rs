@@ -1,0 +1,199 @@
+//! A data set: its splits, its classes, and what was chosen for its user.
+
+use std::path::{Path, PathBuf};
+
+use distilsweep_proto::dataset::{DatasetSource, DatasetSpec};
+
+use crate::{
+    DataError, classes, hub, layout, order,
+    rows::{self, Rows, Wanted},
+};
+
+/// One in this many training rows validates when the data has no validation split.
+const CUT: usize = 10;
+/// Seed of that cut: the same rows for every trial of every sweep.
+const CUT_SEED: u64 = 0;
+
+/// Labelled texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextDataset {
+    /// Rows to train on.
+    pub train: Split,
+    /// Rows that select the best epoch.
+    pub validation: Split,
+    /// Rows that only the chosen epoch sees.
+    pub test: Option<Split>,
+    /// Names of the classes, in class order.
+    pub classes: Vec<String>,
+    /// What was chosen where the data set does not say, in sentences for its user.
+    pub notes: Vec<String>,
+}
+
+/// The rows of one split, in the order of its files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Split {
+    /// The texts.
+    pub texts: Vec<String>,
+    /// Their classes, as indices into [`TextDataset::classes`].
+    pub labels: Vec<u32>,
+}
+
+impl Split {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// Rows of each of `classes` classes.
+    pub fn class_counts(&self, classes: usize) -> Vec<usize> {
+        let mut counts = vec![0; classes];
+        for label in &self.labels {
+            counts[*label as usize] += 1;
+        }
+        counts
+    }
+
+    /// The commonest of `classes` classes, the first of equals: what guessing without reading would say.
+    pub fn majority_class(&self, classes: usize) -> u32 {
+        let counts = self.class_counts(classes);
+        let most = counts.iter().copied().max().unwrap_or(0);
+        counts.iter().position(|count| *count == most).unwrap_or(0) as u32
+    }
+
+    fn select(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let kept: Vec<usize> = (0..self.len()).filter(|i| keep(*i)).collect();
+        Self {
+            texts: kept.iter().map(|i| self.texts[*i].clone()).collect(),
+            labels: kept.iter().map(|i| self.labels[*i]).collect(),
+        }
+    }
+
+    fn limit(&mut self, limit: Option<u64>) {
+        let kept = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        self.texts.truncate(kept);
+        self.labels.truncate(kept);
+    }
+}
+
+/// The files of each split.
+struct Files {
+    train: Vec<PathBuf>,
+    validation: Vec<PathBuf>,
+    test: Vec<PathBuf>,
+    notes: Vec<String>,
+}
+
+/// Reads a data set; one of the Hub is downloaded into the Hub's cache first. Blocks.
+///
+/// # Errors
+/// What is wrong with the data, and where; see [`DataError::is_retryable`] for what may pass.
+pub fn load(spec: &DatasetSpec) -> Result<TextDataset, DataError> {
+    let Files { train, validation, test, mut notes } = locate(&spec.source)?;
+    let wanted = Wanted { text: spec.text.as_deref(), label: spec.label.as_deref() };
+    let read =
+        |paths: &[PathBuf]| paths.iter().map(|path| rows::read(path, wanted)).collect::<Result<Vec<_>, _>>();
+    let (train, validation, test) = (read(&train)?, read(&validation)?, read(&test)?);
+    let first = train.first().map(|rows| rows.path.clone()).unwrap_or_default();
+
+    let classes = classes::resolve(&spec.labels, &train)?;
+    let mut train = join(train, &classes)?;
+    let mut validation = join(validation, &classes)?;
+    let mut test = Some(join(test, &classes)?).filter(|test| !test.is_empty());
+    if validation.is_empty() {
+        (train, validation) = cut(&train, classes.len());
+        notes.push(format!(
+            "there is no validation split: {} of {} training rows were taken for it, the same share of every class",
+            validation.len(),
+            train.len() + validation.len()
+        ));
+    }
+    train.limit(spec.limit.train);
+    validation.limit(spec.limit.validation);
+    if let Some(test) = &mut test {
+        test.limit(spec.limit.test);
+    }
+    check(&first, &train, &validation, &classes)?;
+    Ok(TextDataset { train, validation, test, classes, notes })
+}
+
+fn join(files: Vec<Rows>, classes: &[String]) -> Result<Split, DataError> {
+    let mut split = Split::default();
+    for rows in files {
+        split.labels.extend(classes::assign(&rows, classes)?);
+        split.texts.extend(rows.texts);
+    }
+    Ok(split)
+}
+
+/// Parts a tenth of every class from the training rows; both keep their order.
+fn cut(train: &Split, classes: usize) -> (Split, Split) {
+    let mut validates = vec![false; train.len()];
+    for class in 0..classes as u32 {
+        let of_class: Vec<usize> = (0..train.len()).filter(|i| train.labels[*i] == class).collect();
+        let share = (of_class.len() + CUT / 2) / CUT;
+        for chosen in order::shuffled(of_class.len(), CUT_SEED).into_iter().take(share) {
+            validates[of_class[chosen as usize]] = true;
+        }
+    }
+    (train.select(|i| !validates[i]), train.select(|i| validates[i]))
+}
+
+fn check(path: &Path, train: &Split, validation: &Split, classes: &[String]) -> Result<(), DataError> {
+    let problem = |problem: String| Err(DataError::Classes { path: path.to_owned(), problem });
+    if train.is_empty() {
+        return problem("there are no training rows".to_owned());
+    }
+    if validation.is_empty() {
+        return problem(format!("{} training rows are too few to take a validation split from", train.len()));
+    }
+    let present = train.class_counts(classes.len()).iter().filter(|count| **count > 0).count();
+    if present < 2 {
+        let class = classes.get(train.labels[0] as usize).cloned().unwrap_or_default();
+        return Err(DataError::OneClass { path: path.to_owned(), class });
+    }
+    Ok(())
+}
+
+fn locate(source: &DatasetSource) -> Result<Files, DataError> {
+    match source {
+        DatasetSource::Files { train, validation, test } => Ok(Files {
+            train: vec![train.clone()],
+            validation: validation.iter().cloned().collect(),
+            test: test.iter().cloned().collect(),
+            notes: Vec::new(),
+        }),
+        DatasetSource::Id { id, config, revision } => {
+            let directory = Path::new(id);
+            if directory.is_dir() {
+                let files = layout::list(directory)?;
+                let (splits, notes) =
+                    layout::choose(&files, config.as_deref()).map_err(|problem| DataError::Malformed {
+                        path: directory.to_owned(),
+                        problem: format!("is no data set: {problem}"),
+                    })?;
+                let place = |files: Vec<String>| files.into_iter().map(|file| directory.join(file)).collect();
+                Ok(Files {
+                    train: place(splits.train),
+                    validation: place(splits.validation),
+                    test: place(splits.test),
+                    notes,
+                })
+            } else if directory.is_file() {
+                Err(DataError::Malformed {
+                    path: directory.to_owned(),
+                    problem: "is a file; a data set of files is `dataset: {train: FILE, validation: FILE}`"
+                        .to_owned(),
+                })
+            } else {
+                let (splits, notes) = hub::dataset_files(id, config.as_deref(), revision.as_deref())?;
+                let [train, validation, test] = splits;
+                Ok(Files { train, validation, test, notes })
+            }
+        }
+    }
+}

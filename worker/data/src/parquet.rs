@@ -1,0 +1,107 @@
+//! Rows of Parquet files, as the Hub's data sets are stored.
+
+use std::{fs::File, path::Path, sync::Arc};
+
+use parquet::{
+    errors::ParquetError,
+    file::{
+        metadata::FileMetaData,
+        reader::{FileReader, SerializedFileReader},
+    },
+    record::Field,
+    schema::types::Type,
+};
+
+use crate::{
+    DataError, Place,
+    rows::{Cell, Rows, Wanted, find_columns, open_error},
+};
+
+/// Reads the text and the label column of a file.
+pub(crate) fn read(path: &Path, wanted: Wanted<'_>) -> Result<Rows, DataError> {
+    let malformed = |error: ParquetError| DataError::Malformed {
+        path: path.to_owned(),
+        problem: format!("is no readable Parquet file: {error}"),
+    };
+    let file = File::open(path).map_err(|source| open_error(path, source))?;
+    let reader = SerializedFileReader::new(file).map_err(malformed)?;
+    let metadata = reader.metadata().file_metadata();
+    let schema = metadata.schema();
+    let columns: Vec<String> = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
+    let (text, label) = find_columns(path, &columns, wanted)?;
+    let both: Vec<Arc<Type>> = [text, label].map(|i| schema.get_fields()[i].clone()).to_vec();
+    let projection = Type::group_type_builder(schema.name()).with_fields(both).build().map_err(malformed)?;
+
+    let mut rows = Rows::new(path, "row", &columns[text]);
+    rows.names = class_names(metadata, &columns[label]);
+    for (number, row) in (1..).zip(reader.get_row_iter(Some(projection)).map_err(malformed)?) {
+        let row = row.map_err(malformed)?;
+        let mut value = String::new();
+        let mut cell = Cell::Missing;
+        for (name, field) in row.get_column_iter() {
+            if *name == columns[text] {
+                value = match field {
+                    Field::Str(value) => value.clone(),
+                    Field::Null => String::new(),
+                    other => {
+                        return Err(DataError::Row {
+                            place: Place { path: path.to_owned(), unit: "row", number },
+                            problem: format!("\"{name}\" is {other}, it must be a string"),
+                        });
+                    }
+                };
+            } else {
+                cell = to_cell(field);
+            }
+        }
+        rows.push(number, &value, cell)?;
+    }
+    Ok(rows)
+}
+
+fn to_cell(field: &Field) -> Cell {
+    match field {
+        Field::Null => Cell::Missing,
+        Field::Bool(flag) => Cell::Text(flag.to_string()),
+        Field::Str(name) => Cell::Text(name.clone()),
+        Field::Byte(i) => Cell::Integer((*i).into()),
+        Field::Short(i) => Cell::Integer((*i).into()),
+        Field::Int(i) => Cell::Integer((*i).into()),
+        Field::Long(i) => Cell::Integer(*i),
+        Field::UByte(i) => Cell::Integer((*i).into()),
+        Field::UShort(i) => Cell::Integer((*i).into()),
+        Field::UInt(i) => Cell::Integer((*i).into()),
+        Field::ULong(i) => i64::try_from(*i).map_or_else(|_| Cell::Odd(i.to_string()), Cell::Integer),
+        Field::Float16(_)
+        | Field::Float(_)
+        | Field::Double(_)
+        | Field::Decimal(_)
+        | Field::Bytes(_)
+        | Field::Date(_)
+        | Field::TimeMillis(_)
+        | Field::TimeMicros(_)
+        | Field::TimestampMillis(_)
+        | Field::TimestampMicros(_)
+        | Field::Group(_)
+        | Field::ListInternal(_)
+        | Field::MapInternal(_) => Cell::Odd(field.to_string()),
+    }
+}
+
+/// Names of a `ClassLabel` column, which the `datasets` library writes as JSON beside the schema.
+fn class_names(metadata: &FileMetaData, label: &str) -> Vec<String> {
+    let described = metadata
+        .key_value_metadata()
+        .into_iter()
+        .flatten()
+        .find(|entry| entry.key == "huggingface")
+        .and_then(|entry| entry.value.as_deref())
+        .and_then(|value| serde_json::from_str::<serde_json::Value>(value).ok());
+    let Some(described) = described else { return Vec::new() };
+    match described.pointer(&format!("/info/features/{label}/names")) {
+        Some(serde_json::Value::Array(names)) => {
+            names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+        }
+        _ => Vec::new(),
+    }
+}

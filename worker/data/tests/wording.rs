@@ -1,0 +1,281 @@
+//! What users read when their data is wrong, and what becomes of data that is right.
+
+#![expect(clippy::unwrap_used, reason = "a failing set-up fails the test")]
+
+use std::path::Path;
+
+use distilsweep_data::{TextDataset, load};
+use distilsweep_proto::dataset::{DatasetSource, DatasetSpec, Limits};
+
+fn files(train: &Path, validation: Option<&Path>) -> DatasetSpec {
+    DatasetSpec {
+        source: DatasetSource::Files {
+            train: train.to_owned(),
+            validation: validation.map(Path::to_owned),
+            test: None,
+        },
+        text: None,
+        label: None,
+        labels: Vec::new(),
+        limit: Limits::default(),
+    }
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+const GOOD: &str = "text,label\nfine,positive\nbad,negative\ngood,positive\n";
+
+/// The message of loading `content` as `train.EXTENSION`, with one good row of validation beside it.
+fn message(extension: &str, content: impl AsRef<[u8]>, change: impl FnOnce(&mut DatasetSpec)) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let train = directory.path().join(format!("train.{extension}"));
+    let validation = directory.path().join("validation.csv");
+    std::fs::write(&train, content).unwrap();
+    std::fs::write(&validation, GOOD).unwrap();
+    let mut spec = files(&train, Some(&validation));
+    change(&mut spec);
+    let error = load(&spec).expect_err("the data is wrong");
+    assert!(!error.is_retryable(), "{error}");
+    error.to_string().replace(&format!("{}/", directory.path().display()), "")
+}
+
+fn csv(content: impl AsRef<[u8]>) -> String {
+    message("csv", content, |_| {})
+}
+
+#[test]
+fn wrong_files_are_named_with_what_would_be_right() {
+    let missing = message("csv", GOOD, |spec| {
+        if let DatasetSource::Files { validation, .. } = &mut spec.source {
+            *validation = Some("nowhere.csv".into());
+        }
+    });
+    insta::assert_snapshot!(
+        [
+            missing,
+            message("xlsx", GOOD, |_| {}),
+            csv(""),
+            csv("text,label\n"),
+            message("jsonl", "\n", |_| {}),
+            message("parquet", "PAR", |_| {}),
+        ]
+        .join("\n"),
+        @r"
+        nowhere.csv does not exist: the data set names it; check the path (relative ones count from the sweep file)
+        train.xlsx has an unknown extension, it must be .csv, .tsv, .jsonl or .parquet
+        train.csv is empty, its first line must name the columns
+        train.csv: there are no rows, training needs some of every class
+        train.jsonl is empty, it must hold one JSON object a line
+        train.parquet is no readable Parquet file: EOF: Parquet file too small. Size is 3 but need 8
+        "
+    );
+}
+
+#[test]
+fn wrong_columns_are_answered_with_those_that_are_there() {
+    insta::assert_snapshot!(
+        [
+            csv("tweet,label\nfine,positive\n"),
+            csv("text,sentiment\nfine,positive\n"),
+            message("csv", GOOD, |spec| spec.text = Some("body".into())),
+            message("csv", GOOD, |spec| spec.label = Some("Label".into())),
+            message("jsonl", "{\"body\": \"fine\", \"label\": 1}\n", |_| {}),
+        ]
+        .join("\n"),
+        @r#"
+        train.csv has no column for the text (looked for "text", "sentence", "content", "review"; `text: NAME` in the data set names it); its columns are "tweet", "label"
+        train.csv has no column for the label (looked for "label", "labels", "target", "class"; `label: NAME` in the data set names it); its columns are "text", "sentiment"
+        train.csv has no column "body"; its columns are "text", "label"
+        train.csv has no column "Label"; its columns are "text", "label"
+        train.jsonl has no column for the text (looked for "text", "sentence", "content", "review"; `text: NAME` in the data set names it); its columns are "body", "label"
+        "#
+    );
+}
+
+#[test]
+fn wrong_rows_are_named_by_line() {
+    insta::assert_snapshot!(
+        [
+            csv("text,label\nfine,positive\n\nnice, but long,negative\n"),
+            csv("text,label\r\nfine,positive\r\n,negative\r\n"),
+            csv("text,label\n\"two\nlines\",positive\n  ,negative\n"),
+            csv("text,label\nfine,positive\n\"never closed,negative\nbad,negative\n"),
+            csv("text,label\nfine,positive\nbad,\n"),
+            csv(b"text,label\nfine,positive\ncaf\xe9,negative\n"),
+            message("tsv", "text\tlabel\nfine\tpositive\nno label\n", |_| {}),
+            message("jsonl", "{\"text\": \"fine\", \"label\": 1}\n{\"text\": \"bad\", \"label\"\n", |_| {}),
+            message("jsonl", "{\"text\": \"fine\", \"label\": 1}\n[1, 2]\n", |_| {}),
+            message("jsonl", "{\"text\": 5, \"label\": 1}\n", |_| {}),
+            message("jsonl", "{\"text\": \"fine\", \"label\": 0.5}\n", |_| {}),
+        ]
+        .join("\n"),
+        @r#"
+        train.csv line 4: the fields number 3 where the header has 2; a field that holds commas must be in double quotes
+        train.csv line 3: the text (column "text") is empty; fill it or remove the row
+        train.csv line 4: the text (column "text") is empty; fill it or remove the row
+        train.csv line 3: a quote is opened here and never closed
+        train.csv line 3: the label is missing
+        train.csv line 3: not UTF-8; save the file in that encoding
+        train.tsv line 3: the fields number 1 where the header has 2; a field can hold no tab, and quotes do not change that
+        train.jsonl line 2: no JSON object; every line must be one (EOF while parsing an object, column 23)
+        train.jsonl line 2: no JSON object; every line must be one (invalid type: sequence, expected a map, column 0)
+        train.jsonl line 1: "text" is 5, it must be a string
+        train.jsonl line 1: label 0.5 is neither a name nor a whole number
+        "#
+    );
+}
+
+#[test]
+fn wrong_labels_are_answered_with_the_classes() {
+    let named = |content: &str, labels: &[&str]| message("csv", content, |spec| spec.labels = names(labels));
+    let many: String = (0..2000).map(|i| format!("text {i},name{i}\n")).collect();
+    insta::assert_snapshot!(
+        [
+            named("text,label\nfine,positive\nbad,negativ\n", &["negative", "neutral", "positive"]),
+            named("text,label\nfine,3\nbad,0\n", &["negative", "neutral", "positive"]),
+            named("text,label\nfine,2\nbad,-1\n", &["negative", "neutral", "positive"]),
+            csv("text,label\nfine,positive\nbad,bad\n"),
+            named(GOOD, &["positive"]),
+            named(GOOD, &["positive", "positive"]),
+            csv("text,label\nfine,1\nbad,5\n"),
+            csv("text,label\nfine,positive\nbad,positive\n"),
+            csv(format!("text,label\n{many}")),
+        ]
+        .join("\n"),
+        @r#"
+        train.csv line 3: label "negativ" is no class, did you mean "negative"?; the classes are "negative", "neutral", "positive"
+        train.csv line 2: label "3" is no class; the classes are "negative", "neutral", "positive"
+        train.csv line 3: label "-1" is no class; the classes are "negative", "neutral", "positive"
+        validation.csv line 3: label "negative" is no class; the classes are "bad", "positive"
+        train.csv: "positive" is the only class named, at least two are needed
+        train.csv: a class is named twice in positive, positive
+        train.csv: labels are numbers without names, so they must run from 0 without a gap; 0 is absent from 1, 5; `labels: [..]` in the data set names the classes
+        train.csv: every training row has the label "positive"; at least two classes are needed
+        train.csv: the label column has more than 1000 different values; is it the right one? (`label: NAME` in the data set names it)
+        "#
+    );
+}
+
+fn loaded(name: &str, content: &str, labels: &[&str]) -> TextDataset {
+    let directory = tempfile::tempdir().unwrap();
+    let train = directory.path().join(name);
+    std::fs::write(&train, content).unwrap();
+    load(&DatasetSpec { labels: names(labels), ..files(&train, Some(&train)) }).unwrap()
+}
+
+#[test]
+fn every_format_reads_the_same() {
+    let csv = loaded("train.csv", "\u{feff}id,text,label\n1,\"a \"\"b\"\", c\",good\n2,d,bad\n", &[]);
+    assert_eq!(csv.train.texts, ["a \"b\", c", "d"]);
+    assert_eq!(
+        (csv.train.labels.as_slice(), csv.classes.as_slice()),
+        (&[1, 0][..], &names(&["bad", "good"])[..])
+    );
+    let tsv = loaded("train.tsv", "label\tSentence\ngood\ta \"b\", c\nbad\td\n", &[]);
+    let json = "{\"content\": \"a \\\"b\\\", c\", \"target\": \"good\"}\n\n{\"target\": \"bad\", \"content\": \"d\"}\n";
+    let jsonl = loaded("train.jsonl", json, &[]);
+    assert_eq!(tsv.train, csv.train);
+    assert_eq!(jsonl.train, csv.train);
+    assert_eq!(jsonl.classes, csv.classes);
+    assert_eq!(csv.validation, csv.train);
+    assert!(csv.test.is_none() && csv.notes.is_empty());
+}
+
+#[test]
+fn labels_may_be_names_or_numbers() {
+    let rows = "text,label\na,0\nb,2\nc,1\n";
+    assert_eq!(loaded("train.csv", rows, &[]).classes, ["LABEL_0", "LABEL_1", "LABEL_2"]);
+    let named = loaded("train.csv", rows, &["bad", "so", "good"]);
+    assert_eq!(named.train.labels, [0, 2, 1]);
+    assert_eq!(named.classes, ["bad", "so", "good"]);
+    let stars = loaded("train.csv", "text,label\na,1\nb,5\n", &["1", "2", "3", "4", "5"]);
+    assert_eq!(stars.train.labels, [0, 4]);
+    let mixed = loaded("train.csv", "text,label\na,good\nb,0\n", &["bad", "good"]);
+    assert_eq!(mixed.train.labels, [1, 0]);
+}
+
+#[test]
+fn limits_keep_the_first_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    let train = directory.path().join("train.csv");
+    std::fs::write(&train, GOOD).unwrap();
+    let mut spec = files(&train, Some(&train));
+    spec.limit = Limits { train: Some(2), validation: Some(1), test: Some(7) };
+    let data = load(&spec).unwrap();
+    assert_eq!(data.train.texts, ["fine", "bad"]);
+    assert_eq!(data.validation.texts, ["fine"]);
+    spec.limit.train = Some(1);
+    let error = load(&spec).unwrap_err().to_string().replace(&*directory.path().to_string_lossy(), "DIR");
+    insta::assert_snapshot!(error, @r#"DIR/train.csv: every training row has the label "positive"; at least two classes are needed"#);
+}
+
+#[test]
+fn a_missing_validation_split_is_cut_from_every_class_alike_and_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let train = directory.path().join("train.csv");
+    let row = |i: usize| format!("text {i},{}\n", if i.is_multiple_of(4) { "rare" } else { "common" });
+    std::fs::write(&train, format!("text,label\n{}", (0..400).map(row).collect::<String>())).unwrap();
+    let spec = files(&train, None);
+    let data = load(&spec).unwrap();
+    assert_eq!(data.train.class_counts(2), [270, 90]);
+    assert_eq!(data.validation.class_counts(2), [30, 10]);
+    assert_eq!(data.train.majority_class(2), 0);
+    assert!(data.validation.texts.iter().all(|text| !data.train.texts.contains(text)));
+    assert_eq!(load(&spec).unwrap(), data);
+    insta::assert_snapshot!(data.notes.join("\n"), @"there is no validation split: 40 of 400 training rows were taken for it, the same share of every class");
+
+    std::fs::write(&train, GOOD).unwrap();
+    let error = load(&spec).unwrap_err().to_string().replace(&*directory.path().to_string_lossy(), "DIR");
+    insta::assert_snapshot!(error, @"DIR/train.csv: 3 training rows are too few to take a validation split from");
+}
+
+fn repository(id: &str, config: Option<&str>) -> DatasetSpec {
+    DatasetSpec {
+        source: DatasetSource::Id { id: id.to_owned(), config: config.map(str::to_owned), revision: None },
+        ..files(Path::new(""), None)
+    }
+}
+
+#[test]
+fn parquet_files_of_the_hub_s_layout_carry_their_class_names() {
+    let data = load(&repository("tests/fixtures/emotion", None)).unwrap();
+    assert_eq!(data.classes, ["sadness", "joy", "love", "anger", "fear", "surprise"]);
+    assert_eq!(data.train.labels, [0, 1, 2, 3, 4, 5, 1]);
+    assert_eq!(data.train.texts[4], "i feel nervous, “really” nervous");
+    assert_eq!(data.validation.labels, [0, 1]);
+    assert_eq!(data.test.unwrap().labels, [3, 2]);
+    insta::assert_snapshot!(data.notes.join("\n"), @r#"configuration "split" was chosen out of split, unsplit: it has all three splits"#);
+
+    let renamed = DatasetSpec {
+        labels: names(&["a", "b", "c", "d", "e", "f"]),
+        ..repository("tests/fixtures/emotion", Some("split"))
+    };
+    assert_eq!(load(&renamed).unwrap().classes[5], "f");
+    let fewer = DatasetSpec {
+        labels: names(&["a", "b", "c"]),
+        ..repository("tests/fixtures/emotion", Some("split"))
+    };
+    insta::assert_snapshot!(load(&fewer).unwrap_err(), @r#"tests/fixtures/emotion/split/train-00000-of-00001.parquet row 4: label 3 is no class; the classes are "a", "b", "c""#);
+}
+
+#[test]
+fn a_directory_that_is_no_data_set_is_said_to_be_none() {
+    let wrong = |id: &str, config| load(&repository(id, config)).unwrap_err().to_string();
+    insta::assert_snapshot!(
+        [
+            wrong("tests/fixtures/emotion", Some("splits")),
+            wrong("tests/fixtures/tokenizer", None),
+            wrong("tests/fixtures/make_parquet.py", None),
+            wrong("./nowhere", None),
+        ]
+        .join("\n"),
+        @r#"
+        tests/fixtures/emotion is no data set: there is no configuration "splits"; there are split, unsplit
+        tests/fixtures/tokenizer is no data set: there is no file of training rows; its name must contain "train" and end in .parquet, .csv, .tsv or .jsonl
+        tests/fixtures/make_parquet.py is a file; a data set of files is `dataset: {train: FILE, validation: FILE}`
+        ./nowhere does not exist: it must be a directory or an id of the Hub (owner/name)
+        "#
+    );
+}

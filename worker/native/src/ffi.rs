@@ -1,0 +1,63 @@
+//! The C functions of `shim/shim.cpp`; pointers to tensors are those of `tch`.
+
+use std::ffi::{c_char, c_void};
+
+unsafe extern "C" {
+    pub(crate) fn distilsweep_torch_version() -> *const c_char;
+    pub(crate) fn distilsweep_free(text: *mut c_char);
+    pub(crate) fn distilsweep_dropout_rows(
+        out: *mut *mut c_void,
+        input: *const c_void,
+        examples: *const c_void,
+        positions: *const c_void,
+        seed: u64,
+        site: u64,
+        step: u64,
+        p: f64,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_dropout_attention(
+        out: *mut *mut c_void,
+        input: *const c_void,
+        examples: *const c_void,
+        seed: u64,
+        site: u64,
+        step: u64,
+        p: f64,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_scatter_rows(
+        out: *mut *mut c_void,
+        rows: *const c_void,
+        slots: *const c_void,
+        total: i64,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_gather_rows(
+        out: *mut *mut c_void,
+        rows: *const c_void,
+        slots: *const c_void,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_clear_gradients(parameters: *const *const c_void, count: usize) -> *mut c_char;
+    pub(crate) fn distilsweep_gradient_norm(
+        out: *mut *mut c_void,
+        parameters: *const *const c_void,
+        count: usize,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_scale_gradients(
+        parameters: *const *const c_void,
+        count: usize,
+        factor: *const c_void,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_fused_adamw(
+        parameters: *const *const c_void,
+        first: *const *const c_void,
+        second: *const *const c_void,
+        count: usize,
+        step: i64,
+        learning_rate: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        epsilon: f64,
+        divisor: *const c_void,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_load_library(name: *const c_char) -> *mut c_char;
+}

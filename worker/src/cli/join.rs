@@ -1,0 +1,169 @@
+//! `distilsweep-worker join`: serve a coordinator until told to stop.
+
+use std::{io::Read, path::PathBuf, time::Duration};
+
+use clap::Args;
+use distilsweep_proto::{exit::Exit, v1};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tonic::transport::Endpoint;
+
+use super::CliError;
+use crate::{
+    runtime::{MakeTrainer, Runtime},
+    scripted::ScriptedTrainer,
+    session::{self, SessionError, SessionOptions},
+};
+
+/// Arguments of `join`.
+#[derive(Debug, Args)]
+pub(super) struct Join {
+    /// Where the coordinator is, http://host:port
+    url: String,
+
+    /// Where trials are trained: auto, cpu or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+
+    /// Threads of libtorch on a CPU [default: all cores]
+    #[arg(long)]
+    threads: Option<usize>,
+
+    /// Directory for what a trial writes before it is published [default: the system's for temporary files]
+    #[arg(long)]
+    scratch: Option<PathBuf>,
+
+    /// Seconds that the first connection may take
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    patience: u64,
+
+    /// Seconds to hand everything back after SIGTERM or Ctrl-C
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    grace: u64,
+
+    /// Drain when standard input closes, as it does when the parent process is gone
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+
+    /// Follow a script of STEPSxMILLISECONDS instead of training; for tests
+    #[arg(long, hide = true, value_name = "SCRIPT")]
+    scripted: Option<ScriptedTrainer>,
+}
+
+impl Join {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// One sentence for the terminal, with its exit code.
+    pub(super) fn run(self) -> Result<Exit, CliError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| CliError::failure(format!("no runtime: {error}")))?;
+        let served = runtime.block_on(self.serve());
+        // A training that stops at its next step must not hold the process.
+        runtime.shutdown_timeout(Duration::from_millis(100));
+        served
+    }
+
+    async fn serve(self) -> Result<Exit, CliError> {
+        let endpoint = Endpoint::from_shared(self.url.clone())
+            .map_err(|_| CliError::usage(format!("`{}` is no URL, it must be http://host:port", self.url)))?
+            .keep_alive_while_idle(true)
+            .http2_keep_alive_interval(Duration::from_secs(10));
+        let (device, make) = self.trainer()?;
+        let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let (handle, events) = Runtime::start(&device, scratch, make)
+            .map_err(|error| CliError::failure(format!("no thread for {device}: {error}")))?;
+        let hostname = hostname();
+        let process = std::process::id();
+        let hello = v1::Hello {
+            worker: format!("{hostname}-{process}-{:08x}", rand::random::<u32>()),
+            hostname,
+            process,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            devices: vec![v1::Device { name: device, ..Default::default() }],
+            slots: 1,
+            held: Vec::new(),
+        };
+        let options = SessionOptions {
+            endpoint,
+            hello,
+            patience: Duration::from_secs(self.patience),
+            grace: Duration::from_secs(self.grace),
+        };
+        let drain = self.drain_signal()?;
+        match session::serve(options, handle, events, drain).await {
+            Ok(()) => Ok(Exit::Success),
+            Err(error @ SessionError::Unreachable { .. }) => {
+                Err(CliError { exit: Exit::Unreachable, message: error.to_string() })
+            }
+            Err(error @ SessionError::GraceSpent(_)) => Err(CliError::failure(error.to_string())),
+        }
+    }
+
+    /// Turns true at SIGTERM, at Ctrl-C and, where asked, when standard input closes.
+    fn drain_signal(&self) -> Result<watch::Receiver<bool>, CliError> {
+        let (sender, receiver) = watch::channel(false);
+        for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+            let mut signal =
+                signal(kind).map_err(|error| CliError::failure(format!("no signal handler: {error}")))?;
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                while signal.recv().await.is_some() {
+                    if sender.send_replace(true) {
+                        // The second time somebody is in a hurry.
+                        std::process::exit(i32::from(Exit::Interrupted as u8));
+                    }
+                }
+            });
+        }
+        if self.until_stdin_closes {
+            std::thread::Builder::new()
+                .name("stdin".to_owned())
+                .spawn(move || {
+                    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+                    sender.send_replace(true);
+                })
+                .map_err(|error| CliError::failure(format!("no thread: {error}")))?;
+        }
+        Ok(receiver)
+    }
+
+    fn trainer(&self) -> Result<(String, MakeTrainer), CliError> {
+        if let Some(script) = self.scripted {
+            return Ok(("scripted".to_owned(), Box::new(move || Ok(Box::new(script)))));
+        }
+        self.torch_trainer()
+    }
+
+    #[cfg(feature = "torch")]
+    fn torch_trainer(&self) -> Result<(String, MakeTrainer), CliError> {
+        use crate::torch::{DeviceChoice, Options, TorchTrainer};
+
+        let device = match self.device.as_str() {
+            "auto" if tch::Cuda::is_available() => DeviceChoice::Cuda(0),
+            "auto" => DeviceChoice::Cpu,
+            named => named.parse().map_err(|why| CliError::usage(format!("--device is `{named}`, {why}")))?,
+        };
+        let options = Options { device, threads: self.threads, ..Options::default() };
+        let make: MakeTrainer = Box::new(move || Ok(Box::new(TorchTrainer::new(options)?)));
+        Ok((device.to_string(), make))
+    }
+
+    #[cfg(not(feature = "torch"))]
+    fn torch_trainer(&self) -> Result<(String, MakeTrainer), CliError> {
+        Err(CliError::usage(
+            "this worker was built without libtorch and cannot train: build it with the `torch` feature",
+        ))
+    }
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}

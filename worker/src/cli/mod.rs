@@ -1,0 +1,92 @@
+//! The command line: parse, run, one sentence on failure, an exit code.
+
+#[cfg(feature = "torch")]
+mod convert;
+mod join;
+#[cfg(feature = "torch")]
+mod output;
+#[cfg(feature = "torch")]
+mod train;
+
+use clap::{Parser, Subcommand};
+use distilsweep_proto::exit::Exit;
+
+use crate::trainer::Ended;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    a fault of this program or its surroundings, lack of memory among them
+  2    the command line makes no sense
+  3    the model, the data or a hyperparameter is at fault
+  4    nobody answers where the coordinator should be
+  6    the training diverged
+  130  ended by Ctrl-C or SIGTERM";
+
+/// Fine-tunes DistilBERT for a Distilsweep coordinator, or alone.
+#[derive(Debug, Parser)]
+#[command(name = "distilsweep-worker", version, about, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train trials for a coordinator
+    Join(join::Join),
+    /// Train one trial without a coordinator
+    #[cfg(feature = "torch")]
+    Train(Box<train::Train>),
+    /// Write any loadable checkpoint as a DistilBERT one
+    #[cfg(feature = "torch")]
+    Convert(convert::Convert),
+}
+
+/// What goes wrong, for the terminal.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CliError {
+    /// The exit code.
+    pub exit: Exit,
+    /// One sentence.
+    pub message: String,
+}
+
+impl CliError {
+    fn failure(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Failure, message: message.into() }
+    }
+
+    fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into() }
+    }
+}
+
+impl From<Ended> for CliError {
+    fn from(ended: Ended) -> Self {
+        let exit = match &ended {
+            Ended::BadInput(_) | Ended::BadPoint(_) => Exit::BadInput,
+            Ended::Diverged(_) => Exit::Incomplete,
+            Ended::OutOfMemory(_) | Ended::Internal(_) => Exit::Failure,
+            Ended::Stopped => Exit::Interrupted,
+        };
+        Self { exit, message: ended.to_string() }
+    }
+}
+
+impl Cli {
+    /// Runs the chosen command.
+    ///
+    /// # Errors
+    /// One sentence for the terminal, with its exit code.
+    pub fn run(self) -> Result<Exit, CliError> {
+        match self.command {
+            Command::Join(join) => join.run(),
+            #[cfg(feature = "torch")]
+            Command::Train(train) => Ok(train.run().map(|()| Exit::Success)?),
+            #[cfg(feature = "torch")]
+            Command::Convert(convert) => Ok(convert.run().map(|()| Exit::Success)?),
+        }
+    }
+}

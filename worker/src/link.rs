@@ -1,0 +1,112 @@
+//! The connection to the coordinator, kept up by a task of its own: it connects, presents the leases that are held,
+//! passes messages both ways, and begins again when the stream breaks, with growing pauses.
+
+use std::time::Duration;
+
+use distilsweep_proto::{
+    ids::Lease,
+    v1::{self, workers_client::WorkersClient},
+};
+use futures::StreamExt;
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{convert::lease_message, wire::FromCoordinator};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the session hears from the link.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// A stream is open; what is sent here goes up.
+    Up(mpsc::UnboundedSender<v1::WorkerMessage>),
+    /// The coordinator said something.
+    Message(FromCoordinator),
+    /// The stream broke, or could not be opened; the link tries again.
+    Down(String),
+}
+
+/// Connects for ever. `held` are the leases at the moment of each connection; `random` gives numbers from 0 to 1 that
+/// spread the attempts of many workers.
+pub async fn keep(
+    endpoint: Endpoint,
+    hello: v1::Hello,
+    held: watch::Receiver<Vec<Lease>>,
+    mut random: impl FnMut() -> f64 + Send,
+    events: mpsc::Sender<LinkEvent>,
+) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let why = match open(&endpoint, &hello, &held, &events).await {
+            Ok(mut inbound) => {
+                pause = FIRST_PAUSE;
+                listen(&mut inbound, &events).await
+            }
+            Err(why) => why,
+        };
+        if events.send(LinkEvent::Down(why)).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(pause.mul_f64(0.5 + random() / 2.0)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn open(
+    endpoint: &Endpoint,
+    hello: &v1::Hello,
+    held: &watch::Receiver<Vec<Lease>>,
+    events: &mpsc::Sender<LinkEvent>,
+) -> Result<tonic::Streaming<v1::CoordinatorMessage>, String> {
+    let channel: Channel = timeout(CONNECT_TIMEOUT, endpoint.connect())
+        .await
+        .map_err(|_| "it does not answer".to_owned())?
+        .map_err(|error| root_cause(&error))?;
+    let (up, outbound) = mpsc::unbounded_channel();
+    let held = held.borrow().iter().cloned().map(lease_message).collect();
+    let hello = v1::Hello { held, ..hello.clone() };
+    let first = v1::WorkerMessage { body: Some(v1::worker_message::Body::Hello(hello)) };
+    // The receiver lives in this function.
+    let _ = up.send(first);
+    let response = WorkersClient::new(channel)
+        .session(UnboundedReceiverStream::new(outbound))
+        .await
+        .map_err(|status| status.message().to_owned())?;
+    let _ = events.send(LinkEvent::Up(up)).await;
+    Ok(response.into_inner())
+}
+
+async fn listen(
+    inbound: &mut tonic::Streaming<v1::CoordinatorMessage>,
+    events: &mpsc::Sender<LinkEvent>,
+) -> String {
+    loop {
+        match inbound.next().await {
+            Some(Ok(message)) => match FromCoordinator::try_from(message) {
+                Ok(message) => {
+                    if events.send(LinkEvent::Message(message)).await.is_err() {
+                        return "the session is over".to_owned();
+                    }
+                }
+                Err(error) => return error.to_string(),
+            },
+            Some(Err(status)) => return status.message().to_owned(),
+            None => return "it closed the stream".to_owned(),
+        }
+    }
+}
+
+/// The innermost error: tonic's outer ones say "transport error" and no more.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,116 @@
+//! What goes wrong with a checkpoint, and what libtorch says.
+
+use std::{io, path::PathBuf};
+
+/// An operation of libtorch failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TorchError {
+    /// Through tch.
+    #[error("{0}")]
+    Tch(#[from] tch::TchError),
+    /// Through the shim.
+    #[error("{0}")]
+    Native(#[from] distilsweep_native::NativeError),
+}
+
+impl TorchError {
+    /// Whether the device's memory was at fault.
+    pub fn out_of_memory(&self) -> bool {
+        // libtorch has no codes: these are the allocators' words on CUDA and on the CPU.
+        let text = self.to_string();
+        ["out of memory", "can't allocate memory", "not enough memory"]
+            .iter()
+            .any(|words| text.contains(words))
+    }
+}
+
+/// A checkpoint cannot be read, used or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A file is missing or unreadable.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is no JSON, or no safetensors.
+    #[error("{path} is no {format} file: {reason}")]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// What it should be.
+        format: &'static str,
+        /// What the parser says.
+        reason: String,
+    },
+    /// `config.json` says something that a DistilBERT cannot be.
+    #[error("{path}: `{key}` is {value}, it must be {wanted}")]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// Key in it.
+        key: &'static str,
+        /// Its value, or "missing".
+        value: String,
+        /// What would be right.
+        wanted: String,
+    },
+    /// The weights are there, but only as a Python pickle.
+    #[error(
+        "{directory} has pytorch_model.bin but no model.safetensors: save it again with save_pretrained(.., \
+         safe_serialization=True)"
+    )]
+    Pickle {
+        /// Directory of the checkpoint.
+        directory: PathBuf,
+    },
+    /// A weight is missing.
+    #[error("{path} has no tensor `{name}`")]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The weight's name in it.
+        name: String,
+    },
+    /// A weight does not have the shape that `config.json` says.
+    #[error("{path}: tensor `{name}` has the shape {found:?}, config.json makes it {expected:?}")]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The weight's name in it.
+        name: String,
+        /// By the configuration.
+        expected: Vec<i64>,
+        /// In the file.
+        found: Vec<i64>,
+    },
+    /// A weight is not stored as floating point numbers.
+    #[error("{path}: tensor `{name}` is stored as {found}, it must be F16, BF16, F32 or F64")]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// The weight's name in it.
+        name: String,
+        /// As stored.
+        found: String,
+    },
+    /// libtorch failed.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
+}
+
+impl From<tch::TchError> for ModelError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Torch(error.into())
+    }
+}

@@ -1,0 +1,19 @@
+//! DistilBERT for sequence classification: read from a checkpoint, run, written back.
+//!
+//! Structs are named as in the checkpoint. The model owns no state but its parameters; a forward pass is a function
+//! of them, a batch and a dropout key.
+
+mod batch;
+mod config;
+mod distilbert;
+mod error;
+mod head;
+mod parameters;
+mod save;
+
+pub use batch::{Batch, Example};
+pub use config::{Activation, Config, Rates};
+pub use distilbert::{DistilBertForSequenceClassification, Dropout};
+pub use error::{ModelError, TorchError};
+pub use parameters::{Parameters, WORD_EMBEDDINGS};
+pub use save::save;

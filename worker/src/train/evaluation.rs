@@ -1,0 +1,51 @@
+//! A model's scores on a split, in batches of similar length.
+
+use tch::{Device, Kind};
+
+use super::{data::Tokenized, metrics};
+use crate::{
+    model::{Batch, DistilBertForSequenceClassification, Example, TorchError},
+    trainer::Scores,
+};
+
+/// What an evaluation needs besides the model.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Evaluation {
+    pub(super) classes: usize,
+    pub(super) batch: usize,
+    pub(super) smoothing: f64,
+    pub(super) device: Device,
+    pub(super) kind: Kind,
+}
+
+impl Evaluation {
+    /// Scores on all of `split`, without dropout.
+    pub(super) fn scores(
+        &self,
+        model: &DistilBertForSequenceClassification,
+        split: &Tokenized,
+    ) -> Result<Scores, TorchError> {
+        let logits = self.logits(model, split)?;
+        Ok(metrics::scores(&logits, split.labels(), self.classes, self.smoothing))
+    }
+
+    /// Logits [texts, classes], row by row in the split's order.
+    fn logits(
+        &self,
+        model: &DistilBertForSequenceClassification,
+        split: &Tokenized,
+    ) -> Result<Vec<f64>, TorchError> {
+        let _guard = tch::no_grad_guard();
+        let mut logits = vec![0.0; split.len() * self.classes];
+        for part in split.by_length().chunks(self.batch) {
+            let examples: Vec<Example> = part.iter().map(|i| split.example(*i)).collect();
+            let batch = Batch::new(&examples, 0, self.device, self.kind)?;
+            let output = model.forward(&batch, None)?;
+            let rows: Vec<f64> = Vec::try_from(output.f_to_kind(Kind::Double)?.f_reshape([-1])?)?;
+            for (i, row) in part.iter().zip(rows.chunks_exact(self.classes)) {
+                logits[i * self.classes..(i + 1) * self.classes].copy_from_slice(row);
+            }
+        }
+        Ok(logits)
+    }
+}
