@@ -22,8 +22,12 @@ CASES = {
                "warmup_ratio": 0.1, "seed": 42},
     # An epoch is 5 steps, the last of one micro-batch of 5.
     "accumulated": {"num_train_epochs": 6.5, "learning_rate": 1e-3, "per_device_train_batch_size": 6,
-                    "gradient_accumulation_steps": 3, "lr_scheduler_type": "cosine", "label_smoothing_factor": 0.1,
-                    "warmup_steps": 4, "max_grad_norm": 0.5, "seed": 7, "data_seed": 11},
+                    "gradient_accumulation_steps": 3, "lr_scheduler_type": "cosine", "warmup_steps": 4, "max_grad_norm": 0.5,
+                    "seed": 7, "data_seed": 11},
+    # Trainer sums smoothed losses in single precision, whatever the model's.
+    "smoothed": {"max_steps": 30, "learning_rate": 1e-3, "per_device_train_batch_size": 8,
+                 "lr_scheduler_type": "polynomial", "label_smoothing_factor": 0.1, "adam_beta1": 0.85, "adam_beta2": 0.98,
+                 "adam_epsilon": 1e-6, "seed": 3},
 }
 WORDS = {
     "subject": "the baker|our train|this lamp|her garden|the old bridge|a small boat|my neighbour|the library".split("|"),

@@ -11,7 +11,6 @@ use std::{
     path::{Path, PathBuf},
     rc::Rc,
     str::FromStr,
-    time::{Duration, Instant},
 };
 
 use distilsweep_data::{DataError, Split, TextTokenizer};
@@ -19,6 +18,7 @@ use distilsweep_proto::dataset::DatasetSpec;
 use tch::{Device, Kind};
 
 use crate::{
+    clock,
     model::{
         self, Config, DistilBertForSequenceClassification, ModelError, Parameters, Rates, WORD_EMBEDDINGS,
     },
@@ -165,11 +165,15 @@ impl TorchTrainer {
             arguments.logging_steps = 1;
         }
         let mut config = Config::read(&directory)?;
-        if arguments.max_length as i64 > config.max_position_embeddings {
+        let positions = usize::try_from(config.max_position_embeddings).unwrap_or(usize::MAX);
+        if !job.params.contains_key("max_length") {
+            // Nobody asked for the default's length: a model with fewer positions cuts earlier.
+            arguments.max_length = arguments.max_length.min(positions);
+        }
+        if arguments.max_length > positions {
             return Err(Ended::BadPoint(format!(
-                "`max_length` is {}, it must be at most {}, the positions of {}",
+                "`max_length` is {}, it must be at most {positions}, the positions of {}",
                 arguments.max_length,
-                config.max_position_embeddings,
                 directory.display()
             )));
         }
@@ -186,7 +190,8 @@ impl TorchTrainer {
         })?;
         check_vocabulary(&data, &loaded.config, &directory)?;
 
-        let clock = stopwatch();
+        let began = clock::now();
+        let clock = || began.elapsed();
         let mut parameters = loaded.parameters.seeded(arguments.seed, self.device)?;
         let rows: Vec<i64> = data.vocabulary.iter().map(|token| i64::from(*token)).collect();
         let rows = tch::Tensor::f_from_slice(&rows)?;
@@ -257,12 +262,6 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("without a message")
-}
-
-#[expect(clippy::disallowed_methods, reason = "the edge: durations of a trial are measured here")]
-fn stopwatch() -> impl Fn() -> Duration {
-    let began = Instant::now();
-    move || began.elapsed()
 }
 
 fn cuda(number: usize) -> Result<Device, Ended> {

@@ -32,7 +32,7 @@ const ROWS: usize = 1000;
 /// Runs told of at once: beyond a few MLflow's database only queues them.
 const RUNS_AT_ONCE: usize = 4;
 /// Rest after a first failure; each further one doubles it.
-const FIRST_REST: Duration = Duration::from_millis(500);
+const FIRST_REST: Duration = Duration::from_millis(250);
 /// Longest rest.
 const LONGEST_REST: Duration = Duration::from_secs(30);
 /// After news, time for more of it to share its calls.
@@ -135,7 +135,11 @@ enum Outcome {
     Refused {
         singly: bool,
     },
-    Failed(MlflowError),
+    Failed {
+        /// Whether calls before had succeeded.
+        moved: bool,
+        why: MlflowError,
+    },
 }
 
 impl<'a, O: Outbox, J: FnMut() -> f64 + Send> Drainer<'a, O, J> {
@@ -199,13 +203,13 @@ impl<'a, O: Outbox, J: FnMut() -> f64 + Send> Drainer<'a, O, J> {
                     self.resting.insert(run, Rest { tries: 0, until, why });
                 }
             }
-            Outcome::Failed(why) => {
+            Outcome::Failed { moved, why } => {
                 let before = self.resting.get(&run);
                 // Said once, not with every try.
                 if before.is_none_or(|rest| rest.why != why) {
                     tracing::warn!(%run, error = %why, "MLflow has to wait");
                 }
-                let tries = before.map_or(0, |rest| rest.tries);
+                let tries = before.filter(|_| !moved).map_or(0, |rest| rest.tries);
                 let until = Instant::now() + rest(tries, (self.jitter)());
                 self.resting.insert(run, Rest { tries: tries.saturating_add(1), until, why });
             }
@@ -253,7 +257,7 @@ async fn deliver<O: Outbox>(
     expected: &BTreeSet<RunKey>,
     delivery: &Delivery,
 ) -> Result<Outcome, O::Error> {
-    for call in &delivery.calls {
+    for (i, call) in delivery.calls.iter().enumerate() {
         match send(outbox, client, expected, &delivery.run, call).await? {
             Sent::Done => {}
             Sent::Held(parent) => return Ok(Outcome::Held(parent)),
@@ -264,7 +268,7 @@ async fn deliver<O: Outbox>(
                 set_aside(outbox, &delivery.run, call, &error.to_string()).await?;
                 return Ok(Outcome::Refused { singly: false });
             }
-            Sent::Failed(error) => return Ok(Outcome::Failed(error)),
+            Sent::Failed(why) => return Ok(Outcome::Failed { moved: i > 0, why }),
             Sent::Orphaned(reason) => {
                 set_aside(outbox, &delivery.run, call, &reason).await?;
                 return Ok(Outcome::Refused { singly: false });
@@ -297,13 +301,14 @@ async fn send<O: Outbox>(
     let known = outbox.run_ids(run).await?;
     let mut learned = Vec::new();
     let sent = match (&call.request, &known) {
-        (Request::Create(_), Some(ids)) => client.resume_run(ids).await,
-        (Request::Create(new), None) => {
+        (Request::Create(new), known) => {
             let parent = match parent(outbox, expected, new).await? {
                 Ok(parent) => parent,
                 Err(sent) => return Ok(sent),
             };
-            client.create_run(new, parent.as_ref()).await.map(|ids| learned.push((run.clone(), ids)))
+            begin(client, new, known.as_ref(), parent.as_ref())
+                .await
+                .map(|ids| learned.push((run.clone(), ids)))
         }
         (Request::Batch(batch), Some(_)) if batch.is_empty() => Ok(()),
         (Request::Batch(batch), Some(ids)) => client.log_batch(ids, batch).await,
@@ -322,6 +327,23 @@ async fn send<O: Outbox>(
         }
         Err(error) => Ok(Sent::Failed(error)),
     }
+}
+
+/// Sets a known run running again, or makes it.
+async fn begin(
+    client: &Client,
+    new: &NewRun,
+    known: Option<&RunIds>,
+    parent: Option<&RunIds>,
+) -> Result<RunIds, MlflowError> {
+    if let Some(ids) = known {
+        match client.resume_run(ids).await {
+            // Another server than before, or one that began anew: the sweep goes on there under new runs.
+            Err(MlflowError::Refused { status: 404, .. }) => {}
+            resumed => return resumed.map(|()| ids.clone()),
+        }
+    }
+    client.create_run(new, parent).await
 }
 
 /// What MLflow calls the run that a new one is nested in, or why it cannot be made now.
@@ -347,7 +369,7 @@ mod tests {
     #[test]
     fn rests_double_up_to_half_a_minute_and_jitter_takes_up_to_half() {
         let rests: Vec<u128> = [0, 1, 2, 5, 6, 7, 1000].map(|tries| rest(tries, 0.0).as_millis()).to_vec();
-        assert_eq!(rests, [500, 1000, 2000, 16_000, 30_000, 30_000, 30_000]);
+        assert_eq!(rests, [250, 500, 1000, 8000, 16_000, 30_000, 30_000]);
         assert_eq!(rest(0, 1.0), FIRST_REST / 2);
         assert_eq!(rest(100, 7.0), LONGEST_REST / 2);
     }

@@ -22,7 +22,8 @@ pub trait Outbox: Sync {
     /// What MLflow calls a run, if [`Outbox::done`] was ever told.
     fn run_ids(&self, run: &RunKey) -> impl Future<Output = Result<Option<RunIds>, Self::Error>> + Send;
 
-    /// Removes rows that MLflow holds, and remembers in the same transaction what it calls the runs it made.
+    /// Removes rows that MLflow holds, and remembers in the same transaction what it calls the runs it made, in place
+    /// of what was known of them: a sweep that goes on with another server gets new runs there.
     fn done(
         &self,
         ids: &[i64],

@@ -1,5 +1,7 @@
 //! The `parameters` of a sweep file: names with the values that they take.
 
+use std::collections::BTreeSet;
+
 use distilsweep_proto::params::{Parameter, Value};
 
 use super::{
@@ -83,9 +85,12 @@ fn values(parameter: &Parameter, listed: &Entry, problems: &mut Vec<Problem>) ->
         }
     };
     let mut values: Vec<Value> = Vec::with_capacity(nodes.len());
+    let mut seen = BTreeSet::new();
     for node in nodes {
         let Some(value) = checked(parameter, node, problems) else { continue };
-        if values.contains(&value) {
+        // Checked values are of one kind, so that their texts differ where they do; but for the zero with a sign.
+        let text = if value == Value::Number(0.0) { "0.0".to_owned() } else { value.to_string() };
+        if !seen.insert(text) {
             problems.push(node.mark.problem(format!("`values` of `{name}` lists {value} twice, keep one")));
         } else {
             values.push(value);

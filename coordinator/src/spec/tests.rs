@@ -174,6 +174,7 @@ fn parameters_say_what_they_may_be() {
         rate("  learning_rate: {values: []}"),
         rate("  learning_rate: {values: 5e-5}"),
         rate("  learning_rate: {values: [1e-5, 0.00001]}"),
+        rate("  weight_decay: {values: [0, -0.0]}"),
         rate("  learning_rate: {values: [\"5e-5\", fast, true, .nan, .inf, -1]}"),
         rate("  learning_rate: {values: [[1e-5]]}"),
         rate("  learning_rate: {value: }"),
@@ -192,6 +193,7 @@ fn parameters_say_what_they_may_be() {
     sweep.yaml:6:27: `values` of `learning_rate` is empty, list at least one value
     sweep.yaml:6:27: `values` of `learning_rate` is 5e-5, it must be a list: [V, …]
     sweep.yaml:6:34: `values` of `learning_rate` lists 1e-05 twice, keep one
+    sweep.yaml:6:30: `values` of `weight_decay` lists -0.0 twice, keep one
     sweep.yaml:6:28: `learning_rate` is "5e-5", it must be a number from 0 to 1000
     sweep.yaml:6:36: `learning_rate` is "fast", it must be a number from 0 to 1000
     sweep.yaml:6:42: `learning_rate` is True, it must be a number from 0 to 1000

@@ -13,7 +13,7 @@ use crate::{
 
 /// The encoder is written without a head: training makes one for its data's classes.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct Convert {
     /// Directory or Hub id of a distilbert or bert checkpoint
     #[arg(long)]
     model: String,
@@ -28,15 +28,21 @@ pub(super) struct Arguments {
     output: PathBuf,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Ended> {
-    let directory = distilsweep_data::model_directory(&arguments.model, None)?;
-    let config = Config::read(&directory)?;
-    let parameters = match arguments.random {
-        true => Parameters::random(&config, 0, arguments.seed, Kind::Float)?,
-        false => Parameters::load(&directory, &config, 0, arguments.seed, Kind::Float)?,
-    };
-    let output = Output::create(&arguments.output)?;
-    save(&parameters, &config, &[], &directory, &arguments.output)?;
-    output.keep();
-    Ok(())
+impl Convert {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What is wrong with the checkpoint or the output directory.
+    pub(super) fn run(&self) -> Result<(), Ended> {
+        let directory = distilsweep_data::model_directory(&self.model, None)?;
+        let config = Config::read(&directory)?;
+        let parameters = match self.random {
+            true => Parameters::random(&config, 0, self.seed, Kind::Float)?,
+            false => Parameters::load(&directory, &config, 0, self.seed, Kind::Float)?,
+        };
+        let output = Output::create(&self.output)?;
+        save(&parameters, &config, &[], &directory, &self.output)?;
+        output.keep();
+        Ok(())
+    }
 }

@@ -37,10 +37,10 @@ enum Command {
     Join(join::Join),
     /// Train one trial without a coordinator
     #[cfg(feature = "torch")]
-    Train(train::Arguments),
+    Train(Box<train::Train>),
     /// Write any loadable checkpoint as a DistilBERT one
     #[cfg(feature = "torch")]
-    Convert(convert::Arguments),
+    Convert(convert::Convert),
 }
 
 /// What goes wrong, for the terminal.
@@ -65,10 +65,10 @@ impl CliError {
 
 impl From<Ended> for CliError {
     fn from(ended: Ended) -> Self {
-        let exit = match ended {
-            Ended::Internal(_) | Ended::OutOfMemory(_) => Exit::Failure,
+        let exit = match &ended {
             Ended::BadInput(_) | Ended::BadPoint(_) => Exit::BadInput,
             Ended::Diverged(_) => Exit::Incomplete,
+            Ended::OutOfMemory(_) | Ended::Internal(_) => Exit::Failure,
             Ended::Stopped => Exit::Interrupted,
         };
         Self { exit, message: ended.to_string() }
@@ -84,9 +84,9 @@ impl Cli {
         match self.command {
             Command::Join(join) => join.run(),
             #[cfg(feature = "torch")]
-            Command::Train(arguments) => Ok(train::run(&arguments).map(|()| Exit::Success)?),
+            Command::Train(train) => Ok(train.run().map(|()| Exit::Success)?),
             #[cfg(feature = "torch")]
-            Command::Convert(arguments) => Ok(convert::run(&arguments).map(|()| Exit::Success)?),
+            Command::Convert(convert) => Ok(convert.run().map(|()| Exit::Success)?),
         }
     }
 }

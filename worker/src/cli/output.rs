@@ -1,4 +1,4 @@
-//! A directory that a command fills, or leaves as it was.
+//! The directory that a command writes: all of it or nothing.
 
 use std::path::Path;
 
@@ -28,6 +28,7 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// The directory is complete and stays.
     pub(super) fn keep(mut self) {
         self.kept = true;
     }
@@ -45,6 +46,7 @@ impl Drop for Output<'_> {
     }
 }
 
+/// A file or directory of the output cannot be written.
 pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> Ended {
     Ended::BadInput(format!("cannot write {}: {error}", path.display()))
 }

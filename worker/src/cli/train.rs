@@ -20,8 +20,9 @@ use crate::{
     trainer::{Ended, EvaluationRecord, Job, Observer, Phase, StepRecord, Trained, Trainer},
 };
 
+/// Arguments of `train`.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct Train {
     /// Directory or Hub id of the checkpoint to start from
     #[arg(long)]
     model: String,
@@ -83,67 +84,73 @@ fn selection(text: &str) -> Result<Selection, String> {
     })
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Ended> {
-    let job = job(arguments)?;
-    let mut trainer = TorchTrainer::new(Options {
-        device: arguments.device,
-        precision: arguments.precision,
-        threads: arguments.threads.map(usize::from),
-        dropout: arguments.dropout,
-        log_every_step: true,
-    })?;
-    let output = Output::create(&arguments.output)?;
-    let mut recorder = Recorder::new(&arguments.output, job.arguments.logging_steps as u64)
-        .map_err(|error| unwritable(&arguments.output, &error))?;
-    let trained = trainer.train(&job, &mut recorder);
-    recorder.finish(&arguments.output)?;
-    let trained = trained?;
-    let report = Report::new(&job, &trained);
-    let path = arguments.output.join("result.json");
-    let text = serde_json::to_string_pretty(&report)
-        .map_err(|error| Ended::Internal(format!("the result is no JSON: {error}")))?;
-    fs::write(&path, text + "\n").map_err(|error| unwritable(&path, &error))?;
-    output.keep();
-    let best = report.metrics.get(job.selection.best).copied().unwrap_or(f64::NAN);
-    eprintln!(
-        "{} {best:.4} at step {}; {:.2} steps/s; {}",
-        job.selection.best,
-        trained.best.step,
-        trained.steps_per_second,
-        arguments.output.display()
-    );
-    Ok(())
-}
-
-fn job(arguments: &Arguments) -> Result<Job, Ended> {
-    let mut params: Params = serde_json::from_str(&arguments.params).map_err(|error| {
-        Ended::BadInput(format!("--params must be a JSON object of hyperparameters: {error}"))
-    })?;
-    if let Some(length) = arguments.max_length {
-        params.insert("max_length".to_owned(), Value::Integer(length));
+impl Train {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Why there is no result.
+    pub(super) fn run(&self) -> Result<(), Ended> {
+        let job = self.job()?;
+        let mut trainer = TorchTrainer::new(Options {
+            device: self.device,
+            precision: self.precision,
+            threads: self.threads.map(usize::from),
+            dropout: self.dropout,
+            log_every_step: true,
+        })?;
+        let output = Output::create(&self.output)?;
+        let mut recorder = Recorder::new(&self.output, job.arguments.logging_steps as u64)
+            .map_err(|error| unwritable(&self.output, &error))?;
+        let trained = trainer.train(&job, &mut recorder);
+        recorder.finish(&self.output)?;
+        let trained = trained?;
+        let report = Report::new(&job, &trained);
+        let path = self.output.join("result.json");
+        let text = serde_json::to_string_pretty(&report)
+            .map_err(|error| Ended::Internal(format!("the result is no JSON: {error}")))?;
+        fs::write(&path, text + "\n").map_err(|error| unwritable(&path, &error))?;
+        output.keep();
+        let best = report.metrics.get(job.selection.best).copied().unwrap_or(f64::NAN);
+        eprintln!(
+            "{} {best:.4} at step {}; {:.2} steps/s; {}",
+            job.selection.best,
+            trained.best.step,
+            trained.steps_per_second,
+            self.output.display()
+        );
+        Ok(())
     }
-    let typed =
-        TrainingArguments::from_params(&params).map_err(|error| Ended::BadPoint(error.to_string()))?;
-    Ok(Job {
-        model: arguments.model.clone(),
-        model_revision: None,
-        dataset: DatasetSpec {
-            source: DatasetSource::Files {
-                train: arguments.train.clone(),
-                validation: Some(arguments.validation.clone()),
-                test: arguments.test.clone(),
+
+    fn job(&self) -> Result<Job, Ended> {
+        let mut params: Params = serde_json::from_str(&self.params).map_err(|error| {
+            Ended::BadInput(format!("--params must be a JSON object of hyperparameters: {error}"))
+        })?;
+        if let Some(length) = self.max_length {
+            params.insert("max_length".to_owned(), Value::Integer(length));
+        }
+        let typed =
+            TrainingArguments::from_params(&params).map_err(|error| Ended::BadPoint(error.to_string()))?;
+        Ok(Job {
+            model: self.model.clone(),
+            model_revision: None,
+            dataset: DatasetSpec {
+                source: DatasetSource::Files {
+                    train: self.train.clone(),
+                    validation: Some(self.validation.clone()),
+                    test: self.test.clone(),
+                },
+                text: self.text_column.clone(),
+                label: self.label_column.clone(),
+                labels: self.labels.clone(),
+                limit: Limits::default(),
             },
-            text: arguments.text_column.clone(),
-            label: arguments.label_column.clone(),
-            labels: arguments.labels.clone(),
-            limit: Limits::default(),
-        },
-        params,
-        arguments: typed,
-        selection: arguments.metric,
-        maximize: arguments.metric.maximize,
-        output: arguments.output.clone(),
-    })
+            params,
+            arguments: typed,
+            selection: self.metric,
+            maximize: self.metric.maximize,
+            output: self.output.clone(),
+        })
+    }
 }
 
 /// Writes records as they come, and a line now and then for people.

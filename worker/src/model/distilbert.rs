@@ -172,6 +172,7 @@ impl MultiHeadSelfAttention {
     }
 }
 
+#[expect(clippy::upper_case_acronyms, reason = "named as in transformers")]
 struct FFN {
     lin1: Linear,
     lin2: Linear,

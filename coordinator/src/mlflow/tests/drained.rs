@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     client, create, curve, finish,
-    http::{Request, serve},
+    http::{Request, holds, scripted, serve},
     memory::Memory,
     params, steady, tags,
 };
@@ -18,39 +18,8 @@ use crate::mlflow::{
     error::MlflowError,
 };
 
-/// A server that answers as MLflow does where all is well, unless `first` answers otherwise, and what it was asked.
-async fn scripted(
-    first: impl Fn(&Request) -> Option<(u16, &'static str)> + Send + Sync + 'static,
-) -> (String, Arc<Mutex<Vec<String>>>) {
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let log = asked.clone();
-    let address = serve(move |request| {
-        let body = String::from_utf8_lossy(&request.body).into_owned();
-        let run = body.split('"').skip_while(|part| *part != "run_name" && *part != "run_id").nth(2);
-        log.lock().unwrap().push(format!("{} {}", request.call(), run.unwrap_or("-")));
-        let (status, text) = first(&request).map_or_else(
-            || {
-                let text = match request.call() {
-                    "experiments/get-by-name" => r#"{"experiment":{"experiment_id":"1"}}"#.to_owned(),
-                    "runs/create" => format!(r#"{{"run":{{"info":{{"run_id":"{}"}}}}}}"#, run.unwrap()),
-                    _ => "{}".to_owned(),
-                };
-                (200, text)
-            },
-            |(status, text)| (status, text.to_owned()),
-        );
-        async move { Some((status, text.into_bytes())) }
-    })
-    .await;
-    (address, asked)
-}
-
 fn in_seconds(seconds: u64) -> Instant {
     Instant::now() + Duration::from_secs(seconds)
-}
-
-fn holds(request: &Request, text: &str) -> bool {
-    String::from_utf8_lossy(&request.body).contains(text)
 }
 
 #[tokio::test]

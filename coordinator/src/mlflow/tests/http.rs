@@ -1,6 +1,9 @@
 //! A server of one function, one request a connection: it plays MLflow, or stands between it and the client.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -72,4 +75,35 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
     let mut body = vec![0; length.map_or(0, |(_, length)| length.parse().unwrap())];
     stream.read_exact(&mut body).await.ok()?;
     Some(Request { method, target, headers, body })
+}
+
+/// A server that answers as MLflow does where all is well, unless `first` answers otherwise, and what it was asked.
+pub(super) async fn scripted(
+    first: impl Fn(&Request) -> Option<(u16, &'static str)> + Send + Sync + 'static,
+) -> (String, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = asked.clone();
+    let address = serve(move |request| {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        let run = body.split('"').skip_while(|part| *part != "run_name" && *part != "run_id").nth(2);
+        log.lock().unwrap().push(format!("{} {}", request.call(), run.unwrap_or("-")));
+        let (status, text) = first(&request).map_or_else(
+            || {
+                let text = match request.call() {
+                    "experiments/get-by-name" => r#"{"experiment":{"experiment_id":"1"}}"#.to_owned(),
+                    "runs/create" => format!(r#"{{"run":{{"info":{{"run_id":"{}"}}}}}}"#, run.unwrap()),
+                    _ => "{}".to_owned(),
+                };
+                (200, text)
+            },
+            |(status, text)| (status, text.to_owned()),
+        );
+        async move { Some((status, text.into_bytes())) }
+    })
+    .await;
+    (address, asked)
+}
+
+pub(super) fn holds(request: &Request, text: &str) -> bool {
+    String::from_utf8_lossy(&request.body).contains(text)
 }

@@ -1,8 +1,10 @@
 //! The drainer against a server that a script plays, against MLflow itself, and against MLflow behind a bad network.
 
+mod calls;
 mod drained;
 mod http;
 mod memory;
+mod planned;
 mod real;
 mod server;
 

@@ -235,7 +235,7 @@ async fn a_network_that_loses_every_first_try_doubles_and_drops_nothing() {
     .await;
     told(&address, &Memory::holding(sweep("disturbed"))).await;
 
-    let fired = fired.lock().unwrap();
+    let fired = fired.lock().unwrap().clone();
     for fault in [Fault::AnswerReplaced, Fault::AnswerLost, Fault::RequestLost] {
         for call in ["POST runs/create", "POST runs/log-batch", "POST runs/update"] {
             assert!(
