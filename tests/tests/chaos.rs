@@ -77,9 +77,10 @@ fn a_killed_coordinator_goes_on_with_its_workers_and_tells_mlflow_everything_onc
     drop(coordinator);
 
     let coordinator = Coordinator::start(&scene, &listen, &extra)?;
-    let ranking = coordinator.ranking_when(&scene, "the sweep in spite of a lost coordinator", |ranking| {
-        complete(ranking) && ranking.messages_waiting() == Some(0)
-    })?;
+    let ranking =
+        coordinator.ranking_when(&scene, "the sweep in spite of a lost coordinator", |ranking| {
+            complete(ranking) && ranking.messages_waiting() == Some(0)
+        })?;
     assert_whole(&ranking, &baseline);
     // A lost connection is not a lost trial: nobody had to begin again.
     assert!(ranking.trials().iter().all(|trial| trial.attempts() == 1), "{ranking:?}");
@@ -113,7 +114,8 @@ fn mlflow_that_is_away_is_told_everything_when_it_is_back() -> anyhow::Result<()
         Ok((runs.len() == 5 && runs.iter().all(|run| run.status() == "FINISHED")).then_some(runs))
     })?;
     let there: Vec<Option<f64>> = runs.iter().take(4).map(|run| run.metric("best_validation_f1")).collect();
-    let here: Vec<Option<f64>> = ranking.trials().iter().map(|trial| trial.metric("best_validation_f1")).collect();
+    let here: Vec<Option<f64>> =
+        ranking.trials().iter().map(|trial| trial.metric("best_validation_f1")).collect();
     assert_eq!(there, here);
     mlflow.stop()
 }

@@ -19,9 +19,10 @@ fn a_grid_is_trained_by_two_workers_and_ranked_alike_here_and_in_mlflow() -> any
     let workers = [worker(&scene, &coordinator.url, &[])?, worker(&scene, &coordinator.url, &[])?];
     let file = scene.write("grid.yaml", &four_trials("grid", 200))?;
     coordinator.submit(&scene, &file)?;
-    let ranking = coordinator.ranking_when(&scene, "a complete sweep that MLflow was told all about", |ranking| {
-        ranking.state() == "completed" && ranking.messages_waiting() == Some(0)
-    })?;
+    let ranking =
+        coordinator.ranking_when(&scene, "a complete sweep that MLflow was told all about", |ranking| {
+            ranking.state() == "completed" && ranking.messages_waiting() == Some(0)
+        })?;
     drop(workers);
 
     let trials = ranking.trials();
@@ -58,7 +59,8 @@ fn same_ranking(mlflow: &Mlflow, ranking: &Ranking) -> anyhow::Result<()> {
     let (there, here) = values("best_validation_f1");
     assert_eq!(there, here, "the same order");
     for trial in ranking.trials() {
-        let run = children.iter().find(|run| run.id() == trial.text("mlflow_run")).context("the trial's run")?;
+        let run =
+            children.iter().find(|run| run.id() == trial.text("mlflow_run")).context("the trial's run")?;
         assert_eq!(run.status(), "FINISHED");
         assert_eq!(run.tag("mlflow.parentRunId"), Some(parents[0].id()));
         assert_eq!(run.metric("test_f1_score"), trial.metric("test_f1_score"));
@@ -74,7 +76,8 @@ fn same_ranking(mlflow: &Mlflow, ranking: &Ranking) -> anyhow::Result<()> {
 /// every row's scores, so where it is the same to the last digits, so are the labels.
 fn saved_model_predicts_as_recorded(scene: &Scene, trial: &Trial) -> anyhow::Result<()> {
     let checkpoint = trial.text("checkpoint");
-    let directory = checkpoint.strip_prefix("file://").with_context(|| format!("a file URL, not {checkpoint:?}"))?;
+    let directory =
+        checkpoint.strip_prefix("file://").with_context(|| format!("a file URL, not {checkpoint:?}"))?;
     let fixture = fixture();
     let (train, validation) = (fixture.join("train.csv"), fixture.join("validation.csv"));
     let output = scene.path(&format!("again-{}", trial.number()));
@@ -88,6 +91,8 @@ fn saved_model_predicts_as_recorded(scene: &Scene, trial: &Trial) -> anyhow::Res
             &train.to_string_lossy(),
             "--validation",
             &validation.to_string_lossy(),
+            "--test",
+            &validation.to_string_lossy(),
             "--params",
             r#"{"learning_rate": 0, "max_steps": 1, "per_device_train_batch_size": 4}"#,
             "--dropout",
@@ -99,11 +104,15 @@ fn saved_model_predicts_as_recorded(scene: &Scene, trial: &Trial) -> anyhow::Res
         ],
     )?;
     assert_eq!(evaluated.code, Some(0), "{evaluated:?}");
-    let result: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(output.join("result.json"))?)?;
-    for metric in ["eval_loss", "eval_accuracy", "eval_f1_macro"] {
+    let result: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(output.join("result.json"))?)?;
+    for metric in ["best_validation_f1", "test_loss", "test_accuracy", "test_f1_score", "test_f1_macro"] {
         let recorded = trial.metric(metric).with_context(|| format!("{metric} of {trial:?}"))?;
         let again = result["metrics"][metric].as_f64().context(metric)?;
-        assert!((recorded - again).abs() <= 1e-6 * recorded.abs(), "{metric}: {recorded} when trained, {again} loaded");
+        assert!(
+            (recorded - again).abs() <= 1e-6 * recorded.abs(),
+            "{metric}: {recorded} when trained, {again} loaded"
+        );
     }
     Ok(())
 }
@@ -112,14 +121,18 @@ fn saved_model_predicts_as_recorded(scene: &Scene, trial: &Trial) -> anyhow::Res
 fn model_files(directory: &Path) -> anyhow::Result<String> {
     let candidates = [directory.to_owned(), directory.join("model")];
     let found = candidates.iter().find(|candidate| candidate.join("model.safetensors").is_file());
-    Ok(found.with_context(|| format!("{} holds no model", directory.display()))?.to_string_lossy().into_owned())
+    Ok(found
+        .with_context(|| format!("{} holds no model", directory.display()))?
+        .to_string_lossy()
+        .into_owned())
 }
 
 #[test]
 fn an_interrupted_run_goes_on_with_the_same_command() -> anyhow::Result<()> {
     let scene = Scene::new()?;
     scene.write("grid.yaml", &four_trials("grid", 1500))?;
-    let command = ["run", "grid.yaml", "--state", "state", "--workers", "1", "--threads", "1", "--device", "cpu"];
+    let command =
+        ["run", "grid.yaml", "--state", "state", "--workers", "1", "--threads", "1", "--device", "cpu"];
     let mut first = scene.start("distilsweep", &command)?;
     let finished_one = || {
         let printed = scene.run("distilsweep", &["results", "--format", "json", "--state", "state"])?;

@@ -12,10 +12,8 @@ fn refused(change: impl FnOnce(String) -> String, train: &str) -> anyhow::Result
     let scene = Scene::new()?;
     let train = scene.write("train.csv", train)?;
     let fixture = distilsweep_tests::sweep::fixture();
-    let own = four_trials("wrong", 1).replace(
-        &format!("train: {}/train.csv", fixture.display()),
-        &format!("train: {}", train.display()),
-    );
+    let own = four_trials("wrong", 1)
+        .replace(&format!("train: {}/train.csv", fixture.display()), &format!("train: {}", train.display()));
     let own = own.replace(&format!("{}/validation.csv", fixture.display()), &train.to_string_lossy());
     scene.write("sweep.yaml", &change(own))?;
     let before = scene.files()?;
@@ -32,7 +30,18 @@ fn a_wrong_sweep_file_is_told_by_line_and_key() -> anyhow::Result<()> {
     let empty = refused(|file| file.replace("values: [1, 2]", "values: []"), ROWS)?;
     let several = refused(|file| file.replace("method: grid", "methd: grid").replace("[1, 2]", "[]"), ROWS)?;
     let no_yaml = refused(|file| format!("{file}\n  - ]"), ROWS)?;
-    insta::assert_snapshot!([unknown, wrong_type, empty, several, no_yaml].join("\n\n"), @"");
+    insta::assert_snapshot!([unknown, wrong_type, empty, several, no_yaml].join("\n\n"), @r#"
+        3: error: sweep.yaml:10:3: unknown parameter `learning_rte`, did you mean `learning_rate`?
+
+        3: error: sweep.yaml:13:22: `max_steps` is "many", it must be a whole number of at least -1
+
+        3: error: sweep.yaml:11:18: `values` of `seed` is empty, list at least one value
+
+        3: error: sweep.yaml:7:1: unknown key `methd`, did you mean `method`?
+        sweep.yaml:11:18: `values` of `seed` is empty, list at least one value
+
+        3: error: sweep.yaml:15:5: this is not YAML: while parsing a block mapping, did not find expected key
+        "#);
     Ok(())
 }
 
@@ -42,10 +51,19 @@ fn a_wrong_model_or_data_set_is_told_before_anything_starts() -> anyhow::Result<
     let model = format!("model: {}/start", fixture.display());
     let absent = refused(|file| file.replace(&model, "model: ./nowhere"), ROWS)?;
     let incomplete = refused(|file| file.replace(&model, "model: ."), ROWS)?;
-    let no_class = refused(|file| file.replace("method:", "  labels: [negative, positive]\nmethod:"), &ROWS.replace("bad,negative", "bad,negativ"))?;
+    let no_class = refused(
+        |file| file.replace("method:", "  labels: [negative, positive]\nmethod:"),
+        &ROWS.replace("bad,negative", "bad,negativ"),
+    )?;
     let no_column = refused(|file| file.replace("method:", "  text: body\nmethod:"), ROWS)?;
     let no_file = refused(|file| file.replace("train.csv", "gone.csv"), ROWS)?;
-    insta::assert_snapshot!([absent, incomplete, no_class, no_column, no_file].join("\n"), @"");
+    insta::assert_snapshot!([absent, incomplete, no_class, no_column, no_file].join("\n"), @r#"
+        3: error: SCENE/nowhere does not exist: it must be a directory or an id of the Hub (owner/name)
+        3: error: SCENE/config.json does not exist: a model directory needs config.json, model.safetensors, tokenizer.json
+        3: error: SCENE/train.csv line 3: label "negativ" is no class, did you mean "negative"?; the classes are "negative", "positive"
+        3: error: SCENE/train.csv has no column "body"; its columns are "text", "label"
+        3: error: SCENE/gone.csv does not exist: the data set names it; check the path (relative ones count from the sweep file)
+        "#);
     Ok(())
 }
 
@@ -65,7 +83,12 @@ fn an_unreachable_coordinator_is_named() -> anyhow::Result<()> {
         shown.push(format!("{}: {}", finished.code.unwrap_or(-1), scene.redact(&said)));
     }
     assert!(!scene.path("state").exists(), "looking makes no state directory");
-    insta::assert_snapshot!(shown.join("\n"), @"");
+    insta::assert_snapshot!(shown.join("\n"), @r"
+        4: error: coordinator ADDRESS cannot be reached: Connection refused (os error 111): is `distilsweep serve` running there?
+        4: error: coordinator nonsense cannot be reached: invalid URL, scheme is missing: is `distilsweep serve` running there?
+        4: error: coordinator ADDRESS/ cannot be reached: Connection refused (os error 111): is `distilsweep serve` running there?
+        3: error: state holds no sweeps: start one with `distilsweep run SWEEP.yaml`, or name the directory with --state
+        ");
     Ok(())
 }
 
@@ -78,8 +101,15 @@ fn a_port_or_state_directory_in_use_is_named() -> anyhow::Result<()> {
     assert!(!scene.path("other").exists(), "nothing is made for a coordinator that cannot listen");
     let state = scene.run("distilsweep", &["serve", "--state", "state", "--listen", "127.0.0.1:0"])?;
     let shown = [port, state].map(|finished| {
-        format!("{}: {}", finished.code.unwrap_or(-1), scene.redact(finished.err.trim()).replace(&listen, "ADDRESS"))
+        format!(
+            "{}: {}",
+            finished.code.unwrap_or(-1),
+            scene.redact(finished.err.trim()).replace(&listen, "ADDRESS")
+        )
     });
-    insta::assert_snapshot!(shown.join("\n"), @"");
+    insta::assert_snapshot!(shown.join("\n"), @r"
+        5: error: cannot listen on ADDRESS: Address already in use (os error 98): choose another with --listen HOST:PORT, port 0 takes a free one
+        5: error: state directory SCENE/state is in use by another coordinator
+        ");
     Ok(())
 }
