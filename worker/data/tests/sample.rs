@@ -1,7 +1,5 @@
 //! The sample assets, where `tests/run.sh` or `deploy/assets.py` has prepared them.
 
-#![expect(clippy::unwrap_used, reason = "a failing set-up fails the test")]
-
 use std::path::PathBuf;
 
 use distilsweep_data::{TextTokenizer, load};
