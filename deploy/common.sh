@@ -43,17 +43,22 @@ python_environment() {
   shift
   local directory=$cache/python/$name
   mkdir -p "$cache/python"
-  (
-    flock 9
-    # An environment whose Python has gone or changed is none.
-    if [ ! -f "$directory/complete" ] || ! "$directory/bin/python" -c '' 2>/dev/null; then
-      echo "installing $name into $directory" >&2
-      rm -rf "$directory"
-      python3 -m venv "$directory" >&2
-      "$directory/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >&2
-      touch "$directory/complete"
+  exec 8>"$cache/python/.$name.lock"
+  flock 8
+  # An environment whose Python has gone or changed is none.
+  if [ ! -f "$directory/complete" ] || ! "$directory/bin/python" -c '' 2>/dev/null; then
+    echo "installing $name into $directory" >&2
+    rm -rf "$directory"
+    # Chained: bash does not heed `set -e` in all the places that this may be called from.
+    if ! {
+      python3 -m venv "$directory" >&2 &&
+        "$directory/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >&2 &&
+        touch "$directory/complete"
+    }; then
+      fail "$name cannot be installed; the message is above"
     fi
-  ) 9>"$cache/python/.$name.lock" || fail "$name cannot be installed; the message is above"
+  fi
+  exec 8>&-
   echo "$directory"
 }
 

@@ -5,18 +5,21 @@
 #
 # The library lies in the cache (DISTILSWEEP_CACHE, default ~/.cache/distilsweep), one directory a variant, so that
 # every clone on the machine shares it. `.cargo/config.toml` of this clone then names it: torch-sys takes minutes to
-# build and is built anew whenever the name changes. Prints the directory.
+# build and is built anew whenever the name changes. Without an argument the variant of last time stays, cpu at first.
+# Prints the directory.
 set -euo pipefail
 # shellcheck source=deploy/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-case "${1:-cpu}" in
+version=2.11.0
+configured=$(sed -n "s|^LIBTORCH = .*/$version-\(cpu\|cuda\)/torch\"|\1|p" "$root/.cargo/config.toml" 2>/dev/null || true)
+variant=${1:-${configured:-cpu}}
+case $variant in
   -h | --help) usage "$0"; exit 0 ;;
-  cpu | cuda) variant=${1:-cpu} ;;
-  *) echo "error: unknown variant '$1': it must be cpu or cuda" >&2; exit 2 ;;
+  cpu | cuda) ;;
+  *) echo "error: unknown variant '$variant': it must be cpu or cuda" >&2; exit 2 ;;
 esac
 
-version=2.11.0
 directory=$cache/libtorch/$version-$variant
 
 fetch_cpu() { # into the directory $1

@@ -15,11 +15,11 @@ set -euo pipefail
 # shellcheck source=deploy/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-variant=cpu keep='' arguments=()
+variant=() keep='' arguments=()
 for argument in "$@"; do
   case $argument in
     -h | --help) usage "$0"; exit 0 ;;
-    --cuda) variant=cuda ;;
+    --cuda) variant=(cuda) ;;
     --keep-mlflow) keep=yes ;;
     *) arguments+=("$argument") ;;
   esac
@@ -32,7 +32,7 @@ check_needs
 [ -f "$target/release/distilsweep" ] || check_disk 3000 "$target"
 [ -f "$cache/python/mlflow-$mlflow_version/complete" ] || check_disk 3000 "$cache"
 
-deploy/libtorch.sh "$variant" >/dev/null
+deploy/libtorch.sh ${variant[@]+"${variant[@]}"} >/dev/null
 echo "building the release binaries (minutes the first time)" >&2
 CARGO_TARGET_DIR=$target cargo build --release --locked --bins -p distilsweep -p distilsweep-worker
 python3 deploy/assets.py --link "$state/sample" >/dev/null

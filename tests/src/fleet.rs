@@ -53,6 +53,20 @@ impl Scene {
         Ok(path)
     }
 
+    /// The names of all that lies in it, but for the logs.
+    ///
+    /// # Errors
+    /// It cannot be listed.
+    pub fn files(&self) -> anyhow::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(self.directory.path())? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.retain(|name| name != "logs");
+        names.sort();
+        Ok(names)
+    }
+
     /// The scene's own path replaced, for messages that are compared.
     pub fn redact(&self, text: &str) -> String {
         text.replace(&*self.directory.path().to_string_lossy(), "SCENE")

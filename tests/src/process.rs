@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait::until;
 
-/// Lines of each output that a failing test shows.
+/// Lines of each output that a test which fails shows.
 const SHOWN: usize = 60;
 
 /// A running or ended process.
@@ -123,12 +123,11 @@ impl Drop for Process {
                 let _ = self.child.wait();
             }
         }
-        if std::thread::panicking() {
-            for (stream, text) in [("out", self.out()), ("err", self.err())] {
-                let lines: Vec<&str> = text.lines().collect();
-                let tail = &lines[lines.len().saturating_sub(SHOWN)..];
-                eprintln!("--- {} {stream} (last {} lines)\n{}", self.name, tail.len(), tail.join("\n"));
-            }
+        // The test runner shows this for tests that fail, and for no other.
+        for (stream, text) in [("out", self.out()), ("err", self.err())] {
+            let lines: Vec<&str> = text.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(SHOWN)..];
+            eprintln!("--- {} {stream} (last {} lines)\n{}", self.name, tail.len(), tail.join("\n"));
         }
     }
 }

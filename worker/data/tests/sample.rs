@@ -1,0 +1,62 @@
+//! The sample assets, where `tests/run.sh` or `deploy/assets.py` has prepared them.
+
+use std::path::PathBuf;
+
+use distilsweep_data::{TextTokenizer, load};
+use distilsweep_proto::dataset::{DatasetSource, DatasetSpec, Limits};
+use sha2::{Digest, Sha256};
+
+fn assets() -> Option<PathBuf> {
+    let assets = std::env::var_os("DISTILSWEEP_TEST_ASSETS").map(PathBuf::from);
+    if assets.is_none() {
+        eprintln!(
+            "skipped: DISTILSWEEP_TEST_ASSETS does not name the sample assets; tests/run.sh prepares them"
+        );
+    }
+    assets
+}
+
+fn sample(assets: &std::path::Path, suffix: &str) -> DatasetSpec {
+    let file = |split: &str| assets.join(format!("{split}.{suffix}"));
+    DatasetSpec {
+        source: DatasetSource::Files {
+            train: file("train"),
+            validation: Some(file("validation")),
+            test: Some(file("test")),
+        },
+        text: None,
+        label: None,
+        labels: ["negative", "neutral", "positive"].map(str::to_owned).to_vec(),
+        limit: Limits::default(),
+    }
+}
+
+#[test]
+fn names_and_numbers_are_the_same_sentences() {
+    let Some(assets) = assets() else { return };
+    let named = load(&sample(&assets, "csv")).unwrap();
+    assert_eq!(named, load(&sample(&assets, "numbers.csv")).unwrap());
+    let test = named.test.unwrap();
+    assert_eq!((named.train.len(), named.validation.len(), test.len()), (18_899, 2380, 2340));
+    assert!(named.train.class_counts(3).iter().all(|count| *count > 3000));
+}
+
+/// Recorded with transformers 4.57.6: `tokenizer(texts, truncation=True, max_length=LENGTH)` over all three splits, the
+/// ids one after another as little-endian 32-bit numbers.
+#[test]
+fn all_sentences_become_the_token_ids_of_transformers() {
+    let Some(assets) = assets() else { return };
+    let data = load(&sample(&assets, "csv")).unwrap();
+    let texts = [data.train.texts, data.validation.texts, data.test.unwrap().texts].concat();
+    let tokenizer = TextTokenizer::from_directory(&assets.join("model")).unwrap();
+    for (length, tokens, recorded) in [
+        (64, 590_600, "db0c7da2f5e7ec56a8dc5c24ec06c833f364a5b571b12432abaa7ca8ab023e73"),
+        (16, 353_210, "67c8a3529f14dff2d6f4272ca89c16e49cbbece239f9c2f98ef57adbdc66e0a5"),
+    ] {
+        let encoded = tokenizer.encode(&texts, length).unwrap();
+        assert_eq!(encoded.ids().len(), tokens);
+        let bytes: Vec<u8> = encoded.ids().iter().flat_map(|id| id.to_le_bytes()).collect();
+        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(digest, recorded, "cut to {length}");
+    }
+}
