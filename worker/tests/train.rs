@@ -1,0 +1,236 @@
+//! `distilsweep-worker train` and `convert` as their users meet them.
+#![cfg(feature = "torch")]
+#![expect(clippy::unwrap_used, reason = "tests and their helpers")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+/// A tiny DistilBERT and its data; see its README.
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/fixture")
+}
+
+/// Runs the worker in `directory`, which holds a copy of the fixture.
+fn worker(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_distilsweep-worker"))
+        .args(arguments)
+        .current_dir(directory)
+        .env_remove("RUST_LOG")
+        .env("HF_HUB_OFFLINE", "1")
+        .output()
+        .unwrap()
+}
+
+fn copied() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    fs::create_dir(directory.path().join("start")).unwrap();
+    for entry in fs::read_dir(fixture().join("start")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), directory.path().join("start").join(entry.file_name())).unwrap();
+    }
+    for name in ["train.csv", "validation.csv"] {
+        fs::copy(fixture().join(name), directory.path().join(name)).unwrap();
+    }
+    directory
+}
+
+const TRAIN: [&str; 9] = [
+    "train",
+    "--model",
+    "start",
+    "--train",
+    "train.csv",
+    "--validation",
+    "validation.csv",
+    "--labels",
+    "praise,blame,fact",
+];
+
+fn train(directory: &Path, more: &[&str]) -> Output {
+    let arguments: Vec<&str> = TRAIN.iter().chain(more).copied().collect();
+    worker(directory, &arguments)
+}
+
+fn error(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let last = text.trim_end().rsplit("error: ").next().unwrap_or_default();
+    format!("{} {}", output.status.code().unwrap_or(-1), last.lines().next().unwrap_or_default())
+}
+
+#[test]
+fn a_trial_leaves_its_curve_evaluations_result_and_model() {
+    let directory = copied();
+    let output = train(
+        directory.path(),
+        &[
+            "--test",
+            "validation.csv",
+            "--params",
+            r#"{"max_steps": 15, "per_device_train_batch_size": 6, "learning_rate": 0.001, "weight_decay": 0.01}"#,
+            "--threads",
+            "1",
+            "--output",
+            "out/put",
+        ],
+    );
+    assert!(output.status.success(), "{output:?}");
+    let out = directory.path().join("out/put");
+    let lines = |name: &str| -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(out.join(name)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let steps = lines("steps.jsonl");
+    assert_eq!(
+        steps.iter().map(|s| s["step"].as_u64().unwrap()).collect::<Vec<_>>(),
+        (1..=15).collect::<Vec<_>>()
+    );
+    assert!(
+        steps.iter().all(|s| s["loss"].is_f64() && s["grad_norm"].is_f64() && s["learning_rate"].is_f64())
+    );
+    let evaluations = lines("evals.jsonl");
+    assert_eq!(evaluations.iter().map(|e| e["step"].as_u64().unwrap()).collect::<Vec<_>>(), [13, 15]);
+    let result: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(out.join("result.json")).unwrap()).unwrap();
+    let metrics = &result["metrics"];
+    assert_eq!(metrics["best_validation_f1"], metrics["eval_f1_score"]);
+    // Validation stands in for the test split here.
+    assert_eq!(metrics["test_f1_score"], metrics["eval_f1_score"]);
+    for key in ["seconds", "steps_per_second", "samples_per_second", "peak_rss_mib"] {
+        assert!(result[key].as_f64().unwrap() > 0.0, "{key}");
+    }
+    let mut files: Vec<String> = fs::read_dir(out.join("model"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    let expected = [
+        "config.json",
+        "model.safetensors",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+    ];
+    assert_eq!(files, expected);
+}
+
+#[test]
+fn wrong_input_gets_one_sentence_an_exit_code_and_leaves_nothing() {
+    let directory = copied();
+    let path = directory.path();
+    fs::create_dir(path.join("pickle")).unwrap();
+    fs::copy(path.join("start/config.json"), path.join("pickle/config.json")).unwrap();
+    fs::write(path.join("pickle/pytorch_model.bin"), b"\x80").unwrap();
+    fs::create_dir(path.join("roberta")).unwrap();
+    for name in ["model.safetensors", "tokenizer.json"] {
+        fs::copy(path.join("start").join(name), path.join("roberta").join(name)).unwrap();
+    }
+    fs::write(path.join("roberta/config.json"), r#"{"model_type": "roberta"}"#).unwrap();
+    fs::write(path.join("unlabelled.csv"), "text,mood\na lamp,praise\n").unwrap();
+    fs::write(path.join("mislabelled.csv"), "text,label\na lamp,praise\na boat,parise\n").unwrap();
+    let cases: &[&[&str]] = &[
+        &["--model", "nowhere/at/all"],
+        &["--model", "pickle"],
+        &["--model", "roberta"],
+        &["--train", "absent.csv"],
+        &["--train", "unlabelled.csv"],
+        &["--train", "mislabelled.csv"],
+        &["--params", "{"],
+        &["--params", r#"{"learning_rte": 1}"#],
+        &["--params", r#"{"learning_rate": "fast"}"#],
+        &["--params", r#"{"learning_rate": 1e-8, "lr_scheduler_type": "polynomial"}"#],
+        &["--max-length", "41"],
+        &["--dropout", "1"],
+        &["--precision", "fp8"],
+        &["--device", "tpu"],
+        &["--metric", "f1"],
+    ];
+    let mut said = Vec::new();
+    for case in cases {
+        // An option given twice would be the error: leave out the one that the case replaces.
+        let mut arguments = vec![TRAIN[0]];
+        for pair in TRAIN[1..].chunks(2) {
+            if pair[0] != case[0] {
+                arguments.extend(pair);
+            }
+        }
+        arguments.extend(*case);
+        arguments.extend(["--output", "out"]);
+        said.push(error(&worker(path, &arguments)));
+        assert!(!path.join("out").exists(), "{case:?} left something behind");
+    }
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    3 nowhere/at/all does not exist: it must be a directory or an id of the Hub (owner/name)
+    3 pickle has pytorch_model.bin but no model.safetensors: save it again with save_pretrained(.., safe_serialization=True)
+    3 roberta/config.json: `model_type` is "roberta", it must be distilbert or bert
+    3 absent.csv does not exist: the data set names it; check the path (relative ones count from the sweep file)
+    3 unlabelled.csv has no column for the label (looked for "label", "labels", "target", "class"; `label: NAME` in the data set names it); its columns are "text", "mood"
+    3 mislabelled.csv line 3: label "parise" is no class, did you mean "praise"?; the classes are "praise", "blame", "fact"
+    3 --params must be a JSON object of hyperparameters: EOF while parsing an object at line 1 column 1
+    3 unknown parameter `learning_rte`, did you mean `learning_rate`?
+    3 `learning_rate` is "fast", it must be a number from 0 to 1000
+    3 `learning_rate` is 1e-8, it must be above 1e-7, where the polynomial schedule ends
+    3 `max_length` is 41, it must be at most 40, the positions of start
+    2 invalid value '1' for '--dropout <DROPOUT>': it must be a number of at least 0 and below 1
+    2 invalid value 'fp8' for '--precision <PRECISION>': it must be fp32, bf16 or fp64
+    2 invalid value 'tpu' for '--device <DEVICE>': it must be cpu, cuda or cuda:NUMBER
+    2 invalid value 'f1' for '--metric <METRIC>': it must be one of best_validation_f1, best_eval_f1_macro, best_eval_accuracy, best_eval_precision, best_eval_recall, best_eval_loss
+    "#);
+}
+
+#[test]
+fn a_full_output_directory_is_refused_and_left_as_it_was() {
+    let directory = copied();
+    fs::create_dir(directory.path().join("out")).unwrap();
+    fs::write(directory.path().join("out/mine"), "mine").unwrap();
+    let output = train(directory.path(), &["--output", "out"]);
+    insta::assert_snapshot!(error(&output), @"3 out is not empty: --output must name a new or an empty directory");
+    assert_eq!(fs::read_to_string(directory.path().join("out/mine")).unwrap(), "mine");
+}
+
+#[test]
+fn a_training_that_diverges_says_so() {
+    let directory = copied();
+    let params = r#"{"max_steps": 30, "learning_rate": 1000, "max_grad_norm": 0, "weight_decay": 1000}"#;
+    let output = train(directory.path(), &["--params", params, "--output", "out"]);
+    let error = error(&output);
+    assert!(error.starts_with("6 diverged: the loss is "), "{error}");
+    assert!(!directory.path().join("out").exists());
+}
+
+#[test]
+fn convert_writes_an_encoder_that_trains() {
+    let directory = copied();
+    for (output, more) in [("same", &[][..]), ("fresh", &["--random", "--seed", "3"][..])] {
+        let arguments = [&["convert", "--model", "start", "--output", output], more].concat();
+        let converted = worker(directory.path(), &arguments);
+        assert!(converted.status.success(), "{converted:?}");
+    }
+    let read = |name: &str| fs::read(directory.path().join(name).join("model.safetensors")).unwrap();
+    assert_ne!(read("same"), read("fresh"));
+    let again = worker(directory.path(), &["convert", "--model", "same", "--output", "again"]);
+    assert!(again.status.success(), "{again:?}");
+    assert!(read("same") == read("again"), "converting a converted checkpoint changes it");
+    let trained = worker(
+        directory.path(),
+        &[
+            "train",
+            "--model",
+            "fresh",
+            "--train",
+            "train.csv",
+            "--validation",
+            "validation.csv",
+            "--params",
+            r#"{"max_steps": 2}"#,
+            "--output",
+            "out",
+        ],
+    );
+    assert!(trained.status.success(), "{trained:?}");
+}
