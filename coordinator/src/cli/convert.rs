@@ -71,9 +71,15 @@ fn row(trial: v1::TrialResult, mlflow: Option<&str>) -> TrialRow {
         worker: present(trial.worker),
         mlflow_run,
         mlflow_url,
-        checkpoint: trial.model.map(|files| files.url),
+        checkpoint: trial.model.map(|files| location(files.url)),
         failure: trial.failure.map(|failure| failure.message),
     }
+}
+
+/// Where files are, as `from_pretrained` and a shell take it: a path where it is one on this machine.
+fn location(url: String) -> String {
+    let path = url::Url::parse(&url).ok().and_then(|parsed| parsed.to_file_path().ok());
+    path.map_or(url, |path| path.display().to_string())
 }
 
 /// A status as what the live view renders.

@@ -92,7 +92,7 @@ pub(super) fn waiting(summary: &Summary) -> Option<String> {
     }
     let how = match note.url {
         Some(_) => "once the server answers, the same command sends them",
-        None => "start a server and give the same command again with `--mlflow URI` to send them",
+        None => "start a server and send them with `distilsweep mlflow sync --mlflow URI`",
     };
     Some(format!(
         "{} ({}) wait to be told to MLflow: {how}",

@@ -184,7 +184,7 @@ fn without_mlflow_the_summary_says_what_waits_and_how_to_send_it() {
     summary.mlflow = MlflowNote { url: None, runs_waiting: 5, messages_waiting: 61 };
     summary.trials.iter_mut().for_each(|row| (row.mlflow_run, row.mlflow_url) = (None, None));
     let text = table(&summary, 80, false);
-    insta::assert_snapshot!(text.lines().last().unwrap(), @r"5 runs (61 messages) wait to be told to MLflow: start a server and give the same command again with `--mlflow URI` to send them");
+    insta::assert_snapshot!(text.lines().last().unwrap(), @r"5 runs (61 messages) wait to be told to MLflow: start a server and send them with `distilsweep mlflow sync --mlflow URI`");
     assert!(markdown(&summary).contains("5 runs (61 messages) wait"));
 }
 

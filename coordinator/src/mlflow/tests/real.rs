@@ -1,4 +1,4 @@
-//! The drainer against MLflow itself, started here. `DISTILSWEEP_MLFLOW` names the `mlflow` program; without it these
+//! The drainer against MLflow itself, started here. `DISTILSWEEP_TEST_MLFLOW` names the `mlflow` program; without it these
 //! tests say so and pass.
 
 use std::{

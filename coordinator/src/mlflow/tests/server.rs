@@ -22,8 +22,8 @@ pub(super) struct Server {
 impl Server {
     /// Starts MLflow on a free port, or says why not.
     pub(super) async fn start() -> Option<Self> {
-        let Ok(program) = std::env::var("DISTILSWEEP_MLFLOW") else {
-            println!("skipped: DISTILSWEEP_MLFLOW does not name an `mlflow` program");
+        let Ok(program) = std::env::var("DISTILSWEEP_TEST_MLFLOW") else {
+            println!("skipped: DISTILSWEEP_TEST_MLFLOW does not name an `mlflow` program");
             return None;
         };
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
