@@ -83,7 +83,7 @@ impl Connection {
 pub(super) async fn connect(url: &str) -> Result<SweepsClient<Channel>, CliError> {
     let endpoint = Endpoint::from_shared(url.to_owned())
         .ok()
-        .filter(|endpoint| endpoint.uri().host().is_some())
+        .filter(|endpoint| endpoint.uri().scheme().is_some())
         .ok_or_else(|| {
             CliError::new(Exit::Usage, format!("`{url}` is no URL, it must be http://host:port"))
         })?;

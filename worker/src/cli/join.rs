@@ -71,7 +71,9 @@ impl Join {
 
     async fn serve(self) -> Result<Exit, CliError> {
         let endpoint = Endpoint::from_shared(self.url.clone())
-            .map_err(|_| CliError::usage(format!("`{}` is no URL, it must be http://host:port", self.url)))?
+            .ok()
+            .filter(|endpoint| endpoint.uri().scheme().is_some())
+            .ok_or_else(|| CliError::usage(format!("`{}` is no URL, it must be http://host:port", self.url)))?
             .keep_alive_while_idle(true)
             .http2_keep_alive_interval(Duration::from_secs(10));
         let (device, make) = self.trainer()?;
