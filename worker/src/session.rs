@@ -197,6 +197,11 @@ impl Session {
             FromCoordinator::Assign(assignment) => {
                 let lease = assignment.lease.clone();
                 self.open(&lease);
+                if self.draining {
+                    // It crossed our word that we take no more.
+                    self.report(&lease, ReportBody::Stopped);
+                    return;
+                }
                 tracing::info!(%lease, "training");
                 let progress = Progress {
                     lease: lease.clone(),
