@@ -114,3 +114,18 @@ impl From<tch::TchError> for ModelError {
         Self::Torch(error.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn memory_that_is_not_there_is_told_from_other_faults() {
+        let huge = Tensor::f_zeros([1 << 50], (Kind::Float, Device::Cpu)).unwrap_err();
+        assert!(TorchError::from(huge).out_of_memory());
+        let misshapen = Tensor::from_slice(&[1.0, 2.0]).f_reshape([3]).unwrap_err();
+        assert!(!TorchError::from(misshapen).out_of_memory());
+    }
+}

@@ -324,7 +324,6 @@ mod tests {
     }
 
     /// A checkpoint of these names and shapes, each weight with values of its own.
-    #[expect(clippy::unwrap_used, reason = "a helper of tests")]
     fn checkpoint(tensors: &[(String, Vec<i64>)]) -> TempDir {
         let directory = TempDir::new().unwrap();
         let bytes: Vec<Vec<u8>> = tensors
