@@ -26,7 +26,7 @@ impl SweepFile {
         };
         let source = std::fs::read_to_string(path).map_err(unreadable)?;
         let base = path.canonicalize().map_err(unreadable)?;
-        let base = base.parent().unwrap_or(Path::new("/")).to_owned();
+        let base = base.parent().unwrap_or(&base).to_owned();
         let home = std::env::home_dir();
         let spec = spec::parse(&source)
             .map_err(|problems| CliError::new(Exit::BadInput, problems.in_file(&name)))?
@@ -41,7 +41,7 @@ impl SweepFile {
             file_name: self.name.clone(),
             force_new,
             base_directory: self.base.to_string_lossy().into_owned(),
-            home_directory: self.home.as_deref().unwrap_or(Path::new("")).to_string_lossy().into_owned(),
+            home_directory: self.home.as_deref().map(Path::to_string_lossy).unwrap_or_default().into_owned(),
         }
     }
 

@@ -204,11 +204,23 @@ mod tests {
             completed: 2,
             ..Default::default()
         };
-        insta::assert_snapshot!(table(&[status(), done]), @r"");
+        insta::assert_snapshot!(table(&[status(), done]), @r"
+        SWEEP           STATE             TRIALS       BEST
+        emotion-1f2e3d  running             4/12     0.9351
+        sst2-00ff00     completed            2/2
+        ");
     }
 
     #[test]
     fn a_sweep_is_shown_with_what_runs_and_what_waits() {
-        insta::assert_snapshot!(show(&status()), @r"");
+        insta::assert_snapshot!(show(&status()), @r"
+        sweep      emotion-1f2e3d
+        state      running
+        trials     3 of 12 completed, 1 running, 1 failed, 0 diverged
+        workers    2
+        best       best_validation_f1 0.9351 (trial 2)
+        trial 4    attempt 2, training 30/100, on gpu-1-77-0a
+        MLflow     7 messages about 2 runs wait
+        ");
     }
 }

@@ -26,7 +26,7 @@ pub use handle::{EngineHandle, EngineOutbox, EngineStopped, OutboxError};
 use crate::{
     clock::Clock,
     mlflow::op::{RunIds, RunKey},
-    scheduler::{Active, Effect, Event, Message, Record, Report, Scheduler, Submission, Sweep, SweepState},
+    scheduler::{Active, Effect, Event, Message, Record, Report, Scheduler, Submission, Sweep, Time},
     spec::SweepSpec,
     store::{Store, StoreError, SweepFile, Write},
 };
@@ -163,9 +163,12 @@ enum Command {
 
 /// What happens after a commit.
 enum Act {
-    Send(WorkerId, ToWorker),
-    Disconnect(WorkerId),
+    /// On the stream that was the worker's when it was decided: a later one starts with its own welcome.
+    Send(mpsc::UnboundedSender<ToWorker>, ToWorker),
+    /// Dropping it closes the stream.
+    Disconnect(mpsc::UnboundedSender<ToWorker>),
     Accepted(oneshot::Sender<(SweepId, bool)>, (SweepId, bool)),
+    Show(oneshot::Sender<Option<Snapshot>>, Option<Snapshot>),
     Done(oneshot::Sender<()>),
 }
 
@@ -230,6 +233,7 @@ impl Engine {
             let mut writes = Vec::new();
             let mut acts = Vec::new();
             let mut stop = false;
+            let mut taken = 0;
             let mut next = Some(first);
             while let Some(command) = next {
                 if matches!(command, Command::Stop) {
@@ -237,18 +241,18 @@ impl Engine {
                     break;
                 }
                 self.take(now, command, &mut writes, &mut acts);
-                next = if writes.len() < BATCH { queue.try_recv().ok() } else { None };
+                taken += 1;
+                next = if taken < BATCH { queue.try_recv().ok() } else { None };
             }
             let told =
                 writes.iter().any(|w| matches!(w, Write::Tell(..) | Write::Record(Record::Metrics(..), _)));
             if !writes.is_empty() {
-                if let Err(error) = self.store.commit(now, &writes) {
+                self.store.commit(now, &writes).inspect_err(|error| {
                     tracing::error!(%error, "the state could not be written, stopping");
-                    return Err(error);
-                }
+                })?;
             }
             for act in acts {
-                self.act(act);
+                Self::act(act);
             }
             self.changed.send_modify(|version| *version += 1);
             if told {
@@ -261,13 +265,7 @@ impl Engine {
         Ok(())
     }
 
-    fn take(
-        &mut self,
-        now: crate::scheduler::Time,
-        command: Command,
-        writes: &mut Vec<Write>,
-        acts: &mut Vec<Act>,
-    ) {
+    fn take(&mut self, now: Time, command: Command, writes: &mut Vec<Write>, acts: &mut Vec<Act>) {
         match command {
             Command::Submit(new, random, reply) => self.submit(now, *new, random, reply, writes, acts),
             Command::Cancel(sweep, reason, reply) => {
@@ -290,7 +288,8 @@ impl Engine {
                 }
             }
             Command::Heartbeat(worker, progress) => {
-                self.progress.extend(progress);
+                let held = |(term, _): &(Term, Progress)| self.scheduler.holds(&worker, *term);
+                self.progress.extend(progress.into_iter().filter(held));
                 self.event(now, Event::Heartbeat { worker }, writes, acts);
             }
             Command::Draining(worker) => self.event(now, Event::Draining { worker }, writes, acts),
@@ -298,7 +297,7 @@ impl Engine {
                 self.event(now, Event::Reported { worker, report }, writes, acts)
             }
             Command::Snapshot(sweep, reply) => {
-                let _ = reply.send(self.snapshot(&sweep));
+                acts.push(Act::Show(reply, self.snapshot(&sweep)));
             }
             Command::Told { rows, runs, done } => {
                 writes.push(Write::Told { rows, runs });
@@ -314,20 +313,14 @@ impl Engine {
         }
     }
 
-    fn event(
-        &mut self,
-        now: crate::scheduler::Time,
-        event: Event,
-        writes: &mut Vec<Write>,
-        acts: &mut Vec<Act>,
-    ) {
+    fn event(&mut self, now: Time, event: Event, writes: &mut Vec<Write>, acts: &mut Vec<Act>) {
         let effects = self.scheduler.apply(now, event);
         self.follow(now, effects, None, writes, acts);
     }
 
     fn submit(
         &mut self,
-        now: crate::scheduler::Time,
+        now: Time,
         new: NewSweep,
         random: u64,
         reply: oneshot::Sender<(SweepId, bool)>,
@@ -335,7 +328,13 @@ impl Engine {
         acts: &mut Vec<Act>,
     ) {
         let NewSweep { spec, source, file_name, force_new } = new;
-        let id = SweepId::new(format!("{}-{:06x}", spec.name, random & 0xff_ffff));
+        // Six digits are for people; where they are taken, the next ones are.
+        let mut digits = random;
+        let mut id = sweep_id(&spec.name, digits);
+        while self.specs.contains_key(&id) {
+            digits = digits.wrapping_add(1);
+            id = sweep_id(&spec.name, digits);
+        }
         let submission = Submission {
             id: id.clone(),
             name: spec.name.clone(),
@@ -368,7 +367,7 @@ impl Engine {
     /// Turns effects into what to commit and what to do after.
     fn follow(
         &mut self,
-        now: crate::scheduler::Time,
+        now: Time,
         effects: Vec<Effect>,
         file: Option<SweepFile>,
         writes: &mut Vec<Write>,
@@ -387,11 +386,15 @@ impl Engine {
                     writes.extend(told.into_iter().map(|(run, op)| Write::Tell(run, op)));
                 }
                 Effect::Send(worker, message) => {
-                    if let Some(message) = self.complete(message) {
-                        acts.push(Act::Send(worker, message));
+                    // A stream that has just closed: the worker presents its leases when it comes back.
+                    let stream = self.streams.get(&worker).map(|(_, to)| to.clone());
+                    if let (Some(to), Some(message)) = (stream, self.complete(message)) {
+                        acts.push(Act::Send(to, message));
                     }
                 }
-                Effect::Disconnect(worker) => acts.push(Act::Disconnect(worker)),
+                Effect::Disconnect(worker) => {
+                    acts.extend(self.streams.remove(&worker).map(|(_, to)| Act::Disconnect(to)));
+                }
                 // Taken out where it is answered.
                 Effect::Accepted { .. } => {}
             }
@@ -415,16 +418,14 @@ impl Engine {
         })
     }
 
-    fn act(&mut self, act: Act) {
+    fn act(act: Act) {
         match act {
-            Act::Send(worker, message) => {
-                // A stream that has just closed: the worker presents its leases when it comes back.
-                if let Some((_, to)) = self.streams.get(&worker) {
-                    let _ = to.send(message);
-                }
+            Act::Send(to, message) => {
+                let _ = to.send(message);
             }
-            Act::Disconnect(worker) => {
-                self.streams.remove(&worker);
+            Act::Disconnect(to) => drop(to),
+            Act::Show(reply, snapshot) => {
+                let _ = reply.send(snapshot);
             }
             Act::Accepted(reply, accepted) => {
                 let _ = reply.send(accepted);
@@ -452,10 +453,6 @@ impl Engine {
     }
 }
 
-/// Whether a sweep is over.
-pub fn is_final(state: SweepState) -> bool {
-    match state {
-        SweepState::Running => false,
-        SweepState::Completed | SweepState::Cancelled | SweepState::Failed => true,
-    }
+fn sweep_id(name: &str, random: u64) -> SweepId {
+    SweepId::new(format!("{name}-{:06x}", random & 0xff_ffff))
 }

@@ -190,13 +190,16 @@ fn dataset(spec: &DatasetSpec) -> v1::Dataset {
             message.revision = revision.clone().unwrap_or_default();
         }
         DatasetSource::Files { train, validation, test } => {
-            let text = |path: &Path| path.to_string_lossy().into_owned();
-            message.train = text(train);
-            message.validation = validation.as_deref().map(text).unwrap_or_default();
-            message.test = test.as_deref().map(text).unwrap_or_default();
+            message.train = path_text(train);
+            message.validation = validation.as_deref().map(path_text).unwrap_or_default();
+            message.test = test.as_deref().map(path_text).unwrap_or_default();
         }
     }
     message
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 fn metric(name: &str, maximize: bool) -> v1::Metric {

@@ -120,11 +120,18 @@ impl Sweeps for SweepsService {
         let service = self.clone();
         tokio::spawn(async move {
             let mut changes = service.engine.changes();
-            loop {
+            let mut shown = None;
+            while !sender.is_closed() {
                 changes.mark_unchanged();
                 let status = service.status(&sweep).await;
                 let last = status.as_ref().map_or(true, is_final);
-                if sender.send(status).await.is_err() || last || changes.changed().await.is_err() {
+                // The engine says that something may have changed; what has not is not told again.
+                let news = shown.as_ref() != status.as_ref().ok();
+                shown = status.as_ref().ok().cloned();
+                if news && sender.send(status).await.is_err() {
+                    return;
+                }
+                if last || changes.changed().await.is_err() {
                     return;
                 }
                 tokio::time::sleep(WATCH_INTERVAL).await;

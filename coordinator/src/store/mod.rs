@@ -5,6 +5,8 @@
 //! of their own and never wait for the writer (WAL).
 
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::{
@@ -142,5 +144,16 @@ fn open_to_read(directory: &Path) -> Result<Connection, StoreError> {
         return Err(StoreError::Absent(directory.to_owned()));
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(&path, flags).map_err(|source| StoreError::Database { path, source })
+    let open = || {
+        let connection = Connection::open_with_flags(&path, flags)?;
+        let found = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        Ok((connection, found))
+    };
+    let (connection, found) = open().map_err(|source| StoreError::Database { path: path.clone(), source })?;
+    match found {
+        SCHEMA_VERSION => Ok(connection),
+        // The file is there and its coordinator is about to fill it.
+        0 => Err(StoreError::Absent(directory.to_owned())),
+        _ => Err(StoreError::Newer { path, found }),
+    }
 }

@@ -111,10 +111,11 @@ impl Store {
             let id = sweep.id.as_str().to_owned();
             (sweep.counts, sweep.best) = reader.ended(&id, sweep.maximize)?;
             sweep.next_point = reader.one_with(
-                "SELECT coalesce(max(trial) + 1, 0) FROM trials
+                "SELECT max(trial) FROM trials
                  WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1)",
                 &id,
-                |row| row.get(0),
+                // Added here: in SQLite the sum for the last point of the largest space is a float.
+                |row| Ok(row.get::<_, Option<u64>>(0)?.map_or(0, |last| last + 1)),
             )?;
             reader.unfinished(&id, &mut sweep)?;
             loaded.specs.insert(sweep.id.clone(), spec);
@@ -122,7 +123,7 @@ impl Store {
         }
         loaded.leases = reader.all(
             "SELECT s.id, l.trial, l.attempt, l.term, l.worker, l.sequence
-             FROM leases l JOIN sweeps s ON s.number = l.sweep WHERE l.ended_ms IS NULL",
+             FROM leases l JOIN sweeps s ON s.number = l.sweep WHERE l.ended_ms IS NULL ORDER BY l.term",
             [],
             |row| {
                 Ok(Active {
@@ -160,7 +161,7 @@ impl Reader {
     /// Opens the database of a state directory.
     ///
     /// # Errors
-    /// [`StoreError::Absent`] where there is none.
+    /// [`StoreError::Absent`] where there is none, [`StoreError::Newer`] where a later version made it.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         Ok(Self { connection: open_to_read(directory)?, path: directory.join(super::DATABASE) })
     }
@@ -223,7 +224,7 @@ impl Reader {
         (row.counts, row.best) = sql.ended(sweep.as_str(), row.maximize)?;
         row.outbox = sql.one_with(
             "SELECT count(*), count(DISTINCT run) FROM outbox
-             WHERE refused IS NULL AND (run = ?1 OR run LIKE ?1 || '/%')",
+             WHERE refused IS NULL AND (run = ?1 OR run > ?1 || '/' AND run < ?1 || '0')",
             sweep.as_str(),
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
@@ -374,7 +375,7 @@ impl ReadSql<'_> {
                 &format!(
                     "SELECT trial, metric FROM trials
                      WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND metric IS NOT NULL
-                     ORDER BY metric {order}, finished_ms, trial LIMIT 1"
+                     ORDER BY metric {order}, trial LIMIT 1"
                 ),
                 [sweep],
                 |row| Ok(Best { trial: row.get(0)?, value: row.get(1)? }),

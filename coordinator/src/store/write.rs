@@ -6,7 +6,9 @@ use rusqlite::{Transaction, params};
 use super::{Store, StoreError};
 use crate::{
     mlflow::op::{Op, RunIds, RunKey},
-    scheduler::{Failure, FailureKind, Point, Record, StoredFiles, Submission, SweepState, Time, TrialEnd},
+    scheduler::{
+        Failure, FailureKind, Point, Record, StoredFiles, Submission, SweepState, Time, TrialEnd, TrialResult,
+    },
 };
 
 /// The texts of a sweep file.
@@ -49,7 +51,6 @@ impl Store {
     /// # Errors
     /// Where the database refuses; then nothing of the batch is there.
     pub fn commit(&mut self, now: Time, batch: &[Write]) -> Result<(), StoreError> {
-        // Documents first: a transaction then fails for SQLite's reasons alone.
         let path = self.path.clone();
         let database = |source| StoreError::Database { path: path.clone(), source };
         let transaction = self.connection.transaction().map_err(database)?;
@@ -262,11 +263,9 @@ fn trial_ended(t: &Transaction<'_>, now: Time, trial: &TrialId, end: &TrialEnd) 
         TrialEnd::Failed(failure) => ("failed", None, Some(failure)),
         TrialEnd::Cancelled => ("cancelled", None, None),
     };
-    let metrics = result.map(|result| serde_json::to_string(&result.metrics)).transpose()?;
+    let metric = result.map(|result| metric_of(t, &trial.sweep, result)).transpose()?.flatten();
     t.prepare_cached(
-        "UPDATE trials SET state = ?3, result = ?4, failure = ?5, finished_ms = ?6,
-             metric = (SELECT json_extract(?7, '$.' || metric) FROM sweeps
-                       WHERE id = ?1 AND json_type(?7, '$.' || metric) IN ('real', 'integer'))
+        "UPDATE trials SET state = ?3, result = ?4, failure = ?5, finished_ms = ?6, metric = ?7
          WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
     )?
     .execute(params![
@@ -276,12 +275,20 @@ fn trial_ended(t: &Transaction<'_>, now: Time, trial: &TrialId, end: &TrialEnd) 
         result.map(serde_json::to_string).transpose()?,
         failure.map(serde_json::to_string).transpose()?,
         now.0,
-        metrics,
+        metric,
     ])?;
     let detail = failure.map(|failure| format!("{}: {}", failure.kind.name(), failure.message));
     t.prepare_cached("INSERT INTO journal (at_ms, sweep, trial, event, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![now.0, trial.sweep.as_str(), trial.index, state, detail])?;
     Ok(())
+}
+
+/// What ranks a result, where it is finite: SQLite has no other numbers.
+fn metric_of(t: &Transaction<'_>, sweep: &SweepId, result: &TrialResult) -> Result<Option<f64>, WriteError> {
+    let name: String = t
+        .prepare_cached("SELECT metric FROM sweeps WHERE id = ?1")?
+        .query_row([sweep.as_str()], |row| row.get(0))?;
+    Ok(result.metrics.get(&name).copied().filter(|value| value.is_finite()))
 }
 
 fn journal(
@@ -310,7 +317,7 @@ fn journal(
     Ok(())
 }
 
-pub(super) fn sweep_state_name(state: SweepState) -> &'static str {
+fn sweep_state_name(state: SweepState) -> &'static str {
     match state {
         SweepState::Running => "running",
         SweepState::Completed => "completed",

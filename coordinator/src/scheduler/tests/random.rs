@@ -86,9 +86,9 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// A scheduler in a world that checks every effect against what was recorded before.
 pub(crate) struct World {
-    pub(crate) scheduler: Scheduler,
+    scheduler: Scheduler,
     pub(crate) now: Time,
-    /// Everything recorded so far.
+    /// Everything recorded so far, unless it was taken out.
     pub(crate) records: Vec<Record>,
     live: BTreeMap<Term, (Lease, WorkerId, u64)>,
     every_lease: Vec<Lease>,
@@ -130,7 +130,7 @@ impl World {
                 let new = Submission {
                     max_retries: *max_retries,
                     force_new: true,
-                    maximize: self.submitted % 2 == 0,
+                    maximize: self.submitted.is_multiple_of(2),
                     ..submission(&name, *size)
                 };
                 self.event(Event::Submitted(new));
@@ -160,6 +160,12 @@ impl World {
             }
             Step::Crash => self.crash(),
         }
+    }
+
+    /// What a restart must find again.
+    pub(crate) fn durable(&self) -> (Vec<Sweep>, Vec<Active>, Term) {
+        let leases = self.scheduler.leases.values().cloned().collect();
+        (self.scheduler.sweeps.clone(), leases, self.scheduler.last_term)
     }
 
     fn join(&mut self, worker: &WorkerId, slots: u32, memory: Memory) {
@@ -213,14 +219,8 @@ impl World {
     }
 
     fn crash(&mut self) {
-        let leases = self.scheduler.leases.values().cloned().collect();
-        self.scheduler = Scheduler::restarted(
-            self.now,
-            TIMEOUT,
-            self.scheduler.sweeps.clone(),
-            leases,
-            self.scheduler.last_term,
-        );
+        let (sweeps, leases, last_term) = self.durable();
+        self.scheduler = Scheduler::restarted(self.now, TIMEOUT, sweeps, leases, last_term);
         self.connected.clear();
         self.draining.clear();
     }
