@@ -5,9 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::Value;
 
+/// The directory of the parity tests.
+pub fn parity() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("parity")
+}
+
 /// The tiny checkpoint's directory, beside its sentences in `train.csv` and `validation.csv`.
 pub fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("parity/fixture")
+    parity().join("fixture")
 }
 
 /// A sweep file of four trials of `steps` steps: two learning rates by two seeds.

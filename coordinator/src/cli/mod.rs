@@ -19,7 +19,7 @@ use crate::{server::ServerError, store::StoreError};
 
 /// One file of hyperparameters in, fine-tuned DistilBERTs out, ranked and recorded in MLflow.
 #[derive(Debug, Parser)]
-#[command(name = "distilsweep", version, about, after_help = EXIT_CODES)]
+#[command(name = "distilsweep", version, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -10,7 +10,7 @@
 mod event;
 mod sweep;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trial;
 
 use std::collections::BTreeMap;
@@ -46,6 +46,14 @@ pub struct Worker {
     pub draining: bool,
     /// When its leases end unless it is heard of.
     pub deadline: Time,
+    /// Leases that it holds.
+    pub held: usize,
+}
+
+impl Worker {
+    fn is_free(&self) -> bool {
+        self.connected && !self.draining && self.held < self.slots as usize
+    }
 }
 
 /// All sweeps, workers and live leases.
@@ -75,8 +83,11 @@ impl Scheduler {
         last_term: Term,
     ) -> Self {
         let deadline = now.plus(lease_timeout_ms);
-        let worker = Worker { slots: 0, connected: false, draining: false, deadline };
-        let workers = leases.iter().map(|active| (active.worker.clone(), worker.clone())).collect();
+        let mut workers: BTreeMap<WorkerId, Worker> = BTreeMap::new();
+        for active in &leases {
+            let absent = Worker { slots: 0, connected: false, draining: false, deadline, held: 0 };
+            workers.entry(active.worker.clone()).or_insert(absent).held += 1;
+        }
         let leases = leases.into_iter().map(|active| (active.lease.term, active)).collect();
         Self { sweeps, workers, leases, last_term, lease_timeout_ms }
     }
@@ -89,6 +100,11 @@ impl Scheduler {
     /// The live leases of a sweep.
     pub fn leases_of<'a>(&'a self, sweep: &'a SweepId) -> impl Iterator<Item = &'a Active> {
         self.leases.values().filter(move |active| active.lease.trial.sweep == *sweep)
+    }
+
+    /// Whether a worker holds the live lease of this term.
+    pub fn holds(&self, worker: &WorkerId, term: Term) -> bool {
+        self.leases.get(&term).is_some_and(|active| active.worker == *worker)
     }
 
     /// Workers whose stream is open.
@@ -165,7 +181,10 @@ impl Scheduler {
 
     fn join(&mut self, now: Time, worker: WorkerId, slots: u32, held: Vec<Lease>, effects: &mut Vec<Effect>) {
         let deadline = now.plus(self.lease_timeout_ms);
-        self.workers.insert(worker.clone(), Worker { slots, connected: true, draining: false, deadline });
+        // A worker that drains never takes work again, whatever its stream does meanwhile.
+        let (draining, holds) = self.workers.get(&worker).map_or((false, 0), |w| (w.draining, w.held));
+        self.workers
+            .insert(worker.clone(), Worker { slots, connected: true, draining, deadline, held: holds });
         let (live, ended): (Vec<Lease>, Vec<Lease>) = held.into_iter().partition(|lease| {
             self.leases.get(&lease.term).is_some_and(|a| a.lease == *lease && a.worker == worker)
         });
@@ -224,7 +243,7 @@ impl Scheduler {
                 effects.push(Effect::Record(Record::Checkpoint(lease.clone(), sequence, files)));
             }
             ReportBody::Ended(AttemptEnd::Completed(result)) => {
-                self.leases.remove(&lease.term);
+                self.take_back(lease.term);
                 effects.push(Effect::Record(Record::LeaseEnded(lease.clone(), None)));
                 self.end_trial(&lease.trial, TrialEnd::Completed(result), effects);
             }
@@ -239,7 +258,7 @@ impl Scheduler {
 
     /// Ends a lease without a result; the failure decides what becomes of its trial.
     fn fail(&mut self, term: Term, failure: Failure, effects: &mut Vec<Effect>) {
-        let Some(Active { lease, .. }) = self.leases.remove(&term) else { return };
+        let Some(Active { lease, .. }) = self.take_back(term) else { return };
         effects.push(Effect::Record(Record::LeaseEnded(lease.clone(), Some(failure.clone()))));
         let Some(sweep) = self.sweep_mut(&lease.trial.sweep) else { return };
         let max_retries = sweep.max_retries;
@@ -253,20 +272,34 @@ impl Scheduler {
             Next::Failed => self.end_trial(&lease.trial, TrialEnd::Failed(failure), effects),
             Next::SweepFailed => {
                 let reason = failure.message.clone();
-                self.end_trial(&lease.trial, TrialEnd::Failed(failure), effects);
+                // Not `end_trial`: were this the last trial, that would complete the sweep instead.
+                self.count_trial(&lease.trial, TrialEnd::Failed(failure), effects);
                 self.end_sweep(&lease.trial.sweep, SweepState::Failed, Some(reason), effects);
             }
         }
     }
 
+    /// Ends a lease, whatever becomes of its trial.
+    fn take_back(&mut self, term: Term) -> Option<Active> {
+        let active = self.leases.remove(&term)?;
+        if let Some(worker) = self.workers.get_mut(&active.worker) {
+            worker.held -= 1;
+        }
+        Some(active)
+    }
+
+    /// Ends a trial, and its sweep where it was the last.
     fn end_trial(&mut self, trial: &TrialId, end: TrialEnd, effects: &mut Vec<Effect>) {
-        let Some(sweep) = self.sweep_mut(&trial.sweep) else { return };
-        sweep.ended(trial.index, &end);
-        let done = sweep.is_done() && sweep.state == SweepState::Running;
-        effects.push(Effect::Record(Record::TrialEnded(trial.clone(), end)));
-        if done {
+        self.count_trial(trial, end, effects);
+        if self.sweep(&trial.sweep).is_some_and(Sweep::is_done) {
             self.end_sweep(&trial.sweep, SweepState::Completed, None, effects);
         }
+    }
+
+    fn count_trial(&mut self, trial: &TrialId, end: TrialEnd, effects: &mut Vec<Effect>) {
+        let Some(sweep) = self.sweep_mut(&trial.sweep) else { return };
+        sweep.ended(trial.index, &end);
+        effects.push(Effect::Record(Record::TrialEnded(trial.clone(), end)));
     }
 
     /// Ends a sweep and whatever of it is under way. Does nothing where it has ended.
@@ -284,13 +317,13 @@ impl Scheduler {
         let unfinished: Vec<u64> = sweep.trials.keys().copied().collect();
         let live: Vec<Active> = self.leases_of(id).cloned().collect();
         for active in live {
-            self.leases.remove(&active.lease.term);
+            self.take_back(active.lease.term);
             effects.push(Effect::Record(Record::LeaseEnded(active.lease.clone(), None)));
             let why = reason.clone().unwrap_or_else(|| "the sweep has ended".to_owned());
             effects.push(Effect::Send(active.worker, Message::Stop(active.lease, why)));
         }
         for index in unfinished {
-            self.end_trial(&TrialId { sweep: id.clone(), index }, TrialEnd::Cancelled, effects);
+            self.count_trial(&TrialId { sweep: id.clone(), index }, TrialEnd::Cancelled, effects);
         }
         effects.push(Effect::Record(Record::SweepEnded(id.clone(), state, reason)));
     }
@@ -310,13 +343,12 @@ impl Scheduler {
                 self.fail(term, Failure { kind: FailureKind::WorkerLost, message }, effects);
             }
         }
-        let leases = &self.leases;
-        self.workers.retain(|id, worker| worker.connected || leases.values().any(|a| a.worker == *id));
+        self.workers.retain(|_, worker| worker.connected || worker.held > 0);
     }
 
     /// Leases trials to free workers, the oldest sweep first.
     fn assign(&mut self, effects: &mut Vec<Effect>) {
-        while let Some(worker) = self.free_worker() {
+        while let Some((id, worker)) = self.workers.iter_mut().find(|(_, worker)| worker.is_free()) {
             let Some(sweep) = self.sweeps.iter_mut().find(|sweep| sweep.next_trial().is_some()) else {
                 return;
             };
@@ -332,21 +364,11 @@ impl Scheduler {
             trial.lease = Some(term);
             let lease =
                 Lease { trial: TrialId { sweep: sweep.id.clone(), index }, attempt: trial.attempts, term };
-            self.leases.insert(term, Active { lease: lease.clone(), worker: worker.clone(), sequence: 0 });
-            effects.push(Effect::Record(Record::LeaseGranted(lease.clone(), worker.clone())));
-            effects.push(Effect::Send(worker, Message::Assign(lease)));
+            worker.held += 1;
+            self.leases.insert(term, Active { lease: lease.clone(), worker: id.clone(), sequence: 0 });
+            effects.push(Effect::Record(Record::LeaseGranted(lease.clone(), id.clone())));
+            effects.push(Effect::Send(id.clone(), Message::Assign(lease)));
         }
-    }
-
-    fn free_worker(&self) -> Option<WorkerId> {
-        self.workers
-            .iter()
-            .filter(|(_, worker)| worker.connected && !worker.draining)
-            .find(|(id, worker)| {
-                let busy = self.leases.values().filter(|active| active.worker == **id).count();
-                busy < worker.slots as usize
-            })
-            .map(|(id, _)| id.clone())
     }
 
     fn sweep(&self, id: &SweepId) -> Option<&Sweep> {

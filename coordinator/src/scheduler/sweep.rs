@@ -81,7 +81,7 @@ impl Sweep {
         match end {
             TrialEnd::Completed(result) => {
                 self.counts.completed += 1;
-                if let Some(value) = result.metrics.get(&self.metric).copied().filter(|v| !v.is_nan()) {
+                if let Some(value) = result.metrics.get(&self.metric).copied().filter(|v| v.is_finite()) {
                     self.consider(Best { trial, value });
                 }
             }
@@ -91,10 +91,13 @@ impl Sweep {
         }
     }
 
-    /// Takes a result as the best where it beats the present one; of equals the first stays.
-    pub(crate) fn consider(&mut self, candidate: Best) {
+    /// Takes a result as the best where it beats the present one; of equals the first point is, whichever ended
+    /// first, as in the summary.
+    fn consider(&mut self, candidate: Best) {
         let better = self.best.is_none_or(|best| {
-            if self.maximize { candidate.value > best.value } else { candidate.value < best.value }
+            let beats =
+                if self.maximize { candidate.value > best.value } else { candidate.value < best.value };
+            beats || (candidate.value == best.value && candidate.trial < best.trial)
         });
         if better {
             self.best = Some(candidate);

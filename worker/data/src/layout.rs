@@ -1,7 +1,7 @@
 //! Which files of a directory or repository are which split.
 //!
-//! Laid out as the Hub's data sets are: the split's name in the file's name, a configuration's files in a folder of
-//! that name.
+//! Laid out as the Hub's data sets are: the split's name in the file's name or that of its folder, a configuration's
+//! files in a folder of its name.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -20,12 +20,18 @@ pub(crate) fn choose(files: &[String], config: Option<&str>) -> Result<(Splits, 
     let mut folders: BTreeMap<&str, Splits> = BTreeMap::new();
     for file in files.iter().filter(|file| is_readable(file.as_ref())) {
         let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
+        let by_folder = || {
+            let (parent, last) = folder.rsplit_once('/').unwrap_or(("", folder));
+            split_of(last).map(|kind| (parent, kind))
+        };
+        let Some((folder, kind)) = split_of(name).map(|kind| (folder, kind)).or_else(by_folder) else {
+            continue;
+        };
         let splits = folders.entry(folder).or_default();
-        match split_of(name) {
-            Some(Kind::Train) => splits.train.push(file.clone()),
-            Some(Kind::Validation) => splits.validation.push(file.clone()),
-            Some(Kind::Test) => splits.test.push(file.clone()),
-            None => {}
+        match kind {
+            Kind::Train => splits.train.push(file.clone()),
+            Kind::Validation => splits.validation.push(file.clone()),
+            Kind::Test => splits.test.push(file.clone()),
         }
     }
     folders.retain(|_, splits| !splits.train.is_empty());
@@ -135,6 +141,8 @@ mod tests {
                 chosen(&["test.csv", "train.csv", "dev.csv", "train_notes.txt"], None),
                 chosen(&["data/train-00001-of-00002.parquet", "data/train-00000-of-00002.parquet"], None),
                 chosen(&["en/train.jsonl", "en/valid.jsonl"], None),
+                chosen(&["default/train/0000.parquet", "default/test/0000.parquet"], None),
+                chosen(&["train/a.csv", "train/b.csv", "dev/a.csv"], None),
             ]
             .join("\n"),
             @r#"
@@ -143,6 +151,8 @@ mod tests {
         train.csv | dev.csv | test.csv | .
         data/train-00000-of-00002.parquet data/train-00001-of-00002.parquet |  |  | .
         en/train.jsonl | en/valid.jsonl |  | .
+        default/train/0000.parquet |  | default/test/0000.parquet | .
+        train/a.csv train/b.csv | dev/a.csv |  | .
         "#
         );
     }

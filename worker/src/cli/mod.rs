@@ -25,7 +25,7 @@ Exit codes:
 
 /// Fine-tunes DistilBERT for a Distilsweep coordinator, or alone.
 #[derive(Debug, Parser)]
-#[command(name = "distilsweep-worker", version, about, after_help = EXIT_CODES)]
+#[command(name = "distilsweep-worker", version, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

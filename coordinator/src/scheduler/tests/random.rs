@@ -1,0 +1,364 @@
+//! Random lives of a cluster: whatever happens in whatever order, the contract holds.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::{super::*, TIMEOUT, submission};
+
+/// Something that happens; numbers pick among what is there.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Submit { size: u64, max_retries: u32 },
+    Cancel(usize),
+    Join { worker: usize, slots: u32, memory: Memory },
+    Leave(usize),
+    Heartbeat(usize),
+    Drain(usize),
+    Report { worker: usize, lease: usize, order: Order, body: Body },
+    Wait(i64),
+    Crash,
+}
+
+/// Which leases a joining worker says that it holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Memory {
+    True,
+    /// It was started anew, or its assignments did not arrive.
+    None,
+    /// Those of everybody, ended ones included.
+    Everything,
+}
+
+/// Which sequence a report has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order {
+    Next,
+    Again,
+    TooFar,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Body {
+    Metrics(i64),
+    Checkpoint(i64),
+    Completed(i8),
+    Stopped,
+    Failed(FailureKind),
+}
+
+/// Steps of a life, from nothing.
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let worker = || 0..4_usize;
+    let memory = prop_oneof![4 => Just(Memory::True), 1 => Just(Memory::None), 1 => Just(Memory::Everything)];
+    let order = prop_oneof![6 => Just(Order::Next), 1 => Just(Order::Again), 1 => Just(Order::TooFar)];
+    let kind = prop_oneof![
+        Just(FailureKind::Preempted),
+        Just(FailureKind::WorkerLost),
+        Just(FailureKind::OutOfMemory),
+        Just(FailureKind::Diverged),
+        Just(FailureKind::Hung),
+        Just(FailureKind::BadInput),
+        Just(FailureKind::BadPoint),
+        Just(FailureKind::Internal),
+    ];
+    let body = prop_oneof![
+        4 => (0..50_i64).prop_map(Body::Metrics),
+        1 => (0..50_i64).prop_map(Body::Checkpoint),
+        4 => any::<i8>().prop_map(Body::Completed),
+        1 => Just(Body::Stopped),
+        2 => kind.prop_map(Body::Failed),
+    ];
+    let step = prop_oneof![
+        2 => (1..5_u64, 0..3_u32).prop_map(|(size, max_retries)| Step::Submit { size, max_retries }),
+        1 => (0..8_usize).prop_map(Step::Cancel),
+        6 => (worker(), 0..3_u32, memory).prop_map(|(worker, slots, memory)| Step::Join { worker, slots, memory }),
+        2 => worker().prop_map(Step::Leave),
+        4 => worker().prop_map(Step::Heartbeat),
+        1 => worker().prop_map(Step::Drain),
+        20 => (worker(), 0..4_usize, order, body)
+            .prop_map(|(worker, lease, order, body)| Step::Report { worker, lease, order, body }),
+        4 => (1..TIMEOUT).prop_map(Step::Wait),
+        1 => Just(Step::Crash),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// A scheduler in a world that checks every effect against what was recorded before.
+pub(crate) struct World {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) now: Time,
+    /// Everything recorded so far.
+    pub(crate) records: Vec<Record>,
+    live: BTreeMap<Term, (Lease, WorkerId, u64)>,
+    every_lease: Vec<Lease>,
+    ended: BTreeSet<TrialId>,
+    counts: BTreeMap<SweepId, Counts>,
+    finished: BTreeMap<SweepId, SweepState>,
+    /// What each worker believes: its leases, and the sequence of the last report of each.
+    belief: BTreeMap<WorkerId, BTreeMap<Term, (Lease, u64)>>,
+    connected: BTreeSet<WorkerId>,
+    draining: BTreeSet<WorkerId>,
+    submitted: usize,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            scheduler: Scheduler::new(TIMEOUT),
+            now: Time(1),
+            records: Vec::new(),
+            live: BTreeMap::new(),
+            every_lease: Vec::new(),
+            ended: BTreeSet::new(),
+            counts: BTreeMap::new(),
+            finished: BTreeMap::new(),
+            belief: BTreeMap::new(),
+            connected: BTreeSet::new(),
+            draining: BTreeSet::new(),
+            submitted: 0,
+        }
+    }
+
+    /// Lets it happen, if it can.
+    pub(crate) fn step(&mut self, step: &Step) {
+        let id = |worker: &usize| WorkerId::new(format!("w{worker}"));
+        match step {
+            Step::Submit { size, max_retries } => {
+                self.submitted += 1;
+                let name = format!("s{}", self.submitted);
+                let new = Submission {
+                    max_retries: *max_retries,
+                    force_new: true,
+                    maximize: self.submitted % 2 == 0,
+                    ..submission(&name, *size)
+                };
+                self.event(Event::Submitted(new));
+            }
+            Step::Cancel(sweep) => {
+                let sweep = SweepId::new(format!("s{sweep}"));
+                self.event(Event::Cancelled { sweep, reason: "enough".into() });
+            }
+            Step::Join { worker, slots, memory } => self.join(&id(worker), *slots, *memory),
+            Step::Leave(worker) => {
+                let worker = id(worker);
+                self.connected.remove(&worker);
+                self.event(Event::Left { worker });
+            }
+            Step::Heartbeat(worker) => self.event(Event::Heartbeat { worker: id(worker) }),
+            Step::Drain(worker) => {
+                let worker = id(worker);
+                if self.connected.contains(&worker) {
+                    self.draining.insert(worker.clone());
+                    self.event(Event::Draining { worker });
+                }
+            }
+            Step::Report { worker, lease, order, body } => self.report(&id(worker), *lease, *order, *body),
+            Step::Wait(milliseconds) => {
+                self.now = self.now.plus(*milliseconds);
+                self.event(Event::Tick);
+            }
+            Step::Crash => self.crash(),
+        }
+    }
+
+    fn join(&mut self, worker: &WorkerId, slots: u32, memory: Memory) {
+        let held = match memory {
+            Memory::True => {
+                self.belief.entry(worker.clone()).or_default().values().map(|(l, _)| l.clone()).collect()
+            }
+            Memory::None => {
+                self.belief.remove(worker);
+                Vec::new()
+            }
+            Memory::Everything => self.every_lease.clone(),
+        };
+        // A worker that left and was forgotten is a new one to the scheduler.
+        if !self.scheduler.workers.contains_key(worker) {
+            self.draining.remove(worker);
+        }
+        self.connected.insert(worker.clone());
+        self.event(Event::Joined { worker: worker.clone(), slots, held });
+    }
+
+    fn report(&mut self, worker: &WorkerId, lease: usize, order: Order, body: Body) {
+        let known = self.belief.entry(worker.clone()).or_default();
+        let Some((lease, last)) = known.values_mut().nth(lease) else { return };
+        let sequence = match order {
+            Order::Next => {
+                *last += 1;
+                *last
+            }
+            Order::Again => (*last).max(1),
+            Order::TooFar => *last + 2,
+        };
+        let files = |step| StoredFiles { url: "file:///x".into(), step, manifest_sha256: "00".into() };
+        let body = match body {
+            Body::Metrics(step) => ReportBody::Metrics(vec![Point {
+                key: "loss".into(),
+                value: if step == 7 { f64::NAN } else { 0.5 },
+                timestamp_ms: self.now.0,
+                step,
+            }]),
+            Body::Checkpoint(step) => ReportBody::Checkpoint(files(step)),
+            Body::Completed(value) => {
+                let value = if value == 0 { f64::NAN } else { f64::from(value) / 37.0 };
+                ReportBody::Ended(AttemptEnd::Completed(super::result(value)))
+            }
+            Body::Stopped => ReportBody::Ended(AttemptEnd::Stopped),
+            Body::Failed(kind) => ReportBody::Ended(AttemptEnd::Failed(super::failure(kind))),
+        };
+        let report = Report { lease: lease.clone(), sequence, body };
+        self.event(Event::Reported { worker: worker.clone(), report });
+    }
+
+    fn crash(&mut self) {
+        let leases = self.scheduler.leases.values().cloned().collect();
+        self.scheduler = Scheduler::restarted(
+            self.now,
+            TIMEOUT,
+            self.scheduler.sweeps.clone(),
+            leases,
+            self.scheduler.last_term,
+        );
+        self.connected.clear();
+        self.draining.clear();
+    }
+
+    fn event(&mut self, event: Event) {
+        for effect in self.scheduler.apply(self.now, event) {
+            match effect {
+                Effect::Record(record) => {
+                    self.record(&record);
+                    self.records.push(record);
+                }
+                Effect::Send(worker, message) => self.deliver(&worker, message),
+                Effect::Disconnect(worker) => {
+                    self.connected.remove(&worker);
+                }
+                Effect::Accepted { .. } => {}
+            }
+        }
+        self.check();
+    }
+
+    fn record(&mut self, record: &Record) {
+        match record {
+            Record::SweepSubmitted(submission) => {
+                self.counts.insert(submission.id.clone(), Counts::default());
+            }
+            Record::SweepEnded(sweep, state, _) => {
+                assert!(self.live.values().all(|(l, ..)| l.trial.sweep != *sweep), "leases outlive {sweep}");
+                assert_eq!(self.finished.insert(sweep.clone(), *state), None, "{sweep} ended twice");
+            }
+            Record::LeaseGranted(lease, worker) => {
+                assert!(self.every_lease.iter().all(|l| l.term < lease.term), "terms only grow: {lease}");
+                assert!(self.live.values().all(|(l, ..)| l.trial != lease.trial), "two leases: {lease}");
+                assert!(!self.ended.contains(&lease.trial), "{lease} after the end");
+                assert!(!self.finished.contains_key(&lease.trial.sweep), "{lease} after its sweep");
+                assert!(self.connected.contains(worker), "{worker} is not there");
+                assert!(!self.draining.contains(worker), "{worker} drains");
+                self.every_lease.push(lease.clone());
+                self.live.insert(lease.term, (lease.clone(), worker.clone(), 0));
+            }
+            Record::LeaseEnded(lease, _) => {
+                assert!(self.live.remove(&lease.term).is_some(), "{lease} ended twice");
+            }
+            Record::Metrics(lease, sequence, _) | Record::Checkpoint(lease, sequence, _) => {
+                let (_, _, last) = self.live.get_mut(&lease.term).expect("only a live lease reports");
+                assert_eq!(*sequence, *last + 1, "{lease}: without gaps");
+                *last = *sequence;
+            }
+            Record::TrialEnded(trial, end) => {
+                assert!(self.live.values().all(|(l, ..)| l.trial != *trial), "{trial} is still leased");
+                assert!(self.ended.insert(trial.clone()), "{trial} ended twice");
+                let counts = self.counts.get_mut(&trial.sweep).expect("its sweep was submitted");
+                match end {
+                    TrialEnd::Completed(_) => counts.completed += 1,
+                    TrialEnd::Diverged(_) => counts.diverged += 1,
+                    TrialEnd::Failed(_) => counts.failed += 1,
+                    TrialEnd::Cancelled => counts.cancelled += 1,
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, worker: &WorkerId, message: Message) {
+        let belief = self.belief.entry(worker.clone()).or_default();
+        match message {
+            Message::Welcome(ended) => {
+                for lease in ended {
+                    assert!(
+                        self.live.get(&lease.term).is_none_or(|(_, holder, _)| holder != worker),
+                        "{lease} lives"
+                    );
+                    belief.remove(&lease.term);
+                }
+            }
+            Message::Assign(lease) => {
+                let (_, holder, _) = &self.live[&lease.term];
+                assert_eq!(holder, worker);
+                belief.insert(lease.term, (lease, 0));
+            }
+            Message::Acknowledge(lease, sequence) => match self.live.get(&lease.term) {
+                Some((_, _, recorded)) => assert!(sequence <= *recorded, "{lease}: not durable yet"),
+                None => {
+                    belief.remove(&lease.term);
+                }
+            },
+            Message::Stop(lease, _) => {
+                assert!(self.live.get(&lease.term).is_none_or(|(_, holder, _)| holder != worker));
+                belief.remove(&lease.term);
+            }
+        }
+    }
+
+    /// The state is what the records say.
+    fn check(&self) {
+        let scheduler = &self.scheduler;
+        for sweep in &scheduler.sweeps {
+            assert_eq!(sweep.counts, self.counts[&sweep.id], "{}", sweep.id);
+            let state = self.finished.get(&sweep.id).copied().unwrap_or(SweepState::Running);
+            assert_eq!(sweep.state, state, "{}", sweep.id);
+            if state == SweepState::Completed {
+                let Counts { completed, diverged, failed, cancelled } = sweep.counts;
+                assert_eq!((completed + diverged + failed, cancelled), (sweep.size, 0), "{}", sweep.id);
+            }
+            for (index, trial) in &sweep.trials {
+                assert_eq!(trial.lease.is_none(), sweep.waiting.contains(index), "{}/{index}", sweep.id);
+            }
+        }
+        let live: Vec<_> = scheduler.leases.values().map(|a| (&a.lease, &a.worker, a.sequence)).collect();
+        assert_eq!(live, self.live.values().map(|(l, w, s)| (l, w, *s)).collect::<Vec<_>>());
+        for (id, worker) in &scheduler.workers {
+            assert_eq!(worker.held, scheduler.leases.values().filter(|a| a.worker == *id).count(), "{id}");
+        }
+        assert!(scheduler.leases.values().all(|a| scheduler.workers.contains_key(&a.worker)));
+    }
+
+    /// Everybody goes but one, who does all that is left.
+    fn behave(&mut self) {
+        for worker in 0..4 {
+            self.step(&Step::Leave(worker));
+        }
+        self.step(&Step::Wait(TIMEOUT));
+        assert!(self.live.is_empty(), "deadlines end what nobody trains");
+        self.join(&WorkerId::new("w9"), 2, Memory::None);
+        let left: u64 = self.scheduler.sweeps.iter().map(|sweep| sweep.size).sum();
+        for _ in 0..left {
+            self.step(&Step::Report { worker: 9, lease: 0, order: Order::Next, body: Body::Completed(1) });
+        }
+        assert_eq!(self.finished.len(), self.scheduler.sweeps.len(), "every sweep ends");
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_no_trial_is_leased_twice_at_a_time_or_ends_twice_and_every_sweep_ends(steps in steps()) {
+        let mut world = World::new();
+        for step in &steps {
+            world.step(step);
+        }
+        world.behave();
+    }
+}
