@@ -155,8 +155,10 @@ impl World {
             }
             Step::Report { worker, lease, order, body } => self.report(&id(worker), *lease, *order, *body),
             Step::Wait(milliseconds) => {
-                self.now = self.now.plus(*milliseconds);
-                self.event(Event::Tick);
+                for step in super::ticks(*milliseconds) {
+                    self.now = self.now.plus(step);
+                    self.event(Event::Tick);
+                }
             }
             Step::Crash => self.crash(),
         }
