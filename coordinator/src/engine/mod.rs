@@ -6,6 +6,8 @@
 
 mod handle;
 mod telling;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,7 +30,7 @@ use crate::{
     mlflow::op::{RunIds, RunKey},
     scheduler::{Active, Effect, Event, Message, Record, Report, Scheduler, Submission, Sweep, Time},
     spec::SweepSpec,
-    store::{Store, StoreError, SweepFile, Write},
+    store::{Loaded, Store, StoreError, SweepFile, Write},
 };
 use telling::Telling;
 
@@ -193,29 +195,7 @@ struct Engine {
 pub fn start(directory: &Path, new_id: &str, options: EngineOptions) -> Result<EngineHandle, StoreError> {
     let store = Store::open(directory, new_id)?;
     let loaded = store.load()?;
-    let clock = Clock::start_after(loaded.latest);
-    let specs = loaded
-        .specs
-        .iter()
-        .map(|(id, text)| Ok((id.clone(), Arc::new(serde_json::from_str(text)?))))
-        .collect::<Result<_, serde_json::Error>>()?;
-    let timeout = i64::try_from(options.lease_timeout_ms).unwrap_or(i64::MAX);
-    let scheduler =
-        Scheduler::restarted(clock.now(), timeout, loaded.sweeps, loaded.leases, loaded.last_term);
-    let (changed, changes) = watch::channel(0);
-    let (outbox_grew, outbox_growth) = watch::channel(0);
-    let engine = Engine {
-        scheduler,
-        store,
-        clock,
-        telling: Telling::new(loaded.coordinator, options.user.clone(), options.service),
-        options,
-        specs,
-        streams: HashMap::new(),
-        progress: HashMap::new(),
-        changed,
-        outbox_grew,
-    };
+    let (engine, changes, outbox_growth) = Engine::new(store, loaded, options)?;
     let (commands, queue) = mpsc::channel(4096);
     let thread = thread::Builder::new()
         .name("engine".to_owned())
@@ -225,6 +205,38 @@ pub fn start(directory: &Path, new_id: &str, options: EngineOptions) -> Result<E
 }
 
 impl Engine {
+    /// An engine that goes on where the store's last left off, with what tells of its changes and of its outbox.
+    fn new(
+        store: Store,
+        loaded: Loaded,
+        options: EngineOptions,
+    ) -> Result<(Self, watch::Receiver<u64>, watch::Receiver<u64>), StoreError> {
+        let clock = Clock::start_after(loaded.latest);
+        let specs = loaded
+            .specs
+            .iter()
+            .map(|(id, text)| Ok((id.clone(), Arc::new(serde_json::from_str(text)?))))
+            .collect::<Result<_, serde_json::Error>>()?;
+        let timeout = i64::try_from(options.lease_timeout_ms).unwrap_or(i64::MAX);
+        let scheduler =
+            Scheduler::restarted(clock.now(), timeout, loaded.sweeps, loaded.leases, loaded.last_term);
+        let (changed, changes) = watch::channel(0);
+        let (outbox_grew, outbox_growth) = watch::channel(0);
+        let engine = Self {
+            scheduler,
+            store,
+            clock,
+            telling: Telling::new(loaded.coordinator, options.user.clone(), options.service),
+            options,
+            specs,
+            streams: HashMap::new(),
+            progress: HashMap::new(),
+            changed,
+            outbox_grew,
+        };
+        Ok((engine, changes, outbox_growth))
+    }
+
     /// Serves commands until told to stop, or until a commit fails: then memory is ahead of the disk, and the only
     /// honest thing is to end and be loaded again.
     fn run(mut self, mut queue: mpsc::Receiver<Command>) -> Result<(), StoreError> {
