@@ -71,6 +71,8 @@ impl EngineHandle {
     /// Lets deadlines pass, for as long as the engine runs.
     pub async fn keep_ticking(self) {
         let mut interval = tokio::time::interval(TICK);
+        // After a stall the missed ticks say nothing more than one.
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
             if self.tell(Command::Tick).await.is_err() {

@@ -6,6 +6,9 @@
 
 mod handle;
 mod telling;
+#[cfg(test)]
+mod tests;
+mod types;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,120 +18,23 @@ use std::{
     thread,
 };
 
-use distilsweep_proto::{
-    ids::{Lease, SweepId, Term, WorkerId},
-    params::Params,
-};
+use distilsweep_proto::ids::{Lease, SweepId, Term, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use handle::{EngineHandle, EngineOutbox, EngineStopped, OutboxError};
+pub use types::{EngineOptions, NewSweep, Progress, RunningTrial, Snapshot, StreamNumber, ToWorker};
 
 use crate::{
     clock::Clock,
     mlflow::op::{RunIds, RunKey},
-    scheduler::{Active, Effect, Event, Message, Record, Report, Scheduler, Submission, Sweep, Time},
+    scheduler::{Active, Effect, Event, Message, Record, Report, Scheduler, Submission, Time},
     spec::SweepSpec,
-    store::{Store, StoreError, SweepFile, Write},
+    store::{Loaded, Store, StoreError, SweepFile, Write},
 };
 use telling::Telling;
 
 /// Commands that share a transaction at most.
 const BATCH: usize = 1024;
-
-/// What the engine has to know at its start.
-#[derive(Clone, Debug)]
-pub struct EngineOptions {
-    /// A worker's leases end when it was not heard of for this long.
-    pub lease_timeout_ms: u64,
-    /// URL under which workers publish.
-    pub store_url: String,
-    /// Who is recorded as the user of MLflow's runs.
-    pub user: String,
-    /// Whether this is a service rather than somebody's machine.
-    pub service: bool,
-}
-
-/// A sweep as handed in.
-#[derive(Clone, Debug)]
-pub struct NewSweep {
-    /// Its checked file.
-    pub spec: SweepSpec,
-    /// Its text.
-    pub source: String,
-    /// Its name.
-    pub file_name: String,
-    /// Start another one even where the file's sweep is there.
-    pub force_new: bool,
-}
-
-/// How far a lease is, by its worker's last heartbeat.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[expect(missing_docs, reason = "the fields of the message")]
-pub struct Progress {
-    pub phase: String,
-    pub step: i64,
-    pub total_steps: i64,
-    pub loss: f64,
-    pub best_metric: Option<f64>,
-    pub steps_per_second: f64,
-}
-
-/// A trial under way.
-#[derive(Clone, Debug)]
-pub struct RunningTrial {
-    /// Its lease.
-    pub lease: Lease,
-    /// Who trains it.
-    pub worker: WorkerId,
-    /// Its hyperparameters.
-    pub params: Params,
-    /// How far it is.
-    pub progress: Progress,
-}
-
-/// What of a sweep is alive and in no table.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// The sweep as the scheduler sees it.
-    pub sweep: Sweep,
-    /// Its trials under way.
-    pub running: Vec<RunningTrial>,
-    /// Workers that are connected, to whatever sweep.
-    pub workers: usize,
-}
-
-/// A message to a worker, complete.
-#[derive(Clone, Debug)]
-pub enum ToWorker {
-    /// First of all: these held leases have ended.
-    Welcome {
-        /// How often to send heartbeats, at least.
-        heartbeat_interval_ms: u64,
-        /// Without them for this long, leases end.
-        lease_timeout_ms: u64,
-        /// Held leases that have ended.
-        ended: Vec<Lease>,
-    },
-    /// Train this.
-    Assign {
-        /// The right to.
-        lease: Lease,
-        /// Of its sweep.
-        spec: Arc<SweepSpec>,
-        /// The point.
-        params: Params,
-        /// URL under which to publish.
-        store_url: String,
-    },
-    /// Everything up to this sequence is durable.
-    Acknowledge(Lease, u64),
-    /// Stop training it.
-    Stop(Lease, String),
-}
-
-/// One stream of a worker; a later stream of the same worker has a greater number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StreamNumber(pub u64);
 
 /// What the engine is asked.
 #[derive(Debug)]
@@ -193,29 +99,7 @@ struct Engine {
 pub fn start(directory: &Path, new_id: &str, options: EngineOptions) -> Result<EngineHandle, StoreError> {
     let store = Store::open(directory, new_id)?;
     let loaded = store.load()?;
-    let clock = Clock::start_after(loaded.latest);
-    let specs = loaded
-        .specs
-        .iter()
-        .map(|(id, text)| Ok((id.clone(), Arc::new(serde_json::from_str(text)?))))
-        .collect::<Result<_, serde_json::Error>>()?;
-    let timeout = i64::try_from(options.lease_timeout_ms).unwrap_or(i64::MAX);
-    let scheduler =
-        Scheduler::restarted(clock.now(), timeout, loaded.sweeps, loaded.leases, loaded.last_term);
-    let (changed, changes) = watch::channel(0);
-    let (outbox_grew, outbox_growth) = watch::channel(0);
-    let engine = Engine {
-        scheduler,
-        store,
-        clock,
-        telling: Telling::new(loaded.coordinator, options.user.clone(), options.service),
-        options,
-        specs,
-        streams: HashMap::new(),
-        progress: HashMap::new(),
-        changed,
-        outbox_grew,
-    };
+    let (engine, changes, outbox_growth) = Engine::new(store, loaded, options)?;
     let (commands, queue) = mpsc::channel(4096);
     let thread = thread::Builder::new()
         .name("engine".to_owned())
@@ -225,6 +109,38 @@ pub fn start(directory: &Path, new_id: &str, options: EngineOptions) -> Result<E
 }
 
 impl Engine {
+    /// An engine that goes on where the store's last left off, with what tells of its changes and of its outbox.
+    fn new(
+        store: Store,
+        loaded: Loaded,
+        options: EngineOptions,
+    ) -> Result<(Self, watch::Receiver<u64>, watch::Receiver<u64>), StoreError> {
+        let clock = Clock::start_after(loaded.latest);
+        let specs = loaded
+            .specs
+            .iter()
+            .map(|(id, text)| Ok((id.clone(), Arc::new(serde_json::from_str(text)?))))
+            .collect::<Result<_, serde_json::Error>>()?;
+        let timeout = i64::try_from(options.lease_timeout_ms).unwrap_or(i64::MAX);
+        let scheduler =
+            Scheduler::restarted(clock.now(), timeout, loaded.sweeps, loaded.leases, loaded.last_term);
+        let (changed, changes) = watch::channel(0);
+        let (outbox_grew, outbox_growth) = watch::channel(0);
+        let engine = Self {
+            scheduler,
+            store,
+            clock,
+            telling: Telling::new(loaded.coordinator, options.user.clone(), options.service),
+            options,
+            specs,
+            streams: HashMap::new(),
+            progress: HashMap::new(),
+            changed,
+            outbox_grew,
+        };
+        Ok((engine, changes, outbox_growth))
+    }
+
     /// Serves commands until told to stop, or until a commit fails: then memory is ahead of the disk, and the only
     /// honest thing is to end and be loaded again.
     fn run(mut self, mut queue: mpsc::Receiver<Command>) -> Result<(), StoreError> {

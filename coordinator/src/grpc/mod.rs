@@ -2,6 +2,8 @@
 
 pub mod convert;
 mod sweeps;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use distilsweep_proto::v1::{sweeps_server::SweepsServer, workers_server::WorkersServer};

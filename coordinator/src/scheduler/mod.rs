@@ -65,7 +65,12 @@ pub struct Scheduler {
     leases: BTreeMap<Term, Active>,
     last_term: Term,
     lease_timeout_ms: i64,
+    /// Of the last event.
+    latest: Time,
 }
+
+/// A gap between events that no busy machine explains, in milliseconds: ticks come every fraction of a second.
+const STALL_MS: i64 = 2_000;
 
 impl Scheduler {
     /// A scheduler without any sweep.
@@ -89,7 +94,7 @@ impl Scheduler {
             workers.entry(active.worker.clone()).or_insert(absent).held += 1;
         }
         let leases = leases.into_iter().map(|active| (active.lease.term, active)).collect();
-        Self { sweeps, workers, leases, last_term, lease_timeout_ms }
+        Self { sweeps, workers, leases, last_term, lease_timeout_ms, latest: now }
     }
 
     /// All sweeps in order of submission.
@@ -115,6 +120,7 @@ impl Scheduler {
     /// Takes an event and answers what follows, in order.
     pub fn apply(&mut self, now: Time, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.forgive_stall(now);
         match event {
             Event::Submitted(submission) => self.submit(submission, &mut effects),
             Event::Cancelled { sweep, reason } => self.cancel(&sweep, reason, &mut effects),
@@ -140,6 +146,18 @@ impl Scheduler {
         self.expire(now, &mut effects);
         self.assign(&mut effects);
         effects
+    }
+
+    /// A coordinator that was stopped for a while (a paused machine, a disk that hangs) heard nobody: that time counts
+    /// against no worker, for what they sent meanwhile still waits behind this event.
+    fn forgive_stall(&mut self, now: Time) {
+        let away = now.0.saturating_sub(self.latest.0);
+        self.latest = now;
+        if away > STALL_MS.max(self.lease_timeout_ms / 2) {
+            for worker in self.workers.values_mut() {
+                worker.deadline = worker.deadline.plus(away);
+            }
+        }
     }
 
     fn submit(&mut self, submission: Submission, effects: &mut Vec<Effect>) {

@@ -39,6 +39,11 @@ fn failure(kind: FailureKind) -> Failure {
     Failure { kind, message: "why".into() }
 }
 
+/// A time in parts as long as those between two ticks.
+fn ticks(milliseconds: i64) -> impl Iterator<Item = i64> {
+    (0..milliseconds).step_by(200).map(move |done| (milliseconds - done).min(200))
+}
+
 /// A scheduler with its clock and the effects of the last event.
 struct Story {
     scheduler: Scheduler,
@@ -58,9 +63,14 @@ impl Story {
         self.effects = self.scheduler.apply(self.now, event);
     }
 
+    /// So much time passes, with its ticks.
     fn after(&mut self, milliseconds: i64) {
-        self.now = self.now.plus(milliseconds);
-        self.event(Event::Tick);
+        let mut effects = Vec::new();
+        for step in ticks(milliseconds) {
+            self.now = self.now.plus(step);
+            effects.extend(self.scheduler.apply(self.now, Event::Tick));
+        }
+        self.effects = effects;
     }
 
     fn join(&mut self, name: &str, held: &[Lease]) {
@@ -262,6 +272,20 @@ fn deadlines_run_from_the_restart() {
 }
 
 #[test]
+fn time_in_which_the_coordinator_itself_stood_still_ends_no_lease() {
+    let mut story = Story::of(1);
+    story.join("w", &[]);
+    story.after(TIMEOUT / 2);
+    story.now = story.now.plus(20 * TIMEOUT);
+    story.event(Event::Tick);
+    assert_eq!(story.effects, []);
+    story.after(TIMEOUT / 2 - 1);
+    assert_eq!(story.effects, []);
+    story.after(1);
+    assert_eq!(story.effects[0], Effect::Disconnect(worker("w")), "what it was silent before still counts");
+}
+
+#[test]
 fn after_a_restart_a_worker_goes_on_with_its_lease_and_terms_go_on_growing() {
     let mut story = Story::of(2);
     story.join("w", &[]);
@@ -294,7 +318,7 @@ fn a_silent_worker_is_disconnected_even_when_it_holds_nothing() {
     story.join("idle", &[]);
     story.event(Event::Heartbeat { worker: worker("w") });
     assert_eq!(story.scheduler.connected(), 2);
-    story.now = story.now.plus(TIMEOUT - 1);
+    story.after(TIMEOUT - 1);
     story.event(Event::Heartbeat { worker: worker("w") });
     story.after(1);
     assert_eq!(story.effects, [Effect::Disconnect(worker("idle"))]);

@@ -100,6 +100,8 @@ pub(crate) struct World {
     connected: BTreeSet<WorkerId>,
     draining: BTreeSet<WorkerId>,
     submitted: usize,
+    /// Sweeps whose data or model was found to be at fault.
+    at_fault: BTreeSet<SweepId>,
 }
 
 impl World {
@@ -117,6 +119,7 @@ impl World {
             connected: BTreeSet::new(),
             draining: BTreeSet::new(),
             submitted: 0,
+            at_fault: BTreeSet::new(),
         }
     }
 
@@ -155,8 +158,10 @@ impl World {
             }
             Step::Report { worker, lease, order, body } => self.report(&id(worker), *lease, *order, *body),
             Step::Wait(milliseconds) => {
-                self.now = self.now.plus(*milliseconds);
-                self.event(Event::Tick);
+                for step in super::ticks(*milliseconds) {
+                    self.now = self.now.plus(step);
+                    self.event(Event::Tick);
+                }
             }
             Step::Crash => self.crash(),
         }
@@ -261,7 +266,10 @@ impl World {
                 self.every_lease.push(lease.clone());
                 self.live.insert(lease.term, (lease.clone(), worker.clone(), 0));
             }
-            Record::LeaseEnded(lease, _) => {
+            Record::LeaseEnded(lease, failure) => {
+                if failure.as_ref().is_some_and(|f| f.kind == FailureKind::BadInput) {
+                    self.at_fault.insert(lease.trial.sweep.clone());
+                }
                 assert!(self.live.remove(&lease.term).is_some(), "{lease} ended twice");
             }
             Record::Metrics(lease, sequence, _) | Record::Checkpoint(lease, sequence, _) => {
@@ -320,6 +328,7 @@ impl World {
             assert_eq!(sweep.counts, self.counts[&sweep.id], "{}", sweep.id);
             let state = self.finished.get(&sweep.id).copied().unwrap_or(SweepState::Running);
             assert_eq!(sweep.state, state, "{}", sweep.id);
+            assert_eq!(state == SweepState::Failed, self.at_fault.contains(&sweep.id), "{}", sweep.id);
             if state == SweepState::Completed {
                 let Counts { completed, diverged, failed, cancelled } = sweep.counts;
                 assert_eq!((completed + diverged + failed, cancelled), (sweep.size, 0), "{}", sweep.id);

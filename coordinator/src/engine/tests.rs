@@ -1,0 +1,141 @@
+//! What the thread does with one batch, without the thread: the order of what goes out, and what waits for the disk.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::{scheduler::ReportBody, spec};
+
+const SWEEP: &str = "\
+name: demo
+model: ./model
+dataset: {train: train.csv, validation: validation.csv}
+method: grid
+parameters:
+  learning_rate: {values: [2e-5, 5e-5]}
+";
+
+fn engine(directory: &TempDir) -> Engine {
+    let options = EngineOptions {
+        lease_timeout_ms: 60_000,
+        store_url: "file:///trials".into(),
+        user: "tester".into(),
+        service: false,
+    };
+    let store = Store::open(directory.path(), "c0ffee").unwrap();
+    let loaded = store.load().unwrap();
+    Engine::new(store, loaded, options).unwrap().0
+}
+
+/// One batch: what to commit, and what to do after.
+fn batch(engine: &mut Engine, commands: Vec<Command>) -> (Vec<Write>, Vec<Act>) {
+    let (mut writes, mut acts) = (Vec::new(), Vec::new());
+    for command in commands {
+        engine.take(Time(1), command, &mut writes, &mut acts);
+    }
+    (writes, acts)
+}
+
+fn join(stream: u64, held: Vec<Lease>) -> (Command, mpsc::UnboundedReceiver<ToWorker>) {
+    let (to, messages) = mpsc::unbounded_channel();
+    let worker = WorkerId::new("w");
+    (Command::Join { worker, stream: StreamNumber(stream), slots: 1, held, to }, messages)
+}
+
+fn submit(force_new: bool) -> (Command, oneshot::Receiver<(SweepId, bool)>) {
+    let (reply, answer) = oneshot::channel();
+    let spec = spec::parse(SWEEP).unwrap_or_else(|problems| panic!("{}", problems.in_file("sweep.yaml")));
+    let new = NewSweep { spec, source: SWEEP.into(), file_name: "sweep.yaml".into(), force_new };
+    (Command::Submit(Box::new(new), 7, reply), answer)
+}
+
+/// What is in a stream by now, by kind.
+fn kinds(messages: &mut mpsc::UnboundedReceiver<ToWorker>) -> Vec<&'static str> {
+    std::iter::from_fn(|| messages.try_recv().ok())
+        .map(|message| match message {
+            ToWorker::Welcome { .. } => "welcome",
+            ToWorker::Assign { .. } => "assign",
+            ToWorker::Acknowledge(..) => "acknowledge",
+            ToWorker::Stop(..) => "stop",
+        })
+        .collect()
+}
+
+#[test]
+fn nothing_leaves_before_its_batch_is_committed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut engine = engine(&directory);
+    let (submit, mut accepted) = submit(false);
+    let (join, mut messages) = join(1, Vec::new());
+    let (reply, mut shown) = oneshot::channel();
+    let show = Command::Snapshot(SweepId::new("demo-000007"), reply);
+    let (writes, acts) = batch(&mut engine, vec![submit, join, show]);
+    assert!(writes.iter().any(|write| matches!(write, Write::Record(Record::LeaseGranted(..), _))));
+    assert_eq!(kinds(&mut messages), [""; 0]);
+    assert!(accepted.try_recv().is_err() && shown.try_recv().is_err());
+    for act in acts {
+        Engine::act(act);
+    }
+    assert_eq!(kinds(&mut messages), ["welcome", "assign"]);
+    assert_eq!(accepted.try_recv().unwrap(), (SweepId::new("demo-000007"), true));
+    assert_eq!(shown.try_recv().unwrap().unwrap().running.len(), 1);
+}
+
+#[test]
+fn a_stream_begins_with_its_welcome_though_an_older_one_of_the_worker_was_still_owed_an_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut engine = engine(&directory);
+    let (first, mut old) = join(1, Vec::new());
+    let (_, acts) = batch(&mut engine, vec![submit(false).0, first]);
+    acts.into_iter().for_each(Engine::act);
+    let Some(ToWorker::Assign { lease, .. }) = [old.try_recv(), old.try_recv()].into_iter().flatten().last()
+    else {
+        panic!("no assignment")
+    };
+    let report = Report { lease: lease.clone(), sequence: 1, body: ReportBody::Metrics(Vec::new()) };
+    let report = Command::Report(WorkerId::new("w"), report);
+    let (second, mut new) = join(2, vec![lease]);
+    let (_, acts) = batch(&mut engine, vec![report, second]);
+    acts.into_iter().for_each(Engine::act);
+    assert_eq!(kinds(&mut old), ["acknowledge"]);
+    assert_eq!(kinds(&mut new), ["welcome"]);
+    assert_eq!(new.try_recv().unwrap_err(), mpsc::error::TryRecvError::Empty, "the new stream stays open");
+}
+
+#[test]
+fn the_end_of_an_old_stream_says_nothing_about_the_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut engine = engine(&directory);
+    let (late, _old) = join(1, Vec::new());
+    let (early, mut new) = join(2, Vec::new());
+    let leave = Command::Leave(WorkerId::new("w"), StreamNumber(1));
+    let (_, acts) = batch(&mut engine, vec![early, late, leave, submit(false).0]);
+    acts.into_iter().for_each(Engine::act);
+    assert_eq!(kinds(&mut new), ["welcome", "assign"]);
+}
+
+#[test]
+fn sweeps_with_the_same_random_digits_get_ids_of_their_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut engine = engine(&directory);
+    let (first, mut one) = submit(false);
+    let (second, mut two) = submit(true);
+    let (writes, acts) = batch(&mut engine, vec![first, second]);
+    engine.store.commit(Time(1), &writes).unwrap();
+    acts.into_iter().for_each(Engine::act);
+    assert_eq!(one.try_recv().unwrap().0, SweepId::new("demo-000007"));
+    assert_eq!(two.try_recv().unwrap().0, SweepId::new("demo-000008"));
+}
+
+#[test]
+fn progress_of_a_lease_that_is_over_or_anothers_is_not_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut engine = engine(&directory);
+    let heartbeat = |worker: &str, term: u64| {
+        Command::Heartbeat(WorkerId::new(worker), vec![(Term(term), Progress::default())])
+    };
+    let commands = vec![submit(false).0, join(1, Vec::new()).0, heartbeat("w", 9), heartbeat("v", 1)];
+    batch(&mut engine, commands);
+    assert!(engine.progress.is_empty());
+    batch(&mut engine, vec![heartbeat("w", 1)]);
+    assert_eq!(engine.progress.keys().collect::<Vec<_>>(), [&Term(1)]);
+}
