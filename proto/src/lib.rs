@@ -1,8 +1,9 @@
 //! The contract between coordinator and worker: gRPC messages, ids, hyperparameters and metric names.
 //!
-//! Nothing here decides anything. Messages end in the `convert.rs` of each side; what both sides must read alike
+//! Nothing here decides anything. Messages end in the `convert.rs` of each side; what both sides read alike
 //! (which hyperparameters exist, how metrics are called) is defined here once.
 
+pub mod convert;
 pub mod dataset;
 pub mod exit;
 pub mod ids;

@@ -1,10 +1,10 @@
 //! Where protobuf ends on the worker's side.
 
 use distilsweep_proto::{
-    dataset::{DatasetSource, DatasetSpec, Limits},
-    ids::{Lease, SweepId, Term, TrialId},
+    convert::{params, present},
+    ids::Lease,
     names::Selection,
-    params::{Params, TrainingArguments, Value},
+    params::TrainingArguments,
     v1,
 };
 
@@ -33,14 +33,14 @@ impl TryFrom<v1::CoordinatorMessage> for FromCoordinator {
         Ok(match message.body.ok_or_else(|| missing("body"))? {
             Body::Welcome(welcome) => FromCoordinator::Welcome {
                 heartbeat_interval_ms: welcome.heartbeat_interval_ms,
-                ended: welcome.ended.into_iter().map(lease).collect(),
+                ended: welcome.ended.into_iter().map(Into::into).collect(),
             },
             Body::Assignment(given) => assignment(given)?,
             Body::Acknowledgement(a) => {
-                FromCoordinator::Acknowledge(lease(a.lease.ok_or_else(|| missing("lease"))?), a.sequence)
+                FromCoordinator::Acknowledge(a.lease.ok_or_else(|| missing("lease"))?.into(), a.sequence)
             }
             Body::Stop(stop) => {
-                FromCoordinator::Stop(lease(stop.lease.ok_or_else(|| missing("lease"))?), stop.reason)
+                FromCoordinator::Stop(stop.lease.ok_or_else(|| missing("lease"))?.into(), stop.reason)
             }
             Body::Drain(drain) => FromCoordinator::Drain(drain.reason),
         })
@@ -52,8 +52,8 @@ fn assignment(given: v1::Assignment) -> Result<FromCoordinator, WireError> {
         field: "lanes",
         problem: format!("{} long, this worker trains one trial at a time", lanes.len()),
     })?;
-    let lease = lease(lane.lease.ok_or_else(|| missing("lease"))?);
-    let params = lane.parameters.into_iter().map(parameter).collect::<Result<Params, _>>()?;
+    let lease: Lease = lane.lease.ok_or_else(|| missing("lease"))?.into();
+    let params = params(lane.parameters);
     let arguments = match TrainingArguments::from_params(&params) {
         Ok(arguments) => arguments,
         Err(error) => return Ok(FromCoordinator::Unusable(lease, Ended::BadPoint(error.to_string()))),
@@ -67,72 +67,13 @@ fn assignment(given: v1::Assignment) -> Result<FromCoordinator, WireError> {
         lease,
         model: given.model,
         model_revision: present(given.model_revision),
-        dataset: dataset(given.dataset.ok_or_else(|| missing("dataset"))?),
+        dataset: given.dataset.ok_or_else(|| missing("dataset"))?.into(),
         selection,
         maximize: metric.goal == v1::Goal::Maximize as i32,
         store_url: given.store_url,
         params,
         arguments,
     })))
-}
-
-fn parameter(given: v1::Parameter) -> Result<(String, Value), WireError> {
-    use v1::value::Kind;
-    let value = match given.value.and_then(|value| value.kind).ok_or_else(|| missing("value"))? {
-        Kind::Integer(i) => Value::Integer(i),
-        Kind::Number(x) => Value::Number(x),
-        Kind::Text(text) => Value::Text(text),
-        Kind::Flag(flag) => Value::Flag(flag),
-    };
-    Ok((given.name, value))
-}
-
-fn dataset(given: v1::Dataset) -> DatasetSpec {
-    let limit = |rows: u64| (rows > 0).then_some(rows);
-    let source = match present(given.id) {
-        Some(id) => {
-            DatasetSource::Id { id, config: present(given.config), revision: present(given.revision) }
-        }
-        None => DatasetSource::Files {
-            train: given.train.into(),
-            validation: present(given.validation).map(Into::into),
-            test: present(given.test).map(Into::into),
-        },
-    };
-    DatasetSpec {
-        source,
-        text: present(given.text_column),
-        label: present(given.label_column),
-        labels: given.labels,
-        limit: Limits {
-            train: limit(given.train_limit),
-            validation: limit(given.validation_limit),
-            test: limit(given.test_limit),
-        },
-    }
-}
-
-/// proto3 has no absent text: an empty one says so.
-fn present(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
-}
-
-fn lease(lease: v1::Lease) -> Lease {
-    Lease {
-        trial: TrialId { sweep: SweepId::new(lease.sweep), index: lease.trial },
-        attempt: lease.attempt,
-        term: Term(lease.term),
-    }
-}
-
-/// A lease for the wire.
-pub fn lease_message(lease: Lease) -> v1::Lease {
-    v1::Lease {
-        sweep: lease.trial.sweep.as_str().to_owned(),
-        trial: lease.trial.index,
-        attempt: lease.attempt,
-        term: lease.term.0,
-    }
 }
 
 impl From<Report> for v1::Report {
@@ -166,7 +107,7 @@ impl From<Report> for v1::Report {
             ReportBody::Stopped => Body::Stopped(v1::Stopped {}),
             ReportBody::Failed(ended) => Body::Failed(failure(&ended)),
         };
-        Self { lease: Some(lease_message(report.lease)), sequence: report.sequence, body: Some(body) }
+        Self { lease: Some(report.lease.into()), sequence: report.sequence, body: Some(body) }
     }
 }
 
@@ -185,7 +126,7 @@ fn failure(ended: &Ended) -> v1::Failure {
 impl From<Progress> for v1::Progress {
     fn from(progress: Progress) -> Self {
         Self {
-            lease: Some(lease_message(progress.lease)),
+            lease: Some(progress.lease.into()),
             step: progress.step.cast_signed(),
             total_steps: progress.total_steps.cast_signed(),
             loss: progress.loss,
@@ -198,6 +139,8 @@ impl From<Progress> for v1::Progress {
 
 #[cfg(test)]
 mod tests {
+    use distilsweep_proto::ids::Term;
+
     use super::*;
 
     fn given() -> v1::Assignment {

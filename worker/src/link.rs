@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use distilsweep_proto::{
+    convert::root_cause,
     ids::Lease,
     v1::{self, workers_client::WorkersClient},
 };
@@ -15,7 +16,7 @@ use tokio::{
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{convert::lease_message, wire::FromCoordinator};
+use crate::wire::FromCoordinator;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -69,7 +70,7 @@ async fn open(
         .map_err(|_| "it does not answer".to_owned())?
         .map_err(|error| root_cause(&error))?;
     let (up, outbound) = mpsc::unbounded_channel();
-    let held = held.borrow().iter().cloned().map(lease_message).collect();
+    let held = held.borrow().iter().cloned().map(Into::into).collect();
     let hello = v1::Hello { held, ..hello.clone() };
     let first = v1::WorkerMessage { body: Some(v1::worker_message::Body::Hello(hello)) };
     // The receiver lives in this function.
@@ -100,13 +101,4 @@ async fn listen(
             None => return "it closed the stream".to_owned(),
         }
     }
-}
-
-/// The innermost error: tonic's outer ones say "transport error" and no more.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }

@@ -4,7 +4,7 @@
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use distilsweep_proto::{exit::Exit, v1::sweeps_client::SweepsClient};
+use distilsweep_proto::{convert::root_cause, exit::Exit, v1::sweeps_client::SweepsClient};
 use tonic::transport::{Channel, Endpoint};
 
 use super::CliError;
@@ -102,13 +102,4 @@ pub(super) fn user() -> String {
         .into_iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
         .unwrap_or_else(|| "distilsweep".to_owned())
-}
-
-/// The innermost error: tonic's outer ones say "transport error" and no more.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use distilsweep_proto::{params::Params, v1};
+use distilsweep_proto::{
+    convert::{params, present},
+    params::Params,
+    v1,
+};
 
-use crate::{
-    grpc::convert::params,
-    results::{
-        MlflowNote, Summary, TrialRow, TrialState,
-        progress::{ProgressView, RunningView},
-    },
+use crate::results::{
+    MlflowNote, Summary, TrialRow, TrialState,
+    progress::{ProgressView, RunningView},
 };
 
 /// A sweep's results as the summary that every form renders. `now_ms` ends the time of a sweep that still runs.
@@ -56,7 +57,6 @@ fn row(trial: v1::TrialResult, mlflow: Option<&str>) -> TrialRow {
         v1::TrialState::Failed => TrialState::Failed,
         v1::TrialState::Cancelled => TrialState::Cancelled,
     };
-    let present = |text: String| Some(text).filter(|text| !text.is_empty());
     let mlflow_run = present(trial.mlflow_run);
     let mlflow_url = mlflow
         .zip(mlflow_run.as_deref())

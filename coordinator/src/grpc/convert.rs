@@ -1,13 +1,6 @@
 //! Where protobuf ends on the coordinator's side.
 
-use std::path::Path;
-
-use distilsweep_proto::{
-    dataset::{DatasetSource, DatasetSpec},
-    ids::{Lease, SweepId, Term, TrialId},
-    params::{Params, Value},
-    v1,
-};
+use distilsweep_proto::{convert::parameters, ids::Term, params::Params, v1};
 use tonic::Status;
 
 use crate::{
@@ -28,24 +21,6 @@ pub struct Missing(pub &'static str);
 impl From<Missing> for Status {
     fn from(missing: Missing) -> Self {
         Status::invalid_argument(missing.to_string())
-    }
-}
-
-/// A lease off the wire.
-pub fn lease(lease: v1::Lease) -> Lease {
-    Lease {
-        trial: TrialId { sweep: SweepId::new(lease.sweep), index: lease.trial },
-        attempt: lease.attempt,
-        term: Term(lease.term),
-    }
-}
-
-fn lease_message(lease: Lease) -> v1::Lease {
-    v1::Lease {
-        sweep: lease.trial.sweep.as_str().to_owned(),
-        trial: lease.trial.index,
-        attempt: lease.attempt,
-        term: lease.term.0,
     }
 }
 
@@ -72,7 +47,7 @@ impl TryFrom<v1::Report> for Report {
             })),
             Body::Stopped(_) => ReportBody::Ended(AttemptEnd::Stopped),
         };
-        let lease = lease(report.lease.ok_or(Missing("report.lease"))?);
+        let lease = report.lease.ok_or(Missing("report.lease"))?.into();
         Ok(Self { lease, sequence: report.sequence, body })
     }
 }
@@ -147,98 +122,33 @@ impl From<ToWorker> for v1::CoordinatorMessage {
                 Body::Welcome(v1::Welcome {
                     lease_timeout_ms,
                     heartbeat_interval_ms,
-                    ended: ended.into_iter().map(lease_message).collect(),
+                    ended: ended.into_iter().map(Into::into).collect(),
                 })
             }
             ToWorker::Assign { lease, spec, params, store_url } => Body::Assignment(v1::Assignment {
                 model: spec.model.clone(),
                 model_revision: spec.model_revision.clone().unwrap_or_default(),
-                dataset: Some(dataset(&spec.dataset)),
+                dataset: Some((&spec.dataset).into()),
                 metric: Some(metric(spec.metric.selection.best, spec.metric.maximize)),
                 store_url,
                 lanes: vec![v1::Lane {
-                    lease: Some(lease_message(lease)),
+                    lease: Some(lease.into()),
                     parameters: parameters(params),
                     resume: None,
                 }],
             }),
             ToWorker::Acknowledge(lease, sequence) => {
-                Body::Acknowledgement(v1::Acknowledgement { lease: Some(lease_message(lease)), sequence })
+                Body::Acknowledgement(v1::Acknowledgement { lease: Some(lease.into()), sequence })
             }
-            ToWorker::Stop(lease, reason) => {
-                Body::Stop(v1::StopLease { lease: Some(lease_message(lease)), reason })
-            }
+            ToWorker::Stop(lease, reason) => Body::Stop(v1::StopLease { lease: Some(lease.into()), reason }),
         };
         Self { body: Some(body) }
     }
 }
 
-fn dataset(spec: &DatasetSpec) -> v1::Dataset {
-    let mut message = v1::Dataset {
-        text_column: spec.text.clone().unwrap_or_default(),
-        label_column: spec.label.clone().unwrap_or_default(),
-        labels: spec.labels.clone(),
-        train_limit: spec.limit.train.unwrap_or_default(),
-        validation_limit: spec.limit.validation.unwrap_or_default(),
-        test_limit: spec.limit.test.unwrap_or_default(),
-        ..v1::Dataset::default()
-    };
-    match &spec.source {
-        DatasetSource::Id { id, config, revision } => {
-            message.id = id.clone();
-            message.config = config.clone().unwrap_or_default();
-            message.revision = revision.clone().unwrap_or_default();
-        }
-        DatasetSource::Files { train, validation, test } => {
-            message.train = path_text(train);
-            message.validation = validation.as_deref().map(path_text).unwrap_or_default();
-            message.test = test.as_deref().map(path_text).unwrap_or_default();
-        }
-    }
-    message
-}
-
-fn path_text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
-}
-
 fn metric(name: &str, maximize: bool) -> v1::Metric {
     let goal = if maximize { v1::Goal::Maximize } else { v1::Goal::Minimize };
     v1::Metric { name: name.to_owned(), goal: goal.into() }
-}
-
-/// Hyperparameters for the wire.
-pub fn parameters(params: Params) -> Vec<v1::Parameter> {
-    use v1::value::Kind;
-    params
-        .into_iter()
-        .map(|(name, value)| {
-            let kind = match value {
-                Value::Flag(flag) => Kind::Flag(flag),
-                Value::Integer(i) => Kind::Integer(i),
-                Value::Number(x) => Kind::Number(x),
-                Value::Text(text) => Kind::Text(text),
-            };
-            v1::Parameter { name, value: Some(v1::Value { kind: Some(kind) }) }
-        })
-        .collect()
-}
-
-/// Hyperparameters off the wire; those without a value are left out.
-pub fn params(parameters: Vec<v1::Parameter>) -> Params {
-    use v1::value::Kind;
-    parameters
-        .into_iter()
-        .filter_map(|parameter| {
-            let value = match parameter.value?.kind? {
-                Kind::Flag(flag) => Value::Flag(flag),
-                Kind::Integer(i) => Value::Integer(i),
-                Kind::Number(x) => Value::Number(x),
-                Kind::Text(text) => Value::Text(text),
-            };
-            Some((parameter.name, value))
-        })
-        .collect()
 }
 
 /// A sweep's status from its row; what is alive is added by [`with_running`].
@@ -341,16 +251,6 @@ mod tests {
             let message = failure_message(Failure { kind, message: "why".into() });
             assert_eq!(failure_kind(message.kind()), kind);
         }
-    }
-
-    #[test]
-    fn hyperparameters_survive_the_wire() {
-        let given = Params::from([
-            ("learning_rate".to_owned(), Value::Number(5e-5)),
-            ("lr_scheduler_type".to_owned(), Value::Text("cosine".into())),
-            ("seed".to_owned(), Value::Integer(1)),
-        ]);
-        assert_eq!(params(parameters(given.clone())), given);
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Workers for WorkersService {
         let worker = WorkerId::new(hello.worker);
         let stream = StreamNumber(self.streams.fetch_add(1, Ordering::Relaxed) + 1);
         let (to, from_engine) = mpsc::unbounded_channel();
-        let held = hello.held.into_iter().map(convert::lease).collect();
+        let held = hello.held.into_iter().map(Into::into).collect();
         tracing::info!(%worker, process = hello.process, version = hello.version, "worker connected");
         self.engine.join(worker.clone(), stream, hello.slots, held, to).await?;
 

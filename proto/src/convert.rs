@@ -1,0 +1,192 @@
+//! Messages that both sides turn into the same types, and back: leases, hyperparameters, data sets.
+
+use std::path::Path;
+
+use crate::{
+    dataset::{DatasetSource, DatasetSpec, Limits},
+    ids::{Lease, SweepId, Term, TrialId},
+    params::{Params, Value},
+    v1,
+};
+
+impl From<v1::Lease> for Lease {
+    fn from(message: v1::Lease) -> Self {
+        Self {
+            trial: TrialId { sweep: SweepId::new(message.sweep), index: message.trial },
+            attempt: message.attempt,
+            term: Term(message.term),
+        }
+    }
+}
+
+impl From<Lease> for v1::Lease {
+    fn from(lease: Lease) -> Self {
+        Self {
+            sweep: lease.trial.sweep.as_str().to_owned(),
+            trial: lease.trial.index,
+            attempt: lease.attempt,
+            term: lease.term.0,
+        }
+    }
+}
+
+/// Hyperparameters for the wire.
+pub fn parameters(params: Params) -> Vec<v1::Parameter> {
+    use v1::value::Kind;
+    params
+        .into_iter()
+        .map(|(name, value)| {
+            let kind = match value {
+                Value::Flag(flag) => Kind::Flag(flag),
+                Value::Integer(i) => Kind::Integer(i),
+                Value::Number(x) => Kind::Number(x),
+                Value::Text(text) => Kind::Text(text),
+            };
+            v1::Parameter { name, value: Some(v1::Value { kind: Some(kind) }) }
+        })
+        .collect()
+}
+
+/// Hyperparameters off the wire; one whose value is of a kind that this version does not know is left out.
+pub fn params(parameters: Vec<v1::Parameter>) -> Params {
+    use v1::value::Kind;
+    parameters
+        .into_iter()
+        .filter_map(|parameter| {
+            let value = match parameter.value?.kind? {
+                Kind::Flag(flag) => Value::Flag(flag),
+                Kind::Integer(i) => Value::Integer(i),
+                Kind::Number(x) => Value::Number(x),
+                Kind::Text(text) => Value::Text(text),
+            };
+            Some((parameter.name, value))
+        })
+        .collect()
+}
+
+impl From<&DatasetSpec> for v1::Dataset {
+    fn from(spec: &DatasetSpec) -> Self {
+        let mut message = Self {
+            text_column: spec.text.clone().unwrap_or_default(),
+            label_column: spec.label.clone().unwrap_or_default(),
+            labels: spec.labels.clone(),
+            train_limit: spec.limit.train.unwrap_or_default(),
+            validation_limit: spec.limit.validation.unwrap_or_default(),
+            test_limit: spec.limit.test.unwrap_or_default(),
+            ..Self::default()
+        };
+        match &spec.source {
+            DatasetSource::Id { id, config, revision } => {
+                message.id = id.clone();
+                message.config = config.clone().unwrap_or_default();
+                message.revision = revision.clone().unwrap_or_default();
+            }
+            DatasetSource::Files { train, validation, test } => {
+                message.train = path_text(train);
+                message.validation = validation.as_deref().map(path_text).unwrap_or_default();
+                message.test = test.as_deref().map(path_text).unwrap_or_default();
+            }
+        }
+        message
+    }
+}
+
+impl From<v1::Dataset> for DatasetSpec {
+    fn from(message: v1::Dataset) -> Self {
+        let limit = |rows: u64| (rows > 0).then_some(rows);
+        let source = match present(message.id) {
+            Some(id) => {
+                DatasetSource::Id { id, config: present(message.config), revision: present(message.revision) }
+            }
+            None => DatasetSource::Files {
+                train: message.train.into(),
+                validation: present(message.validation).map(Into::into),
+                test: present(message.test).map(Into::into),
+            },
+        };
+        Self {
+            source,
+            text: present(message.text_column),
+            label: present(message.label_column),
+            labels: message.labels,
+            limit: Limits {
+                train: limit(message.train_limit),
+                validation: limit(message.validation_limit),
+                test: limit(message.test_limit),
+            },
+        }
+    }
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// proto3 has no absent text: an empty one says so.
+pub fn present(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// The innermost error: tonic's outer ones say "transport error" and no more.
+pub fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_survive_the_wire() {
+        let lease = Lease {
+            trial: TrialId { sweep: SweepId::new("s-1"), index: u64::MAX },
+            attempt: 3,
+            term: Term(9),
+        };
+        assert_eq!(Lease::from(v1::Lease::from(lease.clone())), lease);
+    }
+
+    #[test]
+    fn hyperparameters_survive_the_wire() {
+        let given = Params::from([
+            ("learning_rate".to_owned(), Value::Number(5e-5)),
+            ("lr_scheduler_type".to_owned(), Value::Text("cosine".into())),
+            ("seed".to_owned(), Value::Integer(1)),
+            ("some_flag".to_owned(), Value::Flag(true)),
+        ]);
+        assert_eq!(params(parameters(given.clone())), given);
+    }
+
+    #[test]
+    fn data_sets_survive_the_wire() {
+        let files = DatasetSpec {
+            source: DatasetSource::Files {
+                train: "a.csv".into(),
+                validation: None,
+                test: Some("c.csv".into()),
+            },
+            text: Some("body".into()),
+            label: None,
+            labels: vec!["no".into(), "yes".into()],
+            limit: Limits { train: Some(7), validation: None, test: None },
+        };
+        let hub = DatasetSpec {
+            source: DatasetSource::Id {
+                id: "dair-ai/emotion".into(),
+                config: Some("split".into()),
+                revision: None,
+            },
+            text: None,
+            label: None,
+            labels: Vec::new(),
+            limit: Limits::default(),
+        };
+        for spec in [files, hub] {
+            assert_eq!(DatasetSpec::from(v1::Dataset::from(&spec)), spec);
+        }
+    }
+}
