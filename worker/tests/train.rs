@@ -178,7 +178,7 @@ fn wrong_input_gets_one_sentence_an_exit_code_and_leaves_nothing() {
     3 `max_length` is 41, it must be at most 40, the positions of start
     2 invalid value '1' for '--dropout <DROPOUT>': it must be a number of at least 0 and below 1
     2 invalid value 'fp8' for '--precision <PRECISION>': it must be fp32, bf16 or fp64
-    2 invalid value 'tpu' for '--device <DEVICE>': it must be cpu, cuda or cuda:NUMBER
+    2 invalid value 'tpu' for '--device <DEVICE>': it must be auto, cpu, cuda or cuda:NUMBER
     2 invalid value 'f1' for '--metric <METRIC>': it must be one of best_validation_f1, best_eval_f1_macro, best_eval_accuracy, best_eval_precision, best_eval_recall, best_eval_loss
     "#);
 }
