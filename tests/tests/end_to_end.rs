@@ -76,9 +76,6 @@ fn same_ranking(mlflow: &Mlflow, ranking: &Ranking) -> anyhow::Result<()> {
 /// Loads a published model and evaluates it: with a learning rate of zero one step changes nothing. The loss is that of
 /// every row's scores, so where it is the same to the last digits, so are the labels.
 fn saved_model_predicts_as_recorded(scene: &Scene, trial: &Trial) -> anyhow::Result<()> {
-    let checkpoint = trial.text("checkpoint");
-    let directory =
-        checkpoint.strip_prefix("file://").with_context(|| format!("a file URL, not {checkpoint:?}"))?;
     let fixture = fixture();
     let (train, validation) = (fixture.join("train.csv"), fixture.join("validation.csv"));
     let output = scene.path(&format!("again-{}", trial.number()));
@@ -87,7 +84,7 @@ fn saved_model_predicts_as_recorded(scene: &Scene, trial: &Trial) -> anyhow::Res
         &[
             "train",
             "--model",
-            &model_files(Path::new(directory))?,
+            &model_files(Path::new(trial.text("checkpoint")))?,
             "--train",
             &train.to_string_lossy(),
             "--validation",
