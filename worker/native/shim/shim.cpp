@@ -25,6 +25,9 @@ template <typename F> char *guarded(F &&body) {
   try {
     body();
     return nullptr;
+  } catch (const c10::Error &error) {
+    // what() would add a trace of addresses, which says nothing to whoever reads the message.
+    return strdup(error.what_without_backtrace());
   } catch (const std::exception &error) {
     return strdup(error.what());
   } catch (...) {
@@ -69,14 +72,14 @@ at::Tensor finalize(at::Tensor z) {
   return z.bitwise_xor_(shifted(z, 31));
 }
 
-// increment * (value + 1).
-at::Tensor strides(const at::Tensor &values) { return values.add(1).mul_(static_cast<int64_t>(increment)); }
-
 at::Tensor absorb(uint64_t key, const at::Tensor &values) {
-  return finalize(strides(values).add_(static_cast<int64_t>(key)));
+  return finalize(values.mul(static_cast<int64_t>(increment)).add_(static_cast<int64_t>(key + increment)));
 }
 
-at::Tensor absorb(const at::Tensor &keys, const at::Tensor &values) { return finalize(keys.add(strides(values))); }
+at::Tensor absorb(const at::Tensor &keys, const at::Tensor &values) {
+  const int64_t stride = static_cast<int64_t>(increment);
+  return finalize(keys.add(values, stride).add_(stride));
+}
 
 // What is kept and by how much it is scaled.
 struct Rate {
@@ -134,9 +137,11 @@ at::Tensor drop_by_tensors(const at::Tensor &from, const at::Tensor &keys, int64
 }
 
 // `keys` holds one key a row; the last dimension of `input` is its units. By tensor operations, which run on any device
-// and never wait for it, or by the loop, which runs on a CPU: the results are the same to the last bit.
+// and never wait for it, or by the loop, which runs on a CPU: the results are the same to the last bit
+// (worker/decisions/keyed-dropout.md).
 at::Tensor drop(const at::Tensor &input, const at::Tensor &keys, double p, bool tensors) {
-  TORCH_CHECK(tensors || input.device().is_cpu(), "keyed dropout's loop runs on a CPU, the tensor is on ", input.device());
+  TORCH_CHECK(tensors || input.device().is_cpu(), "keyed dropout's loop runs on a CPU, the tensor is on ",
+              input.device());
   const at::Tensor from = input.contiguous();
   const int64_t units = from.size(-1), rows = units == 0 ? 0 : from.numel() / units;
   TORCH_CHECK(keys.numel() == rows, "keyed dropout has ", keys.numel(), " keys for ", rows, " rows");
