@@ -203,6 +203,41 @@ fn a_training_that_diverges_says_so() {
     assert!(!directory.path().join("out").exists());
 }
 
+/// The dropout is the CPU's to the last bit, so that only the rounding of sums parts the two.
+#[test]
+fn a_gpu_trains_as_the_cpu_does() {
+    if std::env::var_os("DISTILSWEEP_TEST_GPU").is_none() {
+        eprintln!("skipped: DISTILSWEEP_TEST_GPU is not set; tests/run.sh --all sets it where a GPU is");
+        return;
+    }
+    let directory = copied();
+    let losses = |device: &str, precision: &str| -> Option<Vec<f64>> {
+        let params = r#"{"max_steps": 10, "per_device_train_batch_size": 6}"#;
+        let out = format!("{device}-{precision}");
+        let more = ["--params", params, "--device", device, "--precision", precision, "--output", &out];
+        let output = train(directory.path(), &more);
+        if error(&output).contains("libtorch_cuda.so") {
+            return None;
+        }
+        assert!(output.status.success(), "{output:?}");
+        let steps = fs::read_to_string(directory.path().join(out).join("steps.jsonl")).unwrap();
+        let loss = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64();
+        Some(steps.lines().map(|line| loss(line).unwrap()).collect())
+    };
+    for (precision, tolerance) in [("fp64", 1e-9), ("fp32", 1e-3), ("bf16", 5e-2)] {
+        let Some(there) = losses("cuda", precision) else {
+            eprintln!("skipped: `deploy/libtorch.sh cuda` fetches libtorch with its CUDA half");
+            return;
+        };
+        let here = losses("cpu", precision).unwrap();
+        assert_eq!(there.len(), 10);
+        for (step, (there, here)) in there.iter().zip(here).enumerate() {
+            let gap = (there - here).abs() / here;
+            assert!(gap < tolerance, "{precision}, step {}: {there} on the GPU, {here} on the CPU", step + 1);
+        }
+    }
+}
+
 #[test]
 fn convert_writes_an_encoder_that_trains() {
     let directory = copied();
