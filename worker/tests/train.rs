@@ -215,7 +215,7 @@ fn a_gpu_trains_as_the_cpu_does() {
         let params = r#"{"max_steps": 10, "per_device_train_batch_size": 6}"#;
         let out = format!("{device}-{precision}");
         let more = ["--params", params, "--device", device, "--precision", precision, "--output", &out];
-        let output = train(directory.path(), &more);
+        let output = train(directory.path(), &[&more[..], &["--dropout", "0.1"]].concat());
         if error(&output).contains("libtorch_cuda.so") {
             return None;
         }
