@@ -6,7 +6,7 @@
 use std::{
     any::Any,
     collections::BTreeMap,
-    fmt, fs,
+    fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     rc::Rc,
@@ -82,18 +82,31 @@ impl FromStr for Precision {
 /// Where trials are trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
+    /// The first CUDA device where libtorch has one, else the processor.
+    Auto,
     /// The processor.
     #[default]
     Cpu,
-    /// A CUDA device by number. Dropout must be zero there: the keyed one runs on the CPU only.
+    /// A CUDA device by number.
     Cuda(usize),
 }
 
-impl fmt::Display for DeviceChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl DeviceChoice {
+    /// The device itself, to be asked for before anything else of libtorch.
+    ///
+    /// CUDA was tried as far as a machine without a GPU allows: libtorch's CUDA half loads, and finds no device.
+    /// Training has not been run on one.
+    ///
+    /// # Errors
+    /// A CUDA device was named that is not there.
+    pub fn open(self) -> Result<Device, Ended> {
         match self {
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(number) => write!(f, "cuda:{number}"),
+            Self::Auto => Ok(cuda(0).unwrap_or_else(|error| {
+                tracing::debug!(reason = %error, "training on the processor");
+                Device::Cpu
+            })),
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(number) => cuda(number),
         }
     }
 }
@@ -103,13 +116,24 @@ impl FromStr for DeviceChoice {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
+            None if text == "auto" => Ok(Self::Auto),
             None if text == "cpu" => Ok(Self::Cpu),
             None if text == "cuda" => Ok(Self::Cuda(0)),
             Some(("cuda", number)) => {
                 number.parse().map(Self::Cuda).map_err(|_| format!("{number} is no device number"))
             }
-            _ => Err("it must be cpu, cuda or cuda:NUMBER".to_owned()),
+            _ => Err("it must be auto, cpu, cuda or cuda:NUMBER".to_owned()),
         }
+    }
+}
+
+/// A device as the coordinator knows it: "cpu" or "cuda:N".
+pub fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(number) => format!("cuda:{number}"),
+        Device::Cpu => "cpu".to_owned(),
+        // No choice opens these.
+        Device::Mps | Device::Vulkan => format!("{device:?}").to_lowercase(),
     }
 }
 
@@ -147,10 +171,7 @@ impl TorchTrainer {
     /// # Errors
     /// The device is not there.
     pub fn new(options: Options) -> Result<Self, Ended> {
-        let device = match options.device {
-            DeviceChoice::Cpu => Device::Cpu,
-            DeviceChoice::Cuda(number) => cuda(number)?,
-        };
+        let device = options.device.open()?;
         if let Some(threads) = options.threads {
             tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
         }
@@ -234,12 +255,8 @@ impl TorchTrainer {
     }
 
     fn tags(&self) -> BTreeMap<String, String> {
-        let device = match self.options.device {
-            DeviceChoice::Cpu => "cpu".to_owned(),
-            DeviceChoice::Cuda(number) => format!("cuda:{number}"),
-        };
         BTreeMap::from([
-            ("device".to_owned(), device),
+            ("device".to_owned(), device_name(self.device)),
             ("libtorch".to_owned(), distilsweep_native::torch_version()),
             ("precision".to_owned(), self.options.precision.name().to_owned()),
             ("threads".to_owned(), tch::get_num_threads().to_string()),
@@ -264,15 +281,16 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("without a message")
 }
 
+/// Opens a CUDA device. That it is not there is this machine's fault, not that of a sweep.
 fn cuda(number: usize) -> Result<Device, Ended> {
     distilsweep_native::load_cuda().map_err(|error| {
-        Ended::BadInput(format!(
+        Ended::Internal(format!(
             "device cuda:{number} needs libtorch's CUDA libraries on the library path: {error}"
         ))
     })?;
     let count = tch::Cuda::device_count();
     if i64::try_from(number).unwrap_or(i64::MAX) >= count {
-        return Err(Ended::BadInput(format!("device cuda:{number} is not there: {count} CUDA devices are")));
+        return Err(Ended::Internal(format!("device cuda:{number} is not there: {count} CUDA devices are")));
     }
     Ok(Device::Cuda(number))
 }

@@ -178,7 +178,7 @@ fn wrong_input_gets_one_sentence_an_exit_code_and_leaves_nothing() {
     3 `max_length` is 41, it must be at most 40, the positions of start
     2 invalid value '1' for '--dropout <DROPOUT>': it must be a number of at least 0 and below 1
     2 invalid value 'fp8' for '--precision <PRECISION>': it must be fp32, bf16 or fp64
-    2 invalid value 'tpu' for '--device <DEVICE>': it must be cpu, cuda or cuda:NUMBER
+    2 invalid value 'tpu' for '--device <DEVICE>': it must be auto, cpu, cuda or cuda:NUMBER
     2 invalid value 'f1' for '--metric <METRIC>': it must be one of best_validation_f1, best_eval_f1_macro, best_eval_accuracy, best_eval_precision, best_eval_recall, best_eval_loss
     "#);
 }
@@ -201,6 +201,41 @@ fn a_training_that_diverges_says_so() {
     let error = error(&output);
     assert!(error.starts_with("6 diverged: the loss is "), "{error}");
     assert!(!directory.path().join("out").exists());
+}
+
+/// The dropout is the CPU's to the last bit, so that only the rounding of sums parts the two.
+#[test]
+fn a_gpu_trains_as_the_cpu_does() {
+    if std::env::var_os("DISTILSWEEP_TEST_GPU").is_none() {
+        eprintln!("skipped: DISTILSWEEP_TEST_GPU is not set; tests/run.sh --all sets it where a GPU is");
+        return;
+    }
+    let directory = copied();
+    let losses = |device: &str, precision: &str| -> Option<Vec<f64>> {
+        let params = r#"{"max_steps": 10, "per_device_train_batch_size": 6}"#;
+        let out = format!("{device}-{precision}");
+        let more = ["--params", params, "--device", device, "--precision", precision, "--output", &out];
+        let output = train(directory.path(), &[&more[..], &["--dropout", "0.1"]].concat());
+        if error(&output).contains("libtorch_cuda.so") {
+            return None;
+        }
+        assert!(output.status.success(), "{output:?}");
+        let steps = fs::read_to_string(directory.path().join(out).join("steps.jsonl")).unwrap();
+        let loss = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64();
+        Some(steps.lines().map(|line| loss(line).unwrap()).collect())
+    };
+    for (precision, tolerance) in [("fp64", 1e-9), ("fp32", 1e-3), ("bf16", 5e-2)] {
+        let Some(there) = losses("cuda", precision) else {
+            eprintln!("skipped: `deploy/libtorch.sh cuda` fetches libtorch with its CUDA half");
+            return;
+        };
+        let here = losses("cpu", precision).unwrap();
+        assert_eq!(there.len(), 10);
+        for (step, (there, here)) in there.iter().zip(here).enumerate() {
+            let gap = (there - here).abs() / here;
+            assert!(gap < tolerance, "{precision}, step {}: {there} on the GPU, {here} on the CPU", step + 1);
+        }
+    }
 }
 
 #[test]

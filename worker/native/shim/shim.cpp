@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
+#include <ATen/OpMathType.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/version.h>
@@ -24,6 +25,9 @@ template <typename F> char *guarded(F &&body) {
   try {
     body();
     return nullptr;
+  } catch (const c10::Error &error) {
+    // what() would add a trace of addresses, which says nothing to whoever reads the message.
+    return strdup(error.what_without_backtrace());
   } catch (const std::exception &error) {
     return strdup(error.what());
   } catch (...) {
@@ -41,18 +45,41 @@ std::vector<at::Tensor> gradients(at::Tensor *const *parameters, size_t count) {
   return result;
 }
 
-// Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014): SplitMix64's increment and
-// finalizer.
-constexpr uint64_t increment = 0x9e3779b97f4a7c15ULL;
+// Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014): SplitMix64's increment, multipliers
+// and finalizer.
+constexpr uint64_t increment = 0x9e3779b97f4a7c15ULL, first_multiplier = 0xbf58476d1ce4e5b9ULL,
+                   second_multiplier = 0x94d049bb133111ebULL;
 
 inline uint64_t finalize(uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+  z = (z ^ (z >> 30)) * first_multiplier;
+  z = (z ^ (z >> 27)) * second_multiplier;
   return z ^ (z >> 31);
 }
 
 // A bijection in `value` for every key: two values never give one stream.
 inline uint64_t absorb(uint64_t key, uint64_t value) { return finalize(key + increment * (value + 1)); }
+
+// The same on int64 tensors of any device. Their sums and products wrap as unsigned ones do; their right shift copies
+// the sign, which a mask takes away.
+at::Tensor shifted(const at::Tensor &z, int64_t bits) {
+  return z.bitwise_right_shift(bits).bitwise_and_((int64_t{1} << (64 - bits)) - 1);
+}
+
+// In place: `z` is the caller's own.
+at::Tensor finalize(at::Tensor z) {
+  z.bitwise_xor_(shifted(z, 30)).mul_(static_cast<int64_t>(first_multiplier));
+  z.bitwise_xor_(shifted(z, 27)).mul_(static_cast<int64_t>(second_multiplier));
+  return z.bitwise_xor_(shifted(z, 31));
+}
+
+at::Tensor absorb(uint64_t key, const at::Tensor &values) {
+  return finalize(values.mul(static_cast<int64_t>(increment)).add_(static_cast<int64_t>(key + increment)));
+}
+
+at::Tensor absorb(const at::Tensor &keys, const at::Tensor &values) {
+  const int64_t stride = static_cast<int64_t>(increment);
+  return finalize(keys.add(values, stride).add_(stride));
+}
 
 // What is kept and by how much it is scaled.
 struct Rate {
@@ -66,32 +93,30 @@ struct Rate {
 // Each 64-bit draw of a row decides two units, the low half first. A unit's draw depends on its row's key and its own
 // number alone.
 template <typename scalar> void drop_row(const scalar *from, scalar *to, int64_t units, uint64_t key, Rate rate) {
-  const scalar scale = static_cast<scalar>(rate.scale);
+  // As libtorch's own product with a number: bfloat16 in single precision, rounded once.
+  using wide = at::opmath_type<scalar>;
+  const wide scale = static_cast<wide>(rate.scale);
+  const auto scaled = [scale](scalar x) { return static_cast<scalar>(static_cast<wide>(x) * scale); };
   int64_t unit = 0;
   for (; unit + 1 < units; unit += 2) {
     const uint64_t bits = absorb(key, static_cast<uint64_t>(unit) >> 1);
-    to[unit] = static_cast<uint32_t>(bits) < rate.threshold ? scalar(0) : scalar(from[unit] * scale);
-    to[unit + 1] = static_cast<uint32_t>(bits >> 32) < rate.threshold ? scalar(0) : scalar(from[unit + 1] * scale);
+    to[unit] = static_cast<uint32_t>(bits) < rate.threshold ? scalar(0) : scaled(from[unit]);
+    to[unit + 1] = static_cast<uint32_t>(bits >> 32) < rate.threshold ? scalar(0) : scaled(from[unit + 1]);
   }
   if (unit < units) {
     const uint64_t bits = absorb(key, static_cast<uint64_t>(unit) >> 1);
-    to[unit] = static_cast<uint32_t>(bits) < rate.threshold ? scalar(0) : scalar(from[unit] * scale);
+    to[unit] = static_cast<uint32_t>(bits) < rate.threshold ? scalar(0) : scaled(from[unit]);
   }
 }
 
-// `keys` holds one key a row; the last dimension of `input` is its units.
-at::Tensor drop(const at::Tensor &input, const at::Tensor &keys, double p) {
-  TORCH_CHECK(input.device().is_cpu(), "keyed dropout runs on a CPU, the tensor is on ", input.device());
-  const at::Tensor from = input.contiguous();
+// `from` is contiguous; the last of its dimensions is the units of a row.
+at::Tensor drop_by_loop(const at::Tensor &from, const at::Tensor &keys, int64_t units, Rate rate) {
   at::Tensor to = at::empty_like(from);
-  const int64_t units = from.size(-1), rows = units == 0 ? 0 : from.numel() / units;
-  TORCH_CHECK(keys.numel() == rows, "keyed dropout has ", keys.numel(), " keys for ", rows, " rows");
-  const Rate rate(p);
   const int64_t *key = keys.const_data_ptr<int64_t>();
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, from.scalar_type(), "keyed_dropout", [&] {
     const scalar_t *source = from.const_data_ptr<scalar_t>();
     scalar_t *target = to.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, units)), [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, keys.numel(), std::max<int64_t>(1, 16384 / std::max<int64_t>(1, units)), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row)
         drop_row(source + row * units, target + row * units, units, static_cast<uint64_t>(key[row]), rate);
     });
@@ -99,20 +124,79 @@ at::Tensor drop(const at::Tensor &input, const at::Tensor &keys, double p) {
   return to;
 }
 
+at::Tensor drop_by_tensors(const at::Tensor &from, const at::Tensor &keys, int64_t units, Rate rate) {
+  const at::Tensor draws = at::arange((units + 1) / 2, keys.options());
+  // Signed numbers are in the order of unsigned ones once the top bit of both is flipped.
+  const at::Tensor bits =
+      absorb(keys.unsqueeze(1), draws).bitwise_xor_(static_cast<int64_t>(0x8000000080000000ULL));
+  const int64_t threshold = static_cast<int64_t>(rate.threshold) - (int64_t{1} << 31);
+  // Seen as int32 a draw is its two halves, the low one first where numbers are little-endian, as on every CUDA device.
+  const at::Tensor dropped = bits.view(at::kInt).narrow(1, 0, units).lt(threshold);
+  // Filled and not multiplied by zero: a dropped infinity is zero too.
+  return from.view({keys.numel(), units}).mul(rate.scale).masked_fill_(dropped, 0).view(from.sizes());
+}
+
+// `keys` holds one key a row; the last dimension of `input` is its units. By tensor operations, which run on any device
+// and never wait for it, or by the loop, which runs on a CPU: the results are the same to the last bit
+// (worker/decisions/keyed-dropout.md).
+at::Tensor drop(const at::Tensor &input, const at::Tensor &keys, double p, bool tensors) {
+  TORCH_CHECK(tensors || input.device().is_cpu(), "keyed dropout's loop runs on a CPU, the tensor is on ",
+              input.device());
+  const at::Tensor from = input.contiguous();
+  const int64_t units = from.size(-1), rows = units == 0 ? 0 : from.numel() / units;
+  TORCH_CHECK(keys.numel() == rows, "keyed dropout has ", keys.numel(), " keys for ", rows, " rows");
+  const Rate rate(p);
+  return tensors ? drop_by_tensors(from, keys, units, rate) : drop_by_loop(from, keys, units, rate);
+}
+
 // Regenerates the mask in backward instead of keeping it.
 struct KeyedDropout : torch::autograd::Function<KeyedDropout> {
   static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &input,
-                            const at::Tensor &keys, double p) {
+                            const at::Tensor &keys, double p, bool tensors) {
     context->save_for_backward({keys});
     context->saved_data["p"] = p;
-    return drop(input, keys, p);
+    context->saved_data["tensors"] = tensors;
+    return drop(input, keys, p, tensors);
   }
   static torch::autograd::tensor_list backward(torch::autograd::AutogradContext *context,
                                                torch::autograd::tensor_list gradient) {
     const at::Tensor keys = context->get_saved_variables()[0];
-    return {drop(gradient[0], keys, context->saved_data["p"].toDouble()), at::Tensor(), at::Tensor()};
+    const auto &saved = context->saved_data;
+    return {drop(gradient[0], keys, saved.at("p").toDouble(), saved.at("tensors").toBool()), at::Tensor(), at::Tensor(),
+            at::Tensor()};
   }
 };
+
+// One key a row, from its example and position.
+at::Tensor row_keys(const at::Tensor &examples, const at::Tensor &positions, uint64_t base, bool tensors) {
+  if (tensors)
+    return absorb(absorb(base, examples), positions);
+  const int64_t rows = examples.numel();
+  at::Tensor keys = at::empty({rows}, at::kLong);
+  int64_t *key = keys.mutable_data_ptr<int64_t>();
+  const int64_t *example = examples.const_data_ptr<int64_t>(), *position = positions.const_data_ptr<int64_t>();
+  for (int64_t row = 0; row < rows; ++row)
+    key[row] = static_cast<int64_t>(absorb(absorb(base, example[row]), position[row]));
+  return keys;
+}
+
+// One key a query of attention [examples, heads, queries, keys].
+at::Tensor query_keys(const at::Tensor &examples, int64_t heads, int64_t queries, uint64_t base, bool tensors) {
+  if (tensors) {
+    const at::Tensor parts = absorb(absorb(base, examples).unsqueeze(1), at::arange(heads, examples.options()));
+    return absorb(parts.unsqueeze(2), at::arange(queries, examples.options())).view(-1);
+  }
+  at::Tensor keys = at::empty({examples.numel() * heads * queries}, at::kLong);
+  int64_t *key = keys.mutable_data_ptr<int64_t>();
+  const int64_t *example = examples.const_data_ptr<int64_t>();
+  for (int64_t b = 0; b < examples.numel(); ++b)
+    for (int64_t head = 0; head < heads; ++head) {
+      const uint64_t part = absorb(absorb(base, example[b]), head);
+      for (int64_t query = 0; query < queries; ++query)
+        *key++ = static_cast<int64_t>(absorb(part, query));
+    }
+  return keys;
+}
 
 // Rows of `rows` in `total` rows of zeros, at `slots`, which never repeat: a copy, where index_add would add row by row.
 at::Tensor place(const at::Tensor &rows, const at::Tensor &slots, int64_t total) {
@@ -169,37 +253,24 @@ const char *distilsweep_torch_version() { return TORCH_VERSION; }
 void distilsweep_free(char *text) { std::free(text); }
 
 char *distilsweep_dropout_rows(at::Tensor **out, const at::Tensor *input, const at::Tensor *examples,
-                               const at::Tensor *positions, uint64_t seed, uint64_t site, uint64_t step, double p) {
+                               const at::Tensor *positions, uint64_t seed, uint64_t site, uint64_t step, double p,
+                               bool tensors) {
   return guarded([&] {
-    const int64_t rows = examples->numel();
-    TORCH_CHECK(positions->numel() == rows, "keyed dropout has ", rows, " examples and ", positions->numel(), " positions");
+    TORCH_CHECK(positions->numel() == examples->numel(), "keyed dropout has ", examples->numel(), " examples and ",
+                positions->numel(), " positions");
     const uint64_t base = absorb(absorb(absorb(0, seed), site), step);
-    at::Tensor keys = at::empty({rows}, at::kLong);
-    int64_t *key = keys.mutable_data_ptr<int64_t>();
-    const int64_t *example = examples->const_data_ptr<int64_t>(), *position = positions->const_data_ptr<int64_t>();
-    for (int64_t row = 0; row < rows; ++row)
-      key[row] = static_cast<int64_t>(absorb(absorb(base, example[row]), position[row]));
-    *out = new at::Tensor(KeyedDropout::apply(*input, keys, p));
+    *out = new at::Tensor(KeyedDropout::apply(*input, row_keys(*examples, *positions, base, tensors), p, tensors));
   });
 }
 
 char *distilsweep_dropout_attention(at::Tensor **out, const at::Tensor *input, const at::Tensor *examples,
-                                    uint64_t seed, uint64_t site, uint64_t step, double p) {
+                                    uint64_t seed, uint64_t site, uint64_t step, double p, bool tensors) {
   return guarded([&] {
     TORCH_CHECK(input->dim() == 4 && input->size(0) == examples->numel(), "attention of ", examples->numel(),
                 " examples has the shape ", input->sizes());
-    const int64_t heads = input->size(1), queries = input->size(2);
     const uint64_t base = absorb(absorb(absorb(0, seed), site), step);
-    at::Tensor keys = at::empty({examples->numel() * heads * queries}, at::kLong);
-    int64_t *key = keys.mutable_data_ptr<int64_t>();
-    const int64_t *example = examples->const_data_ptr<int64_t>();
-    for (int64_t b = 0; b < examples->numel(); ++b)
-      for (int64_t head = 0; head < heads; ++head) {
-        const uint64_t part = absorb(absorb(base, example[b]), head);
-        for (int64_t query = 0; query < queries; ++query)
-          *key++ = static_cast<int64_t>(absorb(part, query));
-      }
-    *out = new at::Tensor(KeyedDropout::apply(*input, keys, p));
+    const at::Tensor keys = query_keys(*examples, input->size(1), input->size(2), base, tensors);
+    *out = new at::Tensor(KeyedDropout::apply(*input, keys, p, tensors));
   });
 }
 

@@ -14,6 +14,7 @@ unsafe extern "C" {
         site: u64,
         step: u64,
         p: f64,
+        tensors: bool,
     ) -> *mut c_char;
     pub(crate) fn distilsweep_dropout_attention(
         out: *mut *mut c_void,
@@ -23,6 +24,7 @@ unsafe extern "C" {
         site: u64,
         step: u64,
         p: f64,
+        tensors: bool,
     ) -> *mut c_char;
     pub(crate) fn distilsweep_scatter_rows(
         out: *mut *mut c_void,

@@ -1,13 +1,13 @@
 //! The few libtorch functions that `tch` does not bind, through a small C++ shim.
 //!
 //! Nothing here keeps state. Dropout is a function of what it is for: the mask of a unit is a hash of (seed, site,
-//! step, example, position, unit), so that padding, packing, micro-batches and threads cannot change it.
+//! step, example, position, unit), so that padding, packing, micro-batches, threads and devices cannot change it.
 
 mod ffi;
 
 use std::ffi::{CStr, c_char, c_void};
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// What libtorch said.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,12 +42,46 @@ pub struct AdamW {
     pub epsilon: f64,
 }
 
+/// How a dropout's mask is computed: one result, to the last bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropoutForm {
+    /// In one pass over the units, on a CPU alone.
+    Loop,
+    /// By int64 tensor operations on whatever device the tensors are; nothing waits for the device.
+    Tensors,
+}
+
+impl DropoutForm {
+    /// The form for tensors of a device.
+    pub fn of(device: Device) -> Self {
+        match device {
+            Device::Cpu => Self::Loop,
+            Device::Cuda(_) | Device::Mps | Device::Vulkan => Self::Tensors,
+        }
+    }
+}
+
 /// Drops units of `input`, shape [rows, units], at rate `p` and scales the others by 1/(1-p). Row i belongs to
-/// position `positions[i]` of example `examples[i]` (both int64 on the CPU).
+/// position `positions[i]` of example `examples[i]` (both int64, on the device of `input`).
 ///
 /// # Errors
-/// What libtorch says: a rate outside [0, 1), lengths that do not agree, a tensor that is not on the CPU.
+/// What libtorch says: a rate outside [0, 1), lengths that do not agree, tensors on different devices.
 pub fn dropout_rows(
+    input: &Tensor,
+    examples: &Tensor,
+    positions: &Tensor,
+    key: DropoutKey,
+    p: f64,
+) -> Result<Tensor, NativeError> {
+    dropout_rows_by(DropoutForm::of(input.device()), input, examples, positions, key, p)
+}
+
+/// [`dropout_rows`] in the given form, forward and backward.
+///
+/// # Errors
+/// As [`dropout_rows`], and the loop for a tensor that is not on a CPU.
+pub fn dropout_rows_by(
+    form: DropoutForm,
     input: &Tensor,
     examples: &Tensor,
     positions: &Tensor,
@@ -66,17 +100,33 @@ pub fn dropout_rows(
                 key.site,
                 key.step,
                 p,
+                form == DropoutForm::Tensors,
             )
         }
     })
 }
 
 /// Drops attention probabilities, shape [examples, heads, queries, keys], as [`dropout_rows`] does: the draw of a
-/// probability depends on its example's number in `examples` (int64), its head, query and key.
+/// probability depends on its example's number in `examples` (int64, on the device of `input`), its head, query and
+/// key.
 ///
 /// # Errors
 /// As [`dropout_rows`].
 pub fn dropout_attention(
+    input: &Tensor,
+    examples: &Tensor,
+    key: DropoutKey,
+    p: f64,
+) -> Result<Tensor, NativeError> {
+    dropout_attention_by(DropoutForm::of(input.device()), input, examples, key, p)
+}
+
+/// [`dropout_attention`] in the given form, forward and backward.
+///
+/// # Errors
+/// As [`dropout_rows_by`].
+pub fn dropout_attention_by(
+    form: DropoutForm,
     input: &Tensor,
     examples: &Tensor,
     key: DropoutKey,
@@ -93,6 +143,7 @@ pub fn dropout_attention(
                 key.site,
                 key.step,
                 p,
+                form == DropoutForm::Tensors,
             )
         }
     })
@@ -186,7 +237,8 @@ pub fn fused_adamw(
     })
 }
 
-/// Opens libtorch's CUDA half, which registers itself: to be called before the first use of a CUDA device, and once.
+/// Opens libtorch's CUDA half, which registers itself. To be called before any other function of libtorch: the first
+/// that asks for CUDA settles for the whole process whether it is there. Calling it again does nothing.
 ///
 /// # Errors
 /// Why the dynamic linker cannot open it.

@@ -23,7 +23,7 @@ pub(super) struct Join {
     /// Where the coordinator is, http://host:port
     url: String,
 
-    /// Where trials are trained: auto, cpu or cuda:N
+    /// Where trials are trained: auto (a GPU where libtorch has one), cpu, cuda or cuda:NUMBER
     #[arg(long, default_value = "auto")]
     device: String,
 
@@ -144,16 +144,17 @@ impl Join {
 
     #[cfg(feature = "torch")]
     fn torch_trainer(&self) -> Result<(String, MakeTrainer), CliError> {
-        use crate::torch::{DeviceChoice, Options, TorchTrainer};
+        use crate::torch::{DeviceChoice, Options, TorchTrainer, device_name};
 
-        let device = match self.device.as_str() {
-            "auto" if tch::Cuda::is_available() => DeviceChoice::Cuda(0),
-            "auto" => DeviceChoice::Cpu,
-            named => named.parse().map_err(|why| CliError::usage(format!("--device is `{named}`, {why}")))?,
-        };
-        let options = Options { device, threads: self.threads, ..Options::default() };
+        let choice: DeviceChoice = self
+            .device
+            .parse()
+            .map_err(|why| CliError::usage(format!("--device is `{}`, {why}", self.device)))?;
+        // Here and not on the training thread alone: a worker without its device must not take a trial.
+        let device = device_name(choice.open()?);
+        let options = Options { device: choice, threads: self.threads, ..Options::default() };
         let make: MakeTrainer = Box::new(move || Ok(Box::new(TorchTrainer::new(options)?)));
-        Ok((device.to_string(), make))
+        Ok((device, make))
     }
 
     #[cfg(not(feature = "torch"))]

@@ -53,7 +53,7 @@ pub(super) struct Train {
     /// Dropout rate of all sites; the checkpoint's configuration when left out
     #[arg(long, value_parser = rate)]
     dropout: Option<f64>,
-    /// cpu, cuda or cuda:NUMBER
+    /// Where to train: auto (a GPU where libtorch has one), cpu, cuda or cuda:NUMBER
     #[arg(long, default_value = "cpu")]
     device: DeviceChoice,
     /// fp32, bf16 or fp64

@@ -17,6 +17,7 @@ pub struct Example<'a> {
 #[derive(Debug)]
 pub struct Batch {
     pub(super) tokens: Tensor,
+    /// Of each token in its example: row of the position embeddings.
     pub(super) positions: Tensor,
     /// Of each token: row of a [B * L, dim] buffer, where attention pads.
     pub(super) slots: Tensor,
@@ -24,9 +25,9 @@ pub struct Batch {
     pub(super) first: Tensor,
     /// [B, 1, 1, L]: 0 for a token, minus infinity for padding. None where nothing is padded.
     pub(super) mask: Option<Tensor>,
-    /// Dropout's key of each token and of each example: its number in the optimizer step. On the CPU, as dropout is.
+    /// Dropout's keys, besides positions: the number of each token's example in the optimizer step, that of each
+    /// example, and the position of each example's first token.
     pub(super) token_examples: Tensor,
-    pub(super) token_positions: Tensor,
     pub(super) examples: Tensor,
     pub(super) first_positions: Tensor,
     pub(super) size: i64,
@@ -37,6 +38,8 @@ pub struct Batch {
 
 impl Batch {
     /// Lays out `examples`. The first is number `offset` of its optimizer step: dropout asks for the number.
+    ///
+    /// On CUDA nothing waits for the device: the numbers go over in one copy, which it makes in its turn.
     ///
     /// # Errors
     /// What libtorch says.
@@ -64,27 +67,29 @@ impl Batch {
             for slot in &slots {
                 mask[*slot as usize] = 0.0;
             }
-            let mask =
-                Tensor::f_from_slice(&mask)?.f_reshape([examples.len() as i64, 1, 1, length as i64])?;
-            Some(mask.f_to_device_(device, kind, false, false)?)
+            let mask = Tensor::f_from_slice(&mask)?.f_to_kind(kind)?;
+            let mask = mask.f_reshape([examples.len() as i64, 1, 1, length as i64])?;
+            Some(mask.f_to_device_(device, kind, true, false)?)
         };
-        let of = |values: &[i64]| Tensor::f_from_slice(values);
-        let there = |values: &[i64]| of(values)?.f_to_device(device);
-        let examples_numbers: Vec<i64> = (offset..offset + examples.len()).map(|i| i as i64).collect();
+        let example_numbers: Vec<i64> = (offset..offset + examples.len()).map(|i| i as i64).collect();
         let labels: Vec<i64> = examples.iter().map(|example| i64::from(example.label)).collect();
+        let first_positions = vec![0; examples.len()];
+        let lists = [tokens, positions, slots, numbers, first, example_numbers, first_positions, labels];
+        let all = Tensor::f_from_slice(&lists.concat())?.f_to_device_(device, Kind::Int64, true, false)?;
+        let lengths = lists.map(|list| list.len() as i64);
+        let part = |number: usize| all.f_narrow(0, lengths[..number].iter().sum(), lengths[number]);
         Ok(Self {
-            tokens: there(&tokens)?,
-            positions: there(&positions)?,
-            slots: there(&slots)?,
-            first: there(&first)?,
+            tokens: part(0)?,
+            positions: part(1)?,
+            slots: part(2)?,
+            token_examples: part(3)?,
+            first: part(4)?,
+            examples: part(5)?,
+            first_positions: part(6)?,
+            labels: part(7)?,
             mask,
-            token_examples: of(&numbers)?,
-            token_positions: of(&positions)?,
-            examples: of(&examples_numbers)?,
-            first_positions: of(&vec![0; examples.len()])?,
             size: examples.len() as i64,
             length: length as i64,
-            labels: there(&labels)?,
         })
     }
 }

@@ -114,7 +114,7 @@ impl Embeddings {
         let words = Tensor::f_embedding(&self.word_embeddings, &batch.tokens, self.padding, false, false)?;
         let positions = Tensor::f_embedding(&self.position_embeddings, &batch.positions, -1, false, false)?;
         let rows = self.layer_norm.forward(&words.f_add(&positions)?)?;
-        let keys = (&batch.token_examples, &batch.token_positions);
+        let keys = (&batch.token_examples, &batch.positions);
         dropped(rows, keys, dropout, Site::Embeddings, |rates| rates.hidden)
     }
 }
@@ -230,7 +230,7 @@ impl TransformerBlock {
         let rows = self.sa_layer_norm.forward(&attended.f_add(first.as_ref().unwrap_or(rows))?)?;
         let keys = match first_only {
             true => (&batch.examples, &batch.first_positions),
-            false => (&batch.token_examples, &batch.token_positions),
+            false => (&batch.token_examples, &batch.positions),
         };
         let site = Site::FeedForward(self.number);
         let output = dropped(self.ffn.forward(&rows)?, keys, dropout, site, |rates| rates.hidden)?;
