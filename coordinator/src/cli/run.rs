@@ -36,7 +36,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "DIR", default_value = ".distilsweep")]
     state: PathBuf,
 
-    /// Worker processes [default: one a GPU; without one, one for every two cores]
+    /// Worker processes [default: one a GPU; without one, one a core while memory lasts]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
 
@@ -106,7 +106,8 @@ impl Run {
             let from = if submitted.created { "starting" } else { "going on with" };
             eprintln!("{from} sweep {sweep}: {} points", status.total);
             let varied: Vec<String> = file.spec.space.varied().map(ToOwned::to_owned).collect();
-            let mut workers = Workers::start(self.worker_options(server), self.worker_count())?;
+            let count = self.worker_count(status.total - status.completed - status.failed - status.diverged);
+            let mut workers = Workers::start(self.worker_options(server, count), count)?;
             let watched = tokio::select! {
                 status = watch::follow(client.clone(), &sweep, &varied) => status.map(|s| Watched::Final(Box::new(s))),
                 interrupted = interrupted() => interrupted.map(|()| Watched::Interrupted),
@@ -142,29 +143,34 @@ impl Run {
         Ok(exit(&summary))
     }
 
-    fn worker_options(&self, server: &Server) -> WorkerOptions {
+    fn worker_options(&self, server: &Server, count: usize) -> WorkerOptions {
         let gpu_each = self.device == "auto" && workers::gpus() > 0;
         WorkerOptions {
             program: workers::program(),
             url: server.url.clone(),
             device: self.device.clone(),
-            threads: self.threads.map_or_else(|| (cores() / self.worker_count()).max(1), usize::from),
+            threads: self.threads.map_or_else(|| (cores() / count).max(1), usize::from),
             gpu_each,
             scripted: self.scripted.clone(),
             state: server.engine.directory().to_owned(),
         }
     }
 
-    fn worker_count(&self) -> usize {
+    /// As asked for, else what this machine holds; never more than there are trials left.
+    fn worker_count(&self, trials_left: u64) -> usize {
+        if let Some(workers) = self.workers {
+            return usize::from(workers);
+        }
         let gpus = if self.device == "auto" { workers::gpus() } else { 0 };
-        let default = if gpus > 0 {
+        let most = if gpus > 0 {
             gpus
         } else if self.device.starts_with("cuda") {
             1
         } else {
-            (cores() / 2).max(1)
+            let threads = self.threads.map_or(1, usize::from);
+            (cores() / threads).min(workers::that_fit_in_memory())
         };
-        self.workers.map_or(default, usize::from)
+        most.min(usize::try_from(trials_left).unwrap_or(usize::MAX)).max(1)
     }
 }
 

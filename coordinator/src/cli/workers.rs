@@ -146,6 +146,17 @@ pub(super) fn program() -> PathBuf {
         .unwrap_or_else(|| NAME.into())
 }
 
+/// Workers on a CPU that the machine's free memory holds, by what one takes with a base-size model at batch 16; many
+/// where the system does not tell.
+pub(super) fn that_fit_in_memory() -> usize {
+    const WORKER_KIB: usize = 2 << 20;
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = text.lines().find_map(|line| {
+        line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse::<usize>().ok()
+    });
+    available.map_or(usize::MAX, |kib| kib / WORKER_KIB)
+}
+
 /// GPUs of this machine, by their device files.
 pub(super) fn gpus() -> usize {
     let Ok(entries) = std::fs::read_dir("/dev") else { return 0 };
