@@ -146,9 +146,10 @@ pub(super) fn program() -> PathBuf {
         .unwrap_or_else(|| NAME.into())
 }
 
-/// Workers on a CPU that the machine's free memory holds, by what one takes with a base-size model at batch 16; many
-/// where the system does not tell.
+/// Workers on a CPU that the machine's free memory holds; many where the system does not tell.
 pub(super) fn that_fit_in_memory() -> usize {
+    // An estimate for a base-size model in single precision: weights, gradients, two moments, the start and the best
+    // (six times 0.25 GiB), and what a batch of 16 needs on the way.
     const WORKER_KIB: usize = 2 << 20;
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = text.lines().find_map(|line| {
