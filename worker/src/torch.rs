@@ -350,9 +350,10 @@ fn expand(
 
 impl From<DataError> for Ended {
     fn from(error: DataError) -> Self {
-        match error.is_retryable() {
-            true => Self::Internal(error.to_string()),
-            false => Self::BadInput(error.to_string()),
+        match error {
+            DataError::MaxLength { .. } => Self::BadPoint(error.to_string()),
+            _ if error.is_retryable() => Self::Internal(error.to_string()),
+            _ => Self::BadInput(error.to_string()),
         }
     }
 }

@@ -19,6 +19,9 @@ use crate::{
     server::{Server, ServerOptions},
 };
 
+/// Workers are on this machine: one that is silent for so long is gone.
+const LEASE_TIMEOUT_MS: u64 = 15_000;
+
 /// How long the end of a sweep waits for MLflow to be told the rest.
 const MLFLOW_GRACE: Duration = Duration::from_secs(30);
 
@@ -78,7 +81,7 @@ impl Run {
             state: self.state.clone(),
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             store_url: None,
-            lease_timeout_ms: 30_000,
+            lease_timeout_ms: LEASE_TIMEOUT_MS,
             mlflow: mlflow.clone(),
             user: connect::user(),
             service: false,

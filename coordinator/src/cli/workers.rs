@@ -107,6 +107,8 @@ impl Workers {
         command
             .args(["join", url, "--device", device, "--until-stdin-closes"])
             .args(["--threads", &threads.to_string()])
+            // Orphans have nobody to hand back to, and should be gone before the next run.
+            .args(["--grace", "10"])
             .arg("--scratch")
             .arg(state.join("scratch"))
             .stdin(Stdio::piped())
