@@ -221,7 +221,7 @@ pub struct TrainingArguments {
     pub learning_rate: f64,
     /// Examples a micro-batch.
     pub per_device_train_batch_size: usize,
-    /// Examples a batch of evaluations; results do not depend on it.
+    /// Examples a batch of evaluations; results do not depend on it (default 64; the Trainer's is 8).
     pub per_device_eval_batch_size: usize,
     /// Passes over the training split; may be a fraction.
     pub num_train_epochs: f64,
