@@ -4,8 +4,7 @@
 #
 # usage: tests/run.sh [--all] [ARGUMENTS OF cargo nextest run]
 #
-#   --all   also what takes hours, or needs containers, a GPU or the Python reference; what this machine lacks is
-#           skipped with its reason
+#   --all   also what needs a GPU or the Python reference; what this machine lacks is skipped with its reason
 #
 # It needs Rust, a C++ compiler, Python 3.10 with pip and venv, and package registries; cargo-nextest where it is there.
 # Libraries, the sample and MLflow lie in the cache (DISTILSWEEP_CACHE, default ~/.cache/distilsweep).
@@ -40,11 +39,6 @@ if [ -n "$all" ]; then
     export DISTILSWEEP_TEST_GPU=1
   else
     echo "skipped: what needs a GPU (nvidia-smi finds none)"
-  fi
-  if docker info >/dev/null 2>&1; then
-    export DISTILSWEEP_TEST_CONTAINERS=1
-  else
-    echo "skipped: what needs containers (docker info finds no engine)"
   fi
   if [ -n "${DISTILSWEEP_SKIP_REFERENCE:-}" ]; then
     echo "skipped: what needs the Python reference (DISTILSWEEP_SKIP_REFERENCE is set)"

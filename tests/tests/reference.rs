@@ -10,7 +10,7 @@ use distilsweep_tests::{
 };
 
 #[test]
-#[ignore = "needs the Python reference: tests/run.sh --all"]
+#[ignore = "needs torch and transformers, some gigabytes: `tests/run.sh --all` installs them and runs it"]
 fn transformers_loads_a_saved_model_and_comes_to_the_same_scores() -> anyhow::Result<()> {
     let Some(python) = std::env::var_os("DISTILSWEEP_TEST_REFERENCE") else {
         eprintln!("skipped: DISTILSWEEP_TEST_REFERENCE does not name a Python with torch and transformers");

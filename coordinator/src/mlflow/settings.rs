@@ -238,16 +238,15 @@ mod tests {
 
     #[test]
     fn errors_say_what_would_be_right() {
-        let texts: Vec<String> =
-            ["file:///tmp/mlruns", "sqlite:///mlflow.db", "./mlruns", "localhost:5000", "h"]
-                .into_iter()
-                .map(|address| at(address).unwrap_err().to_string())
-                .chain([settings(&[("MLFLOW_TRACKING_URI", "http://h"), (TIMEOUT, "5")])
-                    .unwrap_err()
-                    .to_string()])
-                .collect();
+        let texts: Vec<String> = ["file:mlruns", "sqlite:///mlflow.db", "./mlruns", "localhost:5000", "h"]
+            .into_iter()
+            .map(|address| at(address).unwrap_err().to_string())
+            .chain([settings(&[("MLFLOW_TRACKING_URI", "http://h"), (TIMEOUT, "5")])
+                .unwrap_err()
+                .to_string()])
+            .collect();
         insta::assert_snapshot!(texts.join("\n"), @r"
-        MLflow address `file:///tmp/mlruns` names a store on disk; start a server on it (`mlflow server --backend-store-uri file:///tmp/mlruns --port 5000`) and give its http address
+        MLflow address `file:mlruns` names a store on disk; start a server on it (`mlflow server --backend-store-uri file:mlruns --port 5000`) and give its http address
         MLflow address `sqlite:///mlflow.db` names a store on disk; start a server on it (`mlflow server --backend-store-uri sqlite:///mlflow.db --port 5000`) and give its http address
         MLflow address `./mlruns` names a store on disk; start a server on it (`mlflow server --backend-store-uri ./mlruns --port 5000`) and give its http address
         MLflow address `localhost:5000` is no http or https address; it looks like http://127.0.0.1:5000
