@@ -14,7 +14,9 @@ use distilsweep_proto::{
 };
 use distilsweep_worker::{
     torch::{Options, Precision, TorchTrainer},
-    trainer::{EvaluationRecord, Job, Observer, Phase, StepRecord, Trained, Trainer},
+    trainer::{
+        Checkpoint, Ended, EvaluationRecord, Job, Observer, Phase, Request, StepRecord, Trained, Trainer,
+    },
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use tempfile::TempDir;
@@ -34,6 +36,7 @@ fn lines<T: DeserializeOwned>(path: &Path) -> Vec<T> {
 struct Heard {
     steps: Vec<StepRecord>,
     evaluations: Vec<EvaluationRecord>,
+    ended: Option<Result<Trained, Ended>>,
 }
 
 impl Observer for Heard {
@@ -47,8 +50,16 @@ impl Observer for Heard {
         self.evaluations.push(*record);
     }
 
-    fn stopping(&self) -> bool {
-        false
+    fn request(&mut self) -> Request {
+        Request::GoOn
+    }
+
+    fn checkpointed(&mut self, _checkpoint: Checkpoint) {}
+
+    fn measured(&mut self, _lane_bytes: u64) {}
+
+    fn ended(&mut self, ended: Result<Trained, Ended>) {
+        self.ended = Some(ended);
     }
 }
 
@@ -73,13 +84,16 @@ fn job(params: &Params, output: &TempDir) -> Job {
         selection,
         maximize: selection.maximize,
         output: output.path().to_owned(),
+        checkpoints: false,
+        resume: Vec::new(),
     }
 }
 
 fn train(trainer: &mut TorchTrainer, params: &Params) -> (Heard, Trained, TempDir) {
     let output = TempDir::new().unwrap();
     let mut heard = Heard::default();
-    let trained = trainer.train(&job(params, &output), &mut heard).unwrap();
+    trainer.train(&[job(params, &output)], &mut [&mut heard]);
+    let trained = heard.ended.take().unwrap().unwrap();
     (heard, trained, output)
 }
 
@@ -236,7 +250,9 @@ fn a_saved_model_loads_again_with_the_same_scores() {
     let again = TempDir::new().unwrap();
     let mut job = job(&params(r#"{"num_train_epochs": 0}"#), &again);
     job.model = output.path().join("model").to_str().unwrap().to_owned();
-    let loaded = trainer(Options::default()).train(&job, &mut Heard::default()).unwrap();
+    let mut heard = Heard::default();
+    trainer(Options::default()).train(&[job], &mut [&mut heard]);
+    let loaded = heard.ended.unwrap().unwrap();
     assert_eq!(loaded.steps, 0);
     assert_eq!(loaded.best.scores, trained.best.scores);
 }

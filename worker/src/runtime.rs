@@ -22,7 +22,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
     clock,
-    trainer::{Ended, EvaluationRecord, Job, Observer, Phase, StepRecord, Trained, Trainer},
+    trainer::{
+        Checkpoint, Ended, EvaluationRecord, Job, Observer, Phase, Request, StepRecord, Trained, Trainer,
+    },
     wire::{Assignment, Point},
 };
 
@@ -127,10 +129,14 @@ fn train(
         selection: assignment.selection,
         maximize: assignment.maximize,
         output: output.path().to_owned(),
+        checkpoints: false,
+        resume: Vec::new(),
     };
-    let mut observer = Teller { lease: assignment.lease, stop, events };
+    let mut observer = Teller { lease: assignment.lease, stop, events, ended: None };
     observer.progress(Phase::Loading, 0, 0);
-    let trained = trainer.train(&job, &mut observer)?;
+    trainer.train(&[job], &mut [&mut observer]);
+    let trained =
+        observer.ended.unwrap_or_else(|| Err(Ended::Internal("the trainer gave no result".to_owned())))?;
     Ok((Box::new(trained), output))
 }
 
@@ -139,6 +145,7 @@ struct Teller<'a> {
     lease: Lease,
     stop: Arc<AtomicBool>,
     events: &'a UnboundedSender<RuntimeEvent>,
+    ended: Option<Result<Trained, Ended>>,
 }
 
 impl Teller<'_> {
@@ -168,7 +175,15 @@ impl Observer for Teller<'_> {
         self.points(record.step, values);
     }
 
-    fn stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+    fn request(&mut self) -> Request {
+        if self.stop.load(Ordering::Relaxed) { Request::Stop } else { Request::GoOn }
+    }
+
+    fn checkpointed(&mut self, _checkpoint: Checkpoint) {}
+
+    fn measured(&mut self, _lane_bytes: u64) {}
+
+    fn ended(&mut self, ended: Result<Trained, Ended>) {
+        self.ended = Some(ended);
     }
 }

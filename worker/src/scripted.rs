@@ -4,7 +4,9 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
-use crate::trainer::{Ended, EvaluationRecord, Job, Observer, Phase, Scores, StepRecord, Trained, Trainer};
+use crate::trainer::{
+    Ended, EvaluationRecord, Job, Observer, Phase, Request, Scores, StepRecord, Trained, Trainer,
+};
 
 /// The script: how many steps of what length every trial has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +34,22 @@ impl FromStr for ScriptedTrainer {
 }
 
 impl Trainer for ScriptedTrainer {
-    fn train(&mut self, job: &Job, observer: &mut dyn Observer) -> Result<Trained, Ended> {
+    fn train(&mut self, jobs: &[Job], observers: &mut [&mut dyn Observer]) {
+        for (job, observer) in jobs.iter().zip(observers) {
+            let ended = self.trained(job, *observer);
+            observer.ended(ended);
+        }
+    }
+}
+
+impl ScriptedTrainer {
+    fn trained(&self, job: &Job, observer: &mut dyn Observer) -> Result<Trained, Ended> {
         let score = score(job);
         let mut evaluation = EvaluationRecord { step: 0, epoch: 0.0, scores: Scores::default() };
         for step in 1..=self.steps {
-            if observer.stopping() {
-                return Err(Ended::Stopped);
+            match observer.request() {
+                Request::GoOn | Request::Checkpoint => {}
+                Request::Stop | Request::HandBack => return Err(Ended::Stopped),
             }
             std::thread::sleep(self.step_time);
             observer.progress(Phase::Training, step, self.steps);

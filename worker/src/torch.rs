@@ -265,11 +265,15 @@ impl TorchTrainer {
 }
 
 impl Trainer for TorchTrainer {
-    fn train(&mut self, job: &Job, observer: &mut dyn Observer) -> Result<Trained, Ended> {
-        // tch panics in the operators that have no fallible form; a trial must not take the worker with it.
-        catch_unwind(AssertUnwindSafe(|| self.trained(job, observer))).unwrap_or_else(|panic| {
-            Err(Ended::Internal(format!("the trainer panicked: {}", panic_text(panic.as_ref()))))
-        })
+    fn train(&mut self, jobs: &[Job], observers: &mut [&mut dyn Observer]) {
+        for (job, observer) in jobs.iter().zip(observers) {
+            // tch panics in the operators that have no fallible form; a trial must not take the worker with it.
+            let ended =
+                catch_unwind(AssertUnwindSafe(|| self.trained(job, *observer))).unwrap_or_else(|panic| {
+                    Err(Ended::Internal(format!("the trainer panicked: {}", panic_text(panic.as_ref()))))
+                });
+            observer.ended(ended);
+        }
     }
 }
 

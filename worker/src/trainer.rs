@@ -3,7 +3,11 @@
 //! Two trainers stand behind it: [`crate::torch`], which trains, and [`crate::scripted`], which follows a script so
 //! that leases, faults and the coordinator can be tested without libtorch.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use distilsweep_proto::{
     dataset::DatasetSpec,
@@ -31,6 +35,42 @@ pub struct Job {
     pub maximize: bool,
     /// An existing empty directory; the best model's files go to `model/` in it.
     pub output: PathBuf,
+    /// Whether states to go on from are wanted: after each epoch and when the observer asks.
+    pub checkpoints: bool,
+    /// Directories of checkpoints to go on from, the best first: the first that is sound and this trial's is used,
+    /// without any the trial starts from its beginning.
+    pub resume: Vec<PathBuf>,
+}
+
+/// A training's state between two steps, taken while it goes on.
+pub struct Checkpoint {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Writes its files into an existing empty directory; may run on any thread.
+    pub write: WriteCheckpoint,
+}
+
+/// See [`Checkpoint::write`].
+pub type WriteCheckpoint = Box<dyn FnOnce(&Path) -> io::Result<()> + Send>;
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint").field("step", &self.step).finish_non_exhaustive()
+    }
+}
+
+/// What an observer wants of a training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Request {
+    /// Nothing.
+    #[default]
+    GoOn,
+    /// A checkpoint, and to go on.
+    Checkpoint,
+    /// The end, as [`Ended::Stopped`].
+    Stop,
+    /// A checkpoint, where the job keeps them, and then the end as [`Ended::Stopped`].
+    HandBack,
 }
 
 /// One point of the loss curve.
@@ -100,16 +140,22 @@ pub enum Phase {
     Finishing,
 }
 
-/// Listens to a training; called on the trainer's thread, so it must be quick.
+/// Listens to the training of one trial; called on the trainer's thread, so it must be quick.
 pub trait Observer {
-    /// The trial came to a phase, or a step further. `loss` is that of the last record.
+    /// The trial came to a phase, or a step further.
     fn progress(&mut self, phase: Phase, step: u64, total_steps: u64);
     /// A point of the loss curve, every `logging_steps`.
     fn logged(&mut self, record: &StepRecord);
     /// An evaluation on the validation split.
     fn evaluated(&mut self, record: &EvaluationRecord);
-    /// Asked between steps: true ends the training with [`Ended::Stopped`].
-    fn stopping(&self) -> bool;
+    /// Asked before each step.
+    fn request(&mut self) -> Request;
+    /// A state to go on from; only where the job keeps them.
+    fn checkpointed(&mut self, checkpoint: Checkpoint);
+    /// Memory of the device that one such trial takes, in bytes; told once, after its first steps.
+    fn measured(&mut self, lane_bytes: u64);
+    /// The trial has its result, or ended without: the last call, once for each trial.
+    fn ended(&mut self, ended: Result<Trained, Ended>);
 }
 
 /// A finished trial.
@@ -157,11 +203,9 @@ pub enum Ended {
     Internal(String),
 }
 
-/// Trains trials, one at a time, on one thread that owns the device.
+/// Trains packs of trials, one pack at a time, on one thread that owns the device.
 pub trait Trainer {
-    /// Trains one trial from its start to its result, telling `observer` on the way.
-    ///
-    /// # Errors
-    /// Why there is no result.
-    fn train(&mut self, job: &Job, observer: &mut dyn Observer) -> Result<Trained, Ended>;
+    /// Trains the trials of a pack, which share model, data and structural parameters, each to its own end. What
+    /// happens to one does not touch the others. `observers` are those of the jobs, in their order.
+    fn train(&mut self, jobs: &[Job], observers: &mut [&mut dyn Observer]);
 }

@@ -17,7 +17,9 @@ use serde::Serialize;
 use super::output::{Output, unwritable};
 use crate::{
     torch::{DeviceChoice, Options, Precision, TorchTrainer},
-    trainer::{Ended, EvaluationRecord, Job, Observer, Phase, StepRecord, Trained, Trainer},
+    trainer::{
+        Checkpoint, Ended, EvaluationRecord, Job, Observer, Phase, Request, StepRecord, Trained, Trainer,
+    },
 };
 
 /// Arguments of `train`.
@@ -101,9 +103,8 @@ impl Train {
         let output = Output::create(&self.output)?;
         let mut recorder = Recorder::new(&self.output, job.arguments.logging_steps as u64)
             .map_err(|error| unwritable(&self.output, &error))?;
-        let trained = trainer.train(&job, &mut recorder);
-        recorder.finish(&self.output)?;
-        let trained = trained?;
+        trainer.train(std::slice::from_ref(&job), &mut [&mut recorder]);
+        let trained = recorder.finish(&self.output)?;
         let report = Report::new(&job, &trained);
         let path = self.output.join("result.json");
         let text = serde_json::to_string_pretty(&report)
@@ -149,6 +150,8 @@ impl Train {
             selection: self.metric,
             maximize: self.metric.maximize,
             output: self.output.clone(),
+            checkpoints: false,
+            resume: Vec::new(),
         })
     }
 }
@@ -160,6 +163,7 @@ struct Recorder {
     every: u64,
     total: u64,
     failed: Option<io::Error>,
+    ended: Option<Result<Trained, Ended>>,
 }
 
 impl Recorder {
@@ -170,11 +174,15 @@ impl Recorder {
             every,
             total: 0,
             failed: None,
+            ended: None,
         })
     }
 
-    fn finish(self, output: &Path) -> Result<(), Ended> {
-        self.failed.map_or(Ok(()), |error| Err(unwritable(output, &error)))
+    fn finish(self, output: &Path) -> Result<Trained, Ended> {
+        if let Some(error) = self.failed {
+            return Err(unwritable(output, &error));
+        }
+        self.ended.unwrap_or_else(|| Err(Ended::Internal("the trainer gave no result".to_owned())))
     }
 
     fn keep_first(&mut self, written: io::Result<()>) {
@@ -216,8 +224,16 @@ impl Observer for Recorder {
         );
     }
 
-    fn stopping(&self) -> bool {
-        self.failed.is_some()
+    fn request(&mut self) -> Request {
+        if self.failed.is_some() { Request::Stop } else { Request::GoOn }
+    }
+
+    fn checkpointed(&mut self, _checkpoint: Checkpoint) {}
+
+    fn measured(&mut self, _lane_bytes: u64) {}
+
+    fn ended(&mut self, ended: Result<Trained, Ended>) {
+        self.ended = Some(ended);
     }
 }
 

@@ -22,7 +22,7 @@ pub use self::{
 use self::{evaluation::Evaluation, optimizer::Optimizer, schedule::POLYNOMIAL_END};
 use crate::{
     model::{Batch, DistilBertForSequenceClassification, Dropout, Example, Parameters, Rates, TorchError},
-    trainer::{Ended, EvaluationRecord, Observer, Phase, Scores, StepRecord},
+    trainer::{Ended, EvaluationRecord, Observer, Phase, Request, Scores, StepRecord},
 };
 
 /// A trial with everything loaded.
@@ -171,8 +171,9 @@ impl Run {
             if self.step >= self.plan.total {
                 break;
             }
-            if observer.stopping() {
-                return Err(Ended::Stopped);
+            match observer.request() {
+                Request::GoOn | Request::Checkpoint => {}
+                Request::Stop | Request::HandBack => return Err(Ended::Stopped),
             }
             observer.progress(Phase::Training, self.step, self.plan.total);
             let began = clock();
