@@ -10,6 +10,7 @@ mod error;
 mod head;
 mod parameters;
 mod save;
+mod weights;
 
 pub use batch::{Batch, Example};
 pub use config::{Activation, Config, Rates};

@@ -2,7 +2,7 @@
 
 mod data;
 mod evaluation;
-mod metrics;
+pub mod metrics;
 mod optimizer;
 mod schedule;
 
