@@ -16,11 +16,16 @@ use serde::Deserialize;
 use super::error::ModelError;
 
 /// The one file of a checkpoint that is not sharded.
-pub(super) const FILE: &str = "model.safetensors";
+const FILE: &str = "model.safetensors";
 /// The file that says which shard holds which tensor.
 const INDEX: &str = "model.safetensors.index.json";
 /// Bytes of the number at the start of a file that tells its header's length.
 const LENGTH: usize = 8;
+
+/// Whether a directory has weights that can be read.
+pub fn weights_exist(directory: &Path) -> bool {
+    directory.join(FILE).is_file() || directory.join(INDEX).is_file()
+}
 
 /// The mapped files of a checkpoint; [`Self::tensors`] looks into them.
 pub(super) struct WeightFiles {
@@ -41,7 +46,7 @@ impl WeightFiles {
         if !whole.exists() && index.exists() {
             return Self::sharded(directory, index);
         }
-        if !whole.exists() && directory.join("pytorch_model.bin").exists() {
+        if !weights_exist(directory) && directory.join("pytorch_model.bin").exists() {
             return Err(ModelError::Pickle { directory: directory.to_owned() });
         }
         let map = mapped(&whole)?;
@@ -118,10 +123,8 @@ impl<'a> Weights<'a> {
 
     /// The file that should have named a tensor that is not there.
     pub(super) fn path(&self) -> &'a Path {
-        match (self.index, self.files.first()) {
-            (Some((path, _)), _) | (None, Some((path, _))) => path,
-            (None, None) => Path::new(FILE),
-        }
+        let first = || self.files.first().map_or(Path::new(FILE), |(path, _)| path);
+        self.index.map_or_else(first, |(path, _)| path)
     }
 }
 
