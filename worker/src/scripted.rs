@@ -71,6 +71,7 @@ impl ScriptedTrainer {
                     recall: value,
                     f1_score: value,
                     f1_macro: value,
+                    matthews_correlation: value,
                 };
                 evaluation = EvaluationRecord { step, epoch: 1.0, scores };
                 observer.evaluated(&evaluation);

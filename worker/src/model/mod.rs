@@ -10,6 +10,7 @@ mod error;
 mod head;
 mod parameters;
 mod save;
+mod weights;
 
 pub use batch::{Batch, Example};
 pub use config::{Activation, Config, Rates};
@@ -18,3 +19,4 @@ pub use error::{ModelError, TorchError};
 pub use parameters::{Parameters, WORD_EMBEDDINGS};
 pub(crate) use save::Stored;
 pub use save::save;
+pub use weights::weights_exist;
