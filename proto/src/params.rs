@@ -115,6 +115,16 @@ pub const PARAMETERS: &[Parameter] = &[
     integer("logging_steps", 1),
 ];
 
+/// Hyperparameters that decide the shape of a step: trials that train in one pack agree on them.
+pub const STRUCTURAL: &[&str] = &[
+    "max_length",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "bf16",
+    "dataloader_drop_last",
+    "group_by_length",
+];
+
 /// What is wrong with a hyperparameter: a fragment that says what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParameterError {
