@@ -8,6 +8,7 @@ mod config;
 mod distilbert;
 mod error;
 mod head;
+mod lanes;
 mod parameters;
 mod save;
 
@@ -15,5 +16,6 @@ pub use batch::{Batch, Example};
 pub use config::{Activation, Config, Rates};
 pub use distilbert::{DistilBertForSequenceClassification, Dropout};
 pub use error::{ModelError, TorchError};
+pub use lanes::{LaneBatch, LaneStack};
 pub use parameters::{Parameters, WORD_EMBEDDINGS};
 pub use save::save;
