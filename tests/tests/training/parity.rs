@@ -1,116 +1,23 @@
 //! The worker against transformers' Trainer, as `parity/` has recorded it.
-#![expect(clippy::unwrap_used, reason = "tests and their helpers")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use distilsweep_data::shuffled;
-use distilsweep_proto::{
-    dataset::{DatasetSource, DatasetSpec, Limits},
-    names::{DEFAULT_METRIC, Selection},
-    params::{Params, TrainingArguments},
-};
+use distilsweep_proto::params::TrainingArguments;
 use distilsweep_worker::{
-    torch::{Options, Precision, TorchTrainer},
-    trainer::{
-        Checkpoint, Ended, EvaluationRecord, Job, Observer, Phase, Request, StepRecord, Trained, Trainer,
-    },
+    torch::{Options, Precision},
+    trainer::{StepRecord, Trainer},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use tempfile::TempDir;
 
+use crate::support::{Heard, assert_close, fixture, job, params, train, trainer};
+
 /// Largest relative difference: what double precision leaves after 200 steps, with room.
 const TOLERANCE: f64 = 1e-8;
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("parity/fixture")
-}
-
 fn lines<T: DeserializeOwned>(path: &Path) -> Vec<T> {
     fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-#[derive(Default)]
-struct Heard {
-    steps: Vec<StepRecord>,
-    evaluations: Vec<EvaluationRecord>,
-    ended: Option<Result<Trained, Ended>>,
-}
-
-impl Observer for Heard {
-    fn progress(&mut self, _phase: Phase, _step: u64, _total: u64) {}
-
-    fn logged(&mut self, record: &StepRecord) {
-        self.steps.push(*record);
-    }
-
-    fn evaluated(&mut self, record: &EvaluationRecord) {
-        self.evaluations.push(*record);
-    }
-
-    fn request(&mut self) -> Request {
-        Request::GoOn
-    }
-
-    fn checkpointed(&mut self, _checkpoint: Checkpoint) {}
-
-    fn measured(&mut self, _lane_bytes: u64) {}
-
-    fn ended(&mut self, ended: Result<Trained, Ended>) {
-        self.ended = Some(ended);
-    }
-}
-
-fn job(params: &Params, output: &TempDir) -> Job {
-    let selection = Selection::named(DEFAULT_METRIC).unwrap();
-    Job {
-        model: fixture().join("start").to_str().unwrap().to_owned(),
-        model_revision: None,
-        dataset: DatasetSpec {
-            source: DatasetSource::Files {
-                train: fixture().join("train.csv"),
-                validation: Some(fixture().join("validation.csv")),
-                test: None,
-            },
-            text: None,
-            label: None,
-            labels: ["praise", "blame", "fact"].map(str::to_owned).to_vec(),
-            limit: Limits::default(),
-        },
-        params: params.clone(),
-        arguments: TrainingArguments::from_params(params).unwrap(),
-        selection,
-        maximize: selection.maximize,
-        output: output.path().to_owned(),
-        checkpoints: false,
-        resume: Vec::new(),
-    }
-}
-
-fn train(trainer: &mut TorchTrainer, params: &Params) -> (Heard, Trained, TempDir) {
-    let output = TempDir::new().unwrap();
-    let mut heard = Heard::default();
-    trainer.train(&[job(params, &output)], &mut [&mut heard]);
-    let trained = heard.ended.take().unwrap().unwrap();
-    (heard, trained, output)
-}
-
-fn trainer(options: Options) -> TorchTrainer {
-    TorchTrainer::new(Options { threads: Some(1), log_every_step: true, ..options }).unwrap()
-}
-
-fn params(json: &str) -> Params {
-    serde_json::from_str(json).unwrap()
-}
-
-fn assert_close(what: &str, step: u64, got: f64, recorded: f64, tolerance: f64) {
-    let difference = (got - recorded).abs() / recorded.abs();
-    assert!(
-        difference < tolerance,
-        "{what} of step {step} is {got}, recorded {recorded}: off by {difference:e}"
-    );
 }
 
 #[derive(Deserialize)]
