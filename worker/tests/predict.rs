@@ -205,5 +205,26 @@ fn wrong_input_gets_one_sentence_and_an_exit_code() {
         evaluate(&["blank.csv"]),
     ];
     let said: Vec<String> = cases.iter().map(|case| error(&worker(path, case, b"\n"))).collect();
-    insta::assert_snapshot!(said.join("\n"), @"");
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    3 there is nothing to classify: give texts, --file, or a text a line on standard input
+    3 empty.csv has no rows to classify
+    3 other.csv has no column for the text (looked for "text", "sentence", "content", "review"; `text: NAME` in the data set or --text-column names it); its columns are "said", "mood"
+    3 other.csv has no column "says"; its columns are "said", "mood"
+    3 gone.csv does not exist: check the path (relative ones in a sweep file count from it)
+    2 the argument '--file <FILE>' cannot be used with '[TEXT]...'
+    2 the argument '--text-column <TEXT_COLUMN>' cannot be used with '[TEXT]...'
+    2 invalid value '0' for '--top <CLASSES>': 0 is not in 1..=65535
+    3 `max_length` is 41, it must be at most 40, the positions of start
+    3 max_length is 2, it must be at least 3 for start/tokenizer.json
+    3 nowhere/at/all does not exist: it must be a directory or an id of the Hub (owner/name)
+    3 more/model.safetensors: tensor `classifier.weight` has the shape [3, 32], config.json makes it [4, 32]
+    3 gap/config.json: `id2label` is {"0":"a","2":"b"}, it must be an object of at least two class names by their numbers, from "0" on
+    3 several/config.json: `problem_type` is "multi_label_classification", it must be single_label_classification
+    3 bert/config.json: `model_type` is "bert", it must be distilbert to classify: training makes one of it
+    3 empty.csv has no rows to evaluate
+    3 other.csv has no column for the text (looked for "text", "sentence", "content", "review"; `text: NAME` in the data set or --text-column names it); its columns are "said", "mood"
+    3 other.csv has no column for the label (looked for "label", "labels", "target", "class"; `label: NAME` in the data set or --label-column names it); its columns are "said", "mood"
+    3 mislabelled.csv line 3: label "parise" is no class, did you mean "praise"?; the classes are "praise", "blame", "fact"
+    3 blank.csv line 3: the text (column "text") is empty; fill it or remove the row
+    "#);
 }

@@ -32,7 +32,7 @@ pub(super) struct Predict {
     #[arg(long)]
     file: Option<PathBuf>,
     /// Column with the text [default: text, sentence, content or review]
-    #[arg(long, requires = "file")]
+    #[arg(long, requires = "file", conflicts_with = "texts")]
     text_column: Option<String>,
     /// table for people; csv and json (a line each) for programs
     #[arg(long, default_value = "table")]
@@ -61,14 +61,13 @@ impl Predict {
         let all = if self.format == Format::Table { 1 } else { classes.len() };
         let top = self.top.map_or(all, usize::from).min(classes.len());
         let view = View { classes, top, width: width() };
-        print(&match self.format {
+        let mut out = match self.format {
             Format::Table => view.table_head(),
             Format::Csv => view.csv_head()?,
             Format::Json => String::new(),
-        })?;
+        };
         for group in texts.chunks(GROUP) {
             let probabilities = classifier.probabilities(group)?;
-            let mut out = String::new();
             for (text, row) in group.iter().zip(probabilities.chunks_exact(classes.len())) {
                 out += &match self.format {
                     Format::Table => view.table_rows(text, row),
@@ -77,6 +76,7 @@ impl Predict {
                 };
             }
             print(&out)?;
+            out.clear();
         }
         Ok(())
     }
