@@ -143,7 +143,7 @@ impl TorchTrainer {
             device: self.device,
             storage: precision.storage(),
             compute: precision.compute(),
-            batched: self.options.batched.unwrap_or(self.device.is_cuda()) && jobs.len() > 1,
+            batched: self.options.batched.unwrap_or_else(|| self.device.is_cuda()) && jobs.len() > 1,
         };
         let rows = tch::Tensor::f_from_slice(&rows)?;
         Ok(Pack { directory, loaded, shared, precision, rows, max_length })

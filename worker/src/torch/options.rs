@@ -21,7 +21,7 @@ pub enum Precision {
 impl Precision {
     /// The arithmetic of a trial.
     pub(super) fn of(chosen: Option<Self>, bf16: Option<bool>, device: Device) -> Self {
-        let asked = bf16.unwrap_or(device.is_cuda());
+        let asked = bf16.unwrap_or_else(|| device.is_cuda());
         chosen.unwrap_or(if asked { Self::Bf16 } else { Self::Fp32 })
     }
 

@@ -144,6 +144,7 @@ impl Lane {
         if self.ended || self.step >= self.plan.total {
             return Ok(false);
         }
+        observer.progress(Phase::Training, self.step, self.plan.total);
         match observer.request() {
             Request::GoOn => {}
             Request::Checkpoint => self.checkpoint(now, observer)?,
@@ -153,7 +154,6 @@ impl Lane {
                 return Err(Ended::Stopped);
             }
         }
-        observer.progress(Phase::Training, self.step, self.plan.total);
         Ok(true)
     }
 
@@ -170,12 +170,6 @@ impl Lane {
 
     pub(super) fn dropout(&self) -> Dropout {
         Dropout { rates: self.trial.rates, seed: self.trial.arguments.seed, step: self.step }
-    }
-
-    /// The weights have moved: goes on with them where they are.
-    pub(super) fn rebind(&mut self, shared: &Shared) {
-        self.model = shared.model(&self.trial.parameters);
-        self.optimizer.rebind(&self.trial.parameters);
     }
 
     /// Makes the step whose gradients are there, and what is due after it. `began` is when the step did.

@@ -49,14 +49,6 @@ impl Optimizer {
         Ok(Self { groups: [group(true)?, group(false)?], all, step: 0 })
     }
 
-    /// Goes on with parameters of the same names that have moved.
-    pub(super) fn rebind(&mut self, parameters: &Parameters) {
-        for group in &mut self.groups {
-            group.parameters = group.names.iter().map(|name| parameters.get(name).shallow_clone()).collect();
-        }
-        self.all = parameters.tensors().iter().map(Tensor::shallow_clone).collect();
-    }
-
     /// Each parameter's name with its first and second moment.
     pub(super) fn moments(&self) -> impl Iterator<Item = (&str, [&Tensor; 2])> {
         self.groups.iter().flat_map(|group| {
