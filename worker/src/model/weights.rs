@@ -151,7 +151,9 @@ fn what_is_wrong(bytes: &[u8]) -> Option<String> {
         return Some(format!("it has {size} bytes, the length of its header alone takes {LENGTH}"));
     };
     if length == 0 {
-        return Some(format!("the length of its header is 0: its {size} bytes were set aside and never filled"));
+        return Some(format!(
+            "the length of its header is 0: its {size} bytes were set aside and never filled"
+        ));
     }
     let Some(header) = usize::try_from(length).ok().and_then(|length| bytes.get(LENGTH..)?.get(..length))
     else {
