@@ -1,5 +1,7 @@
 //! The worker: trains trials under leases from a coordinator, or one without any.
 
+#[cfg(feature = "torch")]
+pub mod classifier;
 pub mod cli;
 pub mod clock;
 pub mod convert;

@@ -153,6 +153,7 @@ impl<'a> Lane<'a> {
             recall: value,
             f1_score: value,
             f1_macro: value,
+            matthews_correlation: value,
         };
         let steps = self.script.steps;
         let best = EvaluationRecord { step: steps, epoch: 1.0, scores };
