@@ -96,7 +96,7 @@ impl Join {
             process,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             devices: vec![v1::Device {
-                max_lanes: self.lanes.unwrap_or(if device.starts_with("cuda") { 16 } else { 1 }),
+                max_lanes: self.lanes.unwrap_or_else(|| if device.starts_with("cuda") { 16 } else { 1 }),
                 memory_bytes: memory(&device),
                 name: device,
                 ..Default::default()
