@@ -3,6 +3,8 @@
 pub mod cli;
 pub mod clock;
 pub mod convert;
+#[cfg(feature = "torch")]
+pub mod devices;
 pub mod ledger;
 pub mod link;
 #[cfg(feature = "torch")]

@@ -78,8 +78,8 @@ impl Join {
             .http2_keep_alive_interval(Duration::from_secs(10));
         let (device, make) = self.trainer()?;
         let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
-        let (handle, events) = Runtime::start(&device, scratch, make)
-            .map_err(|error| CliError::failure(format!("no thread for {device}: {error}")))?;
+        let (handle, events) = Runtime::start(&device.name, scratch, make)
+            .map_err(|error| CliError::failure(format!("no thread for {}: {error}", device.name)))?;
         let hostname = hostname();
         let process = std::process::id();
         let hello = v1::Hello {
@@ -87,7 +87,7 @@ impl Join {
             hostname,
             process,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            devices: vec![v1::Device { name: device, ..Default::default() }],
+            devices: vec![device],
             slots: 1,
             held: Vec::new(),
         };
@@ -135,30 +135,42 @@ impl Join {
         Ok(receiver)
     }
 
-    fn trainer(&self) -> Result<(String, MakeTrainer), CliError> {
+    fn trainer(&self) -> Result<(v1::Device, MakeTrainer), CliError> {
         if let Some(script) = self.scripted {
-            return Ok(("scripted".to_owned(), Box::new(move || Ok(Box::new(script)))));
+            let device = v1::Device { name: "scripted".to_owned(), ..Default::default() };
+            return Ok((device, Box::new(move || Ok(Box::new(script)))));
         }
         self.torch_trainer()
     }
 
     #[cfg(feature = "torch")]
-    fn torch_trainer(&self) -> Result<(String, MakeTrainer), CliError> {
-        use crate::torch::{DeviceChoice, Options, TorchTrainer, device_name};
+    fn torch_trainer(&self) -> Result<(v1::Device, MakeTrainer), CliError> {
+        use crate::{
+            devices::Found,
+            torch::{DeviceChoice, Options, TorchTrainer},
+        };
 
         let choice: DeviceChoice = self
             .device
             .parse()
             .map_err(|why| CliError::usage(format!("--device is `{}`, {why}", self.device)))?;
         // Here and not on the training thread alone: a worker without its device must not take a trial.
-        let device = device_name(choice.open()?);
+        let found = Found::describe(choice.open()?);
+        let device = v1::Device {
+            name: found.name,
+            model: found.model,
+            memory_bytes: found.memory_bytes,
+            precisions: found.precisions.into_iter().map(str::to_owned).collect(),
+            // Known once a trial has been measured.
+            max_lanes: 0,
+        };
         let options = Options { device: choice, threads: self.threads, ..Options::default() };
         let make: MakeTrainer = Box::new(move || Ok(Box::new(TorchTrainer::new(options)?)));
         Ok((device, make))
     }
 
     #[cfg(not(feature = "torch"))]
-    fn torch_trainer(&self) -> Result<(String, MakeTrainer), CliError> {
+    fn torch_trainer(&self) -> Result<(v1::Device, MakeTrainer), CliError> {
         Err(CliError::usage(
             "this worker was built without libtorch and cannot train: build it with the `torch` feature",
         ))

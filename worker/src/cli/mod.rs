@@ -2,6 +2,8 @@
 
 #[cfg(feature = "torch")]
 mod convert;
+#[cfg(feature = "torch")]
+mod devices;
 mod join;
 #[cfg(feature = "torch")]
 mod output;
@@ -41,6 +43,9 @@ enum Command {
     /// Write any loadable checkpoint as a DistilBERT one
     #[cfg(feature = "torch")]
     Convert(convert::Convert),
+    /// Say where training can be done: devices, their memory, libtorch
+    #[cfg(feature = "torch")]
+    Devices(devices::Devices),
 }
 
 /// What goes wrong, for the terminal.
@@ -87,6 +92,8 @@ impl Cli {
             Command::Train(train) => Ok(train.run().map(|()| Exit::Success)?),
             #[cfg(feature = "torch")]
             Command::Convert(convert) => Ok(convert.run().map(|()| Exit::Success)?),
+            #[cfg(feature = "torch")]
+            Command::Devices(devices) => devices.run(),
         }
     }
 }
