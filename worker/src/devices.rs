@@ -1,11 +1,9 @@
 //! Where training can be done on this machine, and how much memory it takes there.
 
-use std::fs;
-
 use serde::Serialize;
 use tch::Device;
 
-use crate::torch::device_name;
+use crate::{machine, torch::device_name};
 
 /// A device that trials can be trained on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -16,6 +14,8 @@ pub struct Found {
     pub model: String,
     /// All its memory that this process may use, 0 where it does not say.
     pub memory_bytes: u64,
+    /// What of it is free now.
+    pub free_bytes: u64,
     /// Arithmetic that it has instructions for. Any other works too, slowly.
     pub precisions: Vec<&'static str>,
 }
@@ -68,25 +68,24 @@ impl Found {
                 if model.as_ref().is_some_and(|model| model.capability >= (8, 0)) {
                     precisions.push("bf16");
                 }
-                let memory_bytes = distilsweep_native::cuda_memory(number).map_or(0, |memory| memory.total);
-                Self {
-                    name,
-                    model: model.map_or_else(String::new, |model| model.name),
-                    memory_bytes,
-                    precisions,
-                }
+                let (memory_bytes, free_bytes) = distilsweep_native::cuda_memory(number)
+                    .map_or((0, 0), |memory| (memory.total, memory.free));
+                let model = model.map_or_else(String::new, |model| model.name);
+                Self { name, model, memory_bytes, free_bytes, precisions }
             }
             Device::Cpu | Device::Mps | Device::Vulkan => {
-                let read = |path| fs::read_to_string(path).unwrap_or_default();
-                let processor = Processor::parse(&read("/proc/cpuinfo"));
+                let (processor, memory) = (machine::processor(), machine::memory());
                 let mut precisions = vec!["fp32", "fp64"];
                 if processor.bfloat16 {
                     precisions.push("bf16");
                 }
-                let installed = kibibytes(&read("/proc/meminfo"), "MemTotal:").unwrap_or(0);
-                // A container's share; "max" where it has no bound.
-                let allowed = read("/sys/fs/cgroup/memory.max").trim().parse().unwrap_or(u64::MAX);
-                Self { name, model: processor.model, memory_bytes: installed.min(allowed), precisions }
+                Self {
+                    name,
+                    model: processor.model,
+                    memory_bytes: memory.total,
+                    free_bytes: memory.available,
+                    precisions,
+                }
             }
         }
     }
@@ -97,72 +96,14 @@ impl Found {
 pub fn memory_in_use(device: Device) -> Option<u64> {
     match device {
         Device::Cuda(number) => distilsweep_native::cuda_memory(number).ok().map(|memory| memory.held),
-        Device::Cpu => kibibytes(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:"),
+        Device::Cpu => machine::resident(),
         Device::Mps | Device::Vulkan => None,
     }
 }
 
-/// What `/proc/cpuinfo` says of the first processor.
-#[derive(Debug, PartialEq, Eq)]
-struct Processor {
-    model: String,
-    bfloat16: bool,
-}
-
-impl Processor {
-    fn parse(text: &str) -> Self {
-        let value = |keys: &[&str]| {
-            text.lines()
-                .filter_map(|line| line.split_once(':'))
-                .find(|(key, _)| keys.contains(&key.trim()))
-                .map_or("", |(_, value)| value.trim())
-        };
-        // On x86 and on Arm.
-        let flags = value(&["flags", "Features"]);
-        let bfloat16 =
-            flags.split_whitespace().any(|flag| ["avx512_bf16", "amx_bf16", "bf16"].contains(&flag));
-        Self { model: value(&["model name"]).to_owned(), bfloat16 }
-    }
-}
-
-/// The number after `key` in a list of such numbers, in bytes.
-fn kibibytes(text: &str, key: &str) -> Option<u64> {
-    let rest = text.lines().find_map(|line| line.strip_prefix(key))?;
-    rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|count| count * 1024)
-}
-
 #[cfg(test)]
 mod tests {
-    use tch::{Kind, Tensor};
-
     use super::*;
-
-    #[test]
-    fn a_processor_s_name_and_bfloat16_come_from_its_flags() {
-        let x86 =
-            "processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx512_bf16 sse\n\nprocessor\t: 1\n";
-        assert_eq!(Processor::parse(x86), Processor { model: "AMD EPYC".to_owned(), bfloat16: true });
-        let arm = "processor\t: 0\nFeatures\t: fp asimd i8mm bf16\nCPU part\t: 0xd40\n";
-        assert_eq!(Processor::parse(arm), Processor { model: String::new(), bfloat16: true });
-        let older = "model name\t: Xeon\nflags\t\t: fpu avx2\n";
-        assert!(!Processor::parse(older).bfloat16);
-    }
-
-    #[test]
-    fn sizes_are_read_by_name() {
-        let text = "MemTotal:       24684084 kB\nMemFree:        13490580 kB\n";
-        assert_eq!(kibibytes(text, "MemFree:"), Some(13_490_580 * 1024));
-        assert_eq!(kibibytes(text, "Swap:"), None);
-    }
-
-    #[test]
-    fn memory_in_use_grows_with_what_is_held() {
-        let before = memory_in_use(Device::Cpu).unwrap();
-        let held = Tensor::ones([64 << 20], (Kind::Uint8, Device::Cpu));
-        let after = memory_in_use(Device::Cpu).unwrap();
-        // Other tests of this process may free some meanwhile.
-        assert!(after > before + (48 << 20), "{before} before, {after} with {:?} more", held.size());
-    }
 
     #[test]
     fn the_processor_is_always_found_and_a_lack_of_cuda_has_its_reason() {

@@ -1,5 +1,7 @@
 //! The worker: trains trials under leases from a coordinator, or one without any.
 
+#[cfg(feature = "torch")]
+pub mod classifier;
 pub mod cli;
 pub mod clock;
 pub mod convert;
@@ -7,12 +9,15 @@ pub mod convert;
 pub mod devices;
 pub mod ledger;
 pub mod link;
+pub mod live;
+pub mod machine;
 #[cfg(feature = "torch")]
 pub mod model;
-pub mod publish;
 pub mod runtime;
+pub mod saver;
 pub mod scripted;
 pub mod session;
+pub mod store;
 #[cfg(feature = "torch")]
 pub mod torch;
 #[cfg(feature = "torch")]

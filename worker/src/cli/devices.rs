@@ -48,7 +48,7 @@ fn rendered(survey: &Survey) -> String {
     for device in &survey.devices {
         let memory = match device.memory_bytes {
             0 => String::new(),
-            bytes => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+            bytes => format!("{:.1} of {:.1} GiB free", gibibytes(device.free_bytes), gibibytes(bytes)),
         };
         let precisions = match device.precisions.contains(&"bf16") {
             true => device.precisions.join(" "),
@@ -62,6 +62,10 @@ fn rendered(survey: &Survey) -> String {
     text
 }
 
+fn gibibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +76,7 @@ mod tests {
             name: name.to_owned(),
             model: model.to_owned(),
             memory_bytes,
+            free_bytes: memory_bytes / 2,
             precisions: precisions.to_vec(),
         }
     }
@@ -89,12 +94,12 @@ mod tests {
         let both = Survey { devices: vec![processor, card], threads: 16, no_cuda: None, ..alone.clone() };
         insta::assert_snapshot!(format!("{}\n{}", rendered(&alone), rendered(&both)), @"
         libtorch  2.11.0, 1 thread on the processor
-        cpu       AMD EPYC, 23.5 GiB, fp32 fp64 (bf16 without instructions for it)
+        cpu       AMD EPYC, 11.8 of 23.5 GiB free, fp32 fp64 (bf16 without instructions for it)
         cuda      not there: libtorch_cuda.so: cannot open shared object file
 
         libtorch  2.11.0, 16 threads on the processor
-        cpu       AMD EPYC, 23.5 GiB, fp32 fp64 (bf16 without instructions for it)
-        cuda:0    NVIDIA H100 80GB HBM3, 79.2 GiB, fp32 fp64 bf16
+        cpu       AMD EPYC, 11.8 of 23.5 GiB free, fp32 fp64 (bf16 without instructions for it)
+        cuda:0    NVIDIA H100 80GB HBM3, 39.6 of 79.2 GiB free, fp32 fp64 bf16
         ");
     }
 }

@@ -12,6 +12,7 @@ use tonic::transport::Endpoint;
 
 use super::CliError;
 use crate::{
+    machine,
     runtime::{MakeTrainer, Runtime},
     scripted::ScriptedTrainer,
     session::{self, SessionError, SessionOptions},
@@ -42,6 +43,14 @@ pub(super) struct Join {
     /// Seconds to hand everything back after SIGTERM or Ctrl-C
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     grace: u64,
+
+    /// Seconds between two checkpoints of a trial; each epoch makes one too
+    #[arg(long, default_value = "300", value_name = "SECONDS", value_parser = seconds)]
+    checkpoint_interval: Duration,
+
+    /// Trials that may train in one pack [default: 16 on CUDA, 1 on a CPU]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    lanes: Option<u32>,
 
     /// Drain when standard input closes, as it does when the parent process is gone
     #[arg(long, hide = true)]
@@ -78,7 +87,7 @@ impl Join {
             .http2_keep_alive_interval(Duration::from_secs(10));
         let (device, make) = self.trainer()?;
         let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
-        let (handle, events) = Runtime::start(&device.name, scratch, make)
+        let (handle, events) = Runtime::start(&device.name, scratch.clone(), self.checkpoint_interval, make)
             .map_err(|error| CliError::failure(format!("no thread for {}: {error}", device.name)))?;
         let hostname = hostname();
         let process = std::process::id();
@@ -87,7 +96,10 @@ impl Join {
             hostname,
             process,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            devices: vec![device],
+            devices: vec![v1::Device {
+                max_lanes: self.lanes.unwrap_or(if device.name.starts_with("cuda") { 16 } else { 1 }),
+                ..device
+            }],
             slots: 1,
             held: Vec::new(),
         };
@@ -96,6 +108,7 @@ impl Join {
             hello,
             patience: Duration::from_secs(self.patience),
             grace: Duration::from_secs(self.grace),
+            scratch,
         };
         let drain = self.drain_signal()?;
         match session::serve(options, handle, events, drain).await {
@@ -137,7 +150,11 @@ impl Join {
 
     fn trainer(&self) -> Result<(v1::Device, MakeTrainer), CliError> {
         if let Some(script) = self.scripted {
-            let device = v1::Device { name: "scripted".to_owned(), ..Default::default() };
+            let device = v1::Device {
+                name: "scripted".to_owned(),
+                memory_bytes: machine::memory().available,
+                ..Default::default()
+            };
             return Ok((device, Box::new(move || Ok(Box::new(script)))));
         }
         self.torch_trainer()
@@ -159,9 +176,8 @@ impl Join {
         let device = v1::Device {
             name: found.name,
             model: found.model,
-            memory_bytes: found.memory_bytes,
+            memory_bytes: found.free_bytes,
             precisions: found.precisions.into_iter().map(str::to_owned).collect(),
-            // Known once a trial has been measured.
             max_lanes: 0,
         };
         let options = Options { device: choice, threads: self.threads, ..Options::default() };
@@ -175,6 +191,14 @@ impl Join {
             "this worker was built without libtorch and cannot train: build it with the `torch` feature",
         ))
     }
+}
+
+/// Reads a positive number of seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok().filter(|seconds| *seconds > 0.0);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| format!("{text} is no interval, it must be a positive number of seconds"))
 }
 
 fn hostname() -> String {

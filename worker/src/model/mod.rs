@@ -11,6 +11,7 @@ mod head;
 mod lanes;
 mod parameters;
 mod save;
+mod weights;
 
 pub use batch::{Batch, Example};
 pub use config::{Activation, Config, Rates};
@@ -18,4 +19,6 @@ pub use distilbert::{DistilBertForSequenceClassification, Dropout};
 pub use error::{ModelError, TorchError};
 pub use lanes::{LaneBatch, LaneStack};
 pub use parameters::{Parameters, WORD_EMBEDDINGS};
+pub(crate) use save::Stored;
 pub use save::save;
+pub use weights::weights_exist;
