@@ -17,9 +17,10 @@ use tch::{Device, Kind, Reduction, Tensor};
 
 pub use self::{
     data::{Prepared, Tokenized},
+    optimizer::Optimizer,
     schedule::Plan,
 };
-use self::{evaluation::Evaluation, optimizer::Optimizer, schedule::POLYNOMIAL_END};
+use self::{evaluation::Evaluation, schedule::POLYNOMIAL_END};
 use crate::{
     model::{Batch, DistilBertForSequenceClassification, Dropout, Example, Parameters, Rates, TorchError},
     trainer::{Ended, EvaluationRecord, Observer, Phase, Request, Scores, StepRecord},
