@@ -127,7 +127,7 @@ fn follows_the_trainer(case: &str, tolerance: f64) {
     let directory = fixture().join(case);
     let params = params(&fs::read_to_string(directory.join("params.json")).unwrap());
     let mut trainer =
-        trainer(Options { precision: Precision::Fp64, dropout: Some(0.0), ..Options::default() });
+        trainer(Options { precision: Some(Precision::Fp64), dropout: Some(0.0), ..Options::default() });
     let (heard, _, _) = train(&mut trainer, &params);
 
     let recorded: Vec<StepRecord> = lines(&directory.join("steps.jsonl"));
@@ -218,7 +218,7 @@ fn the_seed_alone_decides_what_dropout_drops() {
 /// size changes rounding at most.
 #[test]
 fn micro_batches_change_neither_dropout_nor_the_result() {
-    let options = Options { precision: Precision::Fp64, ..noisy() };
+    let options = Options { precision: Some(Precision::Fp64), ..noisy() };
     let whole = params(r#"{"max_steps": 8, "learning_rate": 1e-3, "per_device_train_batch_size": 6}"#);
     let cut = params(
         r#"{"max_steps": 8, "learning_rate": 1e-3, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 3}"#,
@@ -236,7 +236,7 @@ fn micro_batches_change_neither_dropout_nor_the_result() {
 fn bfloat16_stays_near_single_precision() {
     let params = params(WITH_DROPOUT);
     let (single, _, _) = train(&mut trainer(noisy()), &params);
-    let (half, _, _) = train(&mut trainer(Options { precision: Precision::Bf16, ..noisy() }), &params);
+    let (half, _, _) = train(&mut trainer(Options { precision: Some(Precision::Bf16), ..noisy() }), &params);
     assert_ne!(single.steps, half.steps);
     for (single, half) in single.steps.iter().zip(&half.steps) {
         assert_close("loss", half.step, half.loss, single.loss, 0.05);

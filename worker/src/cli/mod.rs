@@ -6,6 +6,8 @@ mod join;
 #[cfg(feature = "torch")]
 mod output;
 #[cfg(feature = "torch")]
+mod record;
+#[cfg(feature = "torch")]
 mod train;
 
 use clap::{Parser, Subcommand};

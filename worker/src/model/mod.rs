@@ -16,4 +16,5 @@ pub use config::{Activation, Config, Rates};
 pub use distilbert::{DistilBertForSequenceClassification, Dropout};
 pub use error::{ModelError, TorchError};
 pub use parameters::{Parameters, WORD_EMBEDDINGS};
+pub(crate) use save::Stored;
 pub use save::save;

@@ -34,7 +34,7 @@ pub fn save(
         .zip(parameters.tensors())
         .map(|(name, tensor)| Ok((name.as_str(), Stored::new(tensor)?)))
         .collect::<Result<Vec<_>, TorchError>>()?;
-    let kind = match tensors.first().map(|(_, stored)| stored.dtype) {
+    let kind = match tensors.first().map(|(_, stored)| stored.dtype()) {
         Some(Dtype::F64) => "float64",
         _ => "float32",
     };
@@ -120,30 +120,40 @@ fn write(path: PathBuf, bytes: &[u8]) -> Result<(), ModelError> {
     fs::write(&path, bytes).map_err(|source| ModelError::Write { path, source })
 }
 
-/// A weight as the file holds it.
-struct Stored {
-    dtype: Dtype,
+/// A weight as a file of safetensors holds it: in single or double precision, read from its tensor when it is written.
+pub(crate) struct Stored<'a> {
+    tensor: &'a Tensor,
+    kind: Kind,
     shape: Vec<usize>,
-    bytes: Vec<u8>,
 }
 
-impl Stored {
-    fn new(tensor: &Tensor) -> Result<Self, TorchError> {
-        let (kind, dtype) = match tensor.f_kind()? {
-            Kind::Double => (Kind::Double, Dtype::F64),
-            _ => (Kind::Float, Dtype::F32),
+impl<'a> Stored<'a> {
+    pub(crate) fn new(tensor: &'a Tensor) -> Result<Self, TorchError> {
+        let kind = match tensor.f_kind()? {
+            kind @ (Kind::Double | Kind::Int64) => kind,
+            _ => Kind::Float,
         };
-        let tensor = tensor.f_detach()?.f_to_device_(Device::Cpu, kind, false, false)?.f_contiguous()?;
+        let shape = tensor.size().iter().map(|n| n.unsigned_abs() as usize).collect();
+        Ok(Self { tensor, kind, shape })
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, TorchError> {
+        let tensor = self.tensor.f_detach()?.f_to_device_(Device::Cpu, self.kind, false, false)?;
+        let tensor = tensor.f_contiguous()?;
         let count = tensor.numel();
-        let mut bytes = vec![0; count * kind.elt_size_in_bytes()];
+        let mut bytes = vec![0; count * self.kind.elt_size_in_bytes()];
         tensor.f_copy_data_u8(&mut bytes, count)?;
-        Ok(Self { dtype, shape: tensor.size().iter().map(|n| n.unsigned_abs() as usize).collect(), bytes })
+        Ok(bytes)
     }
 }
 
-impl View for Stored {
+impl View for Stored<'_> {
     fn dtype(&self) -> Dtype {
-        self.dtype
+        match self.kind {
+            Kind::Double => Dtype::F64,
+            Kind::Int64 => Dtype::I64,
+            _ => Dtype::F32,
+        }
     }
 
     fn shape(&self) -> &[usize] {
@@ -151,10 +161,11 @@ impl View for Stored {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
+        // The trait has no way to fail. A short tensor makes a file whose header does not fit it, which no reader takes.
+        Cow::Owned(self.bytes().unwrap_or_default())
     }
 
     fn data_len(&self) -> usize {
-        self.bytes.len()
+        self.shape.iter().product::<usize>() * self.kind.elt_size_in_bytes()
     }
 }

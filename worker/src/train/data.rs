@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest, Sha256};
+
 use super::metrics;
 use crate::model::Example;
 
@@ -96,6 +98,26 @@ impl Prepared {
     pub fn place(&self, token: i64) -> Option<i64> {
         let place = self.vocabulary.iter().position(|used| i64::from(*used) == token)?;
         i64::try_from(place).ok()
+    }
+
+    /// SHA-256 over everything in it, in hexadecimal.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut add = |numbers: &mut dyn Iterator<Item = u64>| {
+            let bytes: Vec<u8> = numbers.flat_map(u64::to_le_bytes).collect();
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        for split in [Some(&self.train), Some(&self.validation), self.test.as_ref()].into_iter().flatten() {
+            add(&mut split.tokens.iter().map(|token| u64::from(*token)));
+            add(&mut split.ends.iter().map(|end| *end as u64));
+            add(&mut split.labels.iter().map(|label| u64::from(*label)));
+        }
+        add(&mut self.vocabulary.iter().map(|token| u64::from(*token)));
+        for class in &self.classes {
+            add(&mut class.bytes().map(u64::from));
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Accuracy and weighted F1 of always guessing the training split's commonest class.

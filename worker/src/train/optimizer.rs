@@ -9,6 +9,7 @@ use crate::model::{Parameters, TorchError};
 /// Parameters with one weight decay, and their moments.
 #[derive(Debug)]
 struct Group {
+    names: Vec<String>,
     parameters: Vec<Tensor>,
     first_moments: Vec<Tensor>,
     second_moments: Vec<Tensor>,
@@ -30,10 +31,16 @@ impl Optimizer {
     /// What libtorch says, out of memory included.
     pub fn new(parameters: &Parameters) -> Result<Self, TorchError> {
         let group = |decayed: bool| -> Result<Group, TorchError> {
-            let mut group =
-                Group { parameters: vec![], first_moments: vec![], second_moments: vec![], decayed };
+            let mut group = Group {
+                names: vec![],
+                parameters: vec![],
+                first_moments: vec![],
+                second_moments: vec![],
+                decayed,
+            };
             for (name, tensor) in parameters.names().iter().zip(parameters.tensors()) {
                 if is_decayed(name) == decayed {
+                    group.names.push(name.clone());
                     group.parameters.push(tensor.shallow_clone());
                     group.first_moments.push(tensor.f_detach()?.f_zeros_like()?);
                     group.second_moments.push(tensor.f_detach()?.f_zeros_like()?);
@@ -43,6 +50,19 @@ impl Optimizer {
         };
         let all = parameters.tensors().iter().map(Tensor::shallow_clone).collect();
         Ok(Self { groups: [group(true)?, group(false)?], all, step: 0 })
+    }
+
+    /// Each parameter's name with its first and second moment.
+    pub(super) fn moments(&self) -> impl Iterator<Item = (&str, [&Tensor; 2])> {
+        self.groups.iter().flat_map(|group| {
+            let moments = group.first_moments.iter().zip(&group.second_moments);
+            group.names.iter().zip(moments).map(|(name, (first, second))| (name.as_str(), [first, second]))
+        })
+    }
+
+    /// Says that the moments, which the caller has overwritten, are those after `step` steps.
+    pub(super) fn resume(&mut self, step: u64) {
+        self.step = step.cast_signed();
     }
 
     /// Forgets the gradients of the last step.

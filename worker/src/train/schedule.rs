@@ -1,6 +1,8 @@
 //! How many steps a trial has and which learning rate each uses, as Trainer of transformers 4.57 counts them.
 
-use distilsweep_proto::params::{Schedule, TrainingArguments};
+use distilsweep_proto::params::{EvalStrategy, Schedule, TrainingArguments};
+
+use crate::trainer::Ended;
 
 /// Learning rate at which the polynomial schedule ends (`lr_end` of transformers; its power is 1).
 pub(super) const POLYNOMIAL_END: f64 = 1e-7;
@@ -12,6 +14,8 @@ pub struct Plan {
     pub batch: usize,
     /// Examples an optimizer step: micro-batches times their size.
     pub window: usize,
+    /// Examples an epoch: all of the split, but for the tail that `dataloader_drop_last` leaves out.
+    pub examples: usize,
     /// Micro-batches an epoch.
     pub batches_per_epoch: usize,
     /// Optimizer steps an epoch.
@@ -23,11 +27,22 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Counts the steps of training on `examples` examples, at least one.
-    pub fn new(examples: usize, arguments: &TrainingArguments) -> Self {
+    /// Counts the steps of training on `examples` examples.
+    ///
+    /// # Errors
+    /// No example, or fewer than a full micro-batch where others are dropped.
+    pub fn new(examples: usize, arguments: &TrainingArguments) -> Result<Self, Ended> {
         let batch = arguments.per_device_train_batch_size;
-        let window = batch.saturating_mul(arguments.gradient_accumulation_steps);
-        let steps_per_epoch = examples.div_ceil(window).max(1) as u64;
+        let used = if arguments.dataloader_drop_last { examples - examples % batch } else { examples };
+        if used == 0 {
+            return Err(Ended::BadPoint(format!(
+                "the training split has {examples} rows and `dataloader_drop_last` is true: \
+                 `per_device_train_batch_size` is {batch}, it must be at most {examples}"
+            )));
+        }
+        let accumulation = arguments.gradient_accumulation_steps;
+        let batches_per_epoch = used.div_ceil(batch);
+        let steps_per_epoch = batches_per_epoch.div_ceil(accumulation) as u64;
         let total = match u64::try_from(arguments.max_steps) {
             Ok(steps) if steps > 0 => steps,
             _ => (arguments.num_train_epochs * steps_per_epoch as f64).ceil() as u64,
@@ -36,7 +51,37 @@ impl Plan {
             0 => (total as f64 * arguments.warmup_ratio).ceil() as u64,
             steps => steps as u64,
         };
-        Self { batch, window, batches_per_epoch: examples.div_ceil(batch), steps_per_epoch, total, warmup }
+        let window = batch.saturating_mul(accumulation);
+        Ok(Self { batch, window, examples: used, batches_per_epoch, steps_per_epoch, total, warmup })
+    }
+
+    /// Where in which epoch a step, from 0, takes its examples: the epoch and a range of its order.
+    pub fn examples_of(&self, step: u64) -> (u64, std::ops::Range<usize>) {
+        let start = (step % self.steps_per_epoch) as usize * self.window;
+        (step / self.steps_per_epoch, start..self.examples.min(start.saturating_add(self.window)))
+    }
+
+    /// Passes over the training split that `step` steps make, fractions by micro-batches.
+    pub fn epochs(&self, step: u64) -> f64 {
+        let (epoch, range) = self.examples_of(step);
+        let batches = range.start / self.batch;
+        epoch as f64 + batches as f64 / self.batches_per_epoch as f64
+    }
+
+    /// Whether an epoch ends with `step` steps.
+    pub fn ends_epoch(&self, step: u64) -> bool {
+        step == self.total || step.is_multiple_of(self.steps_per_epoch)
+    }
+
+    /// Whether an evaluation is due after `step` steps.
+    pub fn evaluates(&self, arguments: &TrainingArguments, step: u64) -> bool {
+        let every = arguments.eval_steps.unwrap_or(arguments.logging_steps as u64);
+        step == self.total
+            || match arguments.eval_strategy {
+                EvalStrategy::Epoch => self.ends_epoch(step),
+                EvalStrategy::Steps => step.is_multiple_of(every),
+                EvalStrategy::No => false,
+            }
     }
 
     /// Learning rate of `step`, from 0.
@@ -128,7 +173,7 @@ mod tests {
         ];
         for (schedule, expected) in recorded {
             let arguments = arguments(schedule, 7, 2);
-            let plan = Plan::new(100, &arguments);
+            let plan = Plan::new(100, &arguments).unwrap();
             let rates: Vec<f64> = (0..7).map(|step| plan.learning_rate(&arguments, step)).collect();
             assert_eq!(rates, expected, "{schedule:?}");
         }
@@ -142,7 +187,7 @@ mod tests {
             num_train_epochs: 2.0,
             ..TrainingArguments::default()
         };
-        let plan = Plan::new(29, &accumulating);
+        let plan = Plan::new(29, &accumulating).unwrap();
         assert_eq!((plan.batches_per_epoch, plan.steps_per_epoch, plan.total), (8, 3, 6));
     }
 
@@ -154,12 +199,56 @@ mod tests {
             per_device_train_batch_size: 10,
             ..TrainingArguments::default()
         };
-        let plan = Plan::new(65, &partial);
+        let plan = Plan::new(65, &partial).unwrap();
         assert_eq!((plan.steps_per_epoch, plan.total, plan.warmup), (7, 11, 2));
     }
 
     #[test]
     fn max_steps_overrides_epochs() {
-        assert_eq!(Plan::new(10, &arguments(Schedule::Linear, 77, 0)).total, 77);
+        assert_eq!(Plan::new(10, &arguments(Schedule::Linear, 77, 0)).unwrap().total, 77);
+    }
+
+    #[test]
+    fn a_dropped_tail_counts_nowhere_and_must_leave_something() {
+        let dropping = TrainingArguments {
+            per_device_train_batch_size: 10,
+            gradient_accumulation_steps: 4,
+            dataloader_drop_last: true,
+            ..TrainingArguments::default()
+        };
+        let plan = Plan::new(65, &dropping).unwrap();
+        assert_eq!((plan.examples, plan.batches_per_epoch, plan.steps_per_epoch), (60, 6, 2));
+        assert_eq!(plan.examples_of(3), (1, 40..60));
+        assert!(matches!(Plan::new(9, &dropping), Err(Ended::BadPoint(_))));
+    }
+
+    #[test]
+    fn epochs_are_counted_by_micro_batches() {
+        let accumulating = TrainingArguments {
+            per_device_train_batch_size: 4,
+            gradient_accumulation_steps: 3,
+            ..TrainingArguments::default()
+        };
+        let plan = Plan::new(29, &accumulating).unwrap();
+        assert_eq!((0..=4).map(|step| plan.epochs(step)).collect::<Vec<_>>(), [0.0, 0.375, 0.75, 1.0, 1.375]);
+        assert_eq!(plan.examples_of(2), (0, 24..29));
+    }
+
+    #[test]
+    fn evaluations_are_due_by_epoch_by_steps_and_at_the_end() {
+        let due = |eval_strategy, eval_steps| -> Vec<u64> {
+            let arguments = TrainingArguments {
+                max_steps: 11,
+                eval_strategy,
+                eval_steps,
+                ..TrainingArguments::default()
+            };
+            let plan = Plan::new(40, &arguments).unwrap();
+            (1..=plan.total).filter(|step| plan.evaluates(&arguments, *step)).collect()
+        };
+        assert_eq!(due(EvalStrategy::Epoch, None), [5, 10, 11]);
+        assert_eq!(due(EvalStrategy::Steps, Some(4)), [4, 8, 11]);
+        assert_eq!(due(EvalStrategy::Steps, None), [10, 11]);
+        assert_eq!(due(EvalStrategy::No, Some(4)), [11]);
     }
 }

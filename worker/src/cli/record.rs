@@ -1,0 +1,161 @@
+//! What `train` writes of a trial: its curve and evaluations as they come, its result at the end.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write},
+    path::Path,
+};
+
+use serde::Serialize;
+
+use super::output::unwritable;
+use crate::trainer::{
+    Checkpoint, Ended, EvaluationRecord, Job, Observer, Phase, Request, StepRecord, Trained,
+};
+
+/// Writes records as they come, and a line now and then for people.
+pub(super) struct Recorder {
+    steps: File,
+    evaluations: File,
+    every: u64,
+    total: u64,
+    failed: Option<io::Error>,
+    ended: Option<Result<Trained, Ended>>,
+}
+
+impl Recorder {
+    pub(super) fn new(output: &Path, every: u64) -> io::Result<Self> {
+        Ok(Self {
+            steps: File::create(output.join("steps.jsonl"))?,
+            evaluations: File::create(output.join("evals.jsonl"))?,
+            every,
+            total: 0,
+            failed: None,
+            ended: None,
+        })
+    }
+
+    pub(super) fn finish(self, output: &Path) -> Result<Trained, Ended> {
+        if let Some(error) = self.failed {
+            return Err(unwritable(output, &error));
+        }
+        self.ended.unwrap_or_else(|| Err(Ended::Internal("the trainer gave no result".to_owned())))
+    }
+
+    fn keep_first(&mut self, written: io::Result<()>) {
+        if let (Err(error), None) = (written, &self.failed) {
+            self.failed = Some(error);
+        }
+    }
+}
+
+fn line(file: &mut File, record: &impl Serialize) -> io::Result<()> {
+    file.write_all((serde_json::to_string(record)? + "\n").as_bytes())
+}
+
+impl Observer for Recorder {
+    fn progress(&mut self, phase: Phase, _step: u64, total: u64) {
+        self.total = total;
+        match phase {
+            Phase::Loading => eprintln!("loading"),
+            Phase::Training => {}
+            Phase::Evaluating => eprintln!("evaluating"),
+            Phase::Finishing => eprintln!("finishing"),
+        }
+    }
+
+    fn logged(&mut self, record: &StepRecord) {
+        let written = line(&mut self.steps, record);
+        self.keep_first(written);
+        if record.step.is_multiple_of(self.every) || record.step == self.total {
+            eprintln!("step {}/{} loss {:.4}", record.step, self.total, record.loss);
+        }
+    }
+
+    fn evaluated(&mut self, record: &EvaluationRecord) {
+        let written = line(&mut self.evaluations, record);
+        self.keep_first(written);
+        eprintln!(
+            "epoch {:.2} eval_loss {:.4} eval_f1_score {:.4}",
+            record.epoch, record.scores.loss, record.scores.f1_score
+        );
+    }
+
+    fn request(&mut self) -> Request {
+        if self.failed.is_some() { Request::Stop } else { Request::GoOn }
+    }
+
+    fn checkpointed(&mut self, _checkpoint: Checkpoint) {}
+
+    fn measured(&mut self, _lane_bytes: u64) {}
+
+    fn ended(&mut self, ended: Result<Trained, Ended>) {
+        self.ended = Some(ended);
+    }
+}
+
+/// `result.json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    /// The best evaluation's under the names of a run's final metrics.
+    metrics: BTreeMap<String, f64>,
+    baseline: BTreeMap<String, f64>,
+    best_step: u64,
+    best_epoch: f64,
+    steps: u64,
+    seconds: f64,
+    steps_per_second: f64,
+    samples_per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_rss_mib: Option<f64>,
+    tags: BTreeMap<String, String>,
+}
+
+impl Report {
+    pub(super) fn new(job: &Job, trained: &Trained) -> Self {
+        let mut metrics = trained.best.scores.named("eval");
+        if let Some(best) = metrics.get(job.selection.evaluation).copied() {
+            metrics.insert(job.selection.best.to_owned(), best);
+        }
+        if let Some(test) = &trained.test {
+            metrics.extend(test.named("test"));
+        }
+        Self {
+            metrics,
+            baseline: trained.baseline.clone(),
+            best_step: trained.best.step,
+            best_epoch: trained.best.epoch,
+            steps: trained.steps,
+            seconds: trained.seconds,
+            steps_per_second: trained.steps_per_second,
+            samples_per_second: trained.samples_per_second,
+            peak_rss_mib: peak_rss_mib(),
+            tags: trained.tags.clone(),
+        }
+    }
+
+    /// Writes `result.json` into the job's output, and a line for people.
+    pub(super) fn write(&self, job: &Job) -> Result<(), Ended> {
+        let path = job.output.join("result.json");
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| Ended::Internal(format!("the result is no JSON: {error}")))?;
+        fs::write(&path, text + "\n").map_err(|error| unwritable(&path, &error))?;
+        let best = self.metrics.get(job.selection.best).copied().unwrap_or(f64::NAN);
+        eprintln!(
+            "{} {best:.4} at step {}; {:.2} steps/s; {}",
+            job.selection.best,
+            self.best_step,
+            self.steps_per_second,
+            job.output.display()
+        );
+        Ok(())
+    }
+}
+
+/// The most memory that this process had resident, where the system tells (Linux does).
+fn peak_rss_mib() -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)
+}

@@ -1,0 +1,136 @@
+//! What trials share: the checkpoint, the data set, and what becomes of them at the end.
+
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use distilsweep_data::{DataError, Split, TextTokenizer};
+use distilsweep_proto::dataset::DatasetSpec;
+use sha2::{Digest, Sha256};
+use tch::{Device, Tensor};
+
+use crate::{
+    model::{Config, ModelError, Parameters, TorchError, WORD_EMBEDDINGS},
+    train::{Prepared, Tokenized},
+    trainer::{Ended, Job},
+};
+
+/// The local directory of a job's checkpoint.
+pub(super) fn locate(job: &Job) -> Result<PathBuf, Ended> {
+    let directory = Path::new(&job.model);
+    if directory.join("pytorch_model.bin").is_file() && !directory.join("model.safetensors").is_file() {
+        return Err(ModelError::Pickle { directory: directory.to_owned() }.into());
+    }
+    Ok(distilsweep_data::model_directory(&job.model, job.model_revision.as_deref())?)
+}
+
+pub(super) fn prepare(directory: &Path, dataset: &DatasetSpec, max_length: usize) -> Result<Prepared, Ended> {
+    let dataset = distilsweep_data::load(dataset)?;
+    let tokenizer = TextTokenizer::from_directory(directory)?;
+    let tokenized = |split: &Split| -> Result<Tokenized, DataError> {
+        let encoded = tokenizer.encode(&split.texts, max_length)?;
+        let mut tokenized = Tokenized::default();
+        for (i, label) in split.labels.iter().enumerate() {
+            tokenized.push(encoded.example(i), *label);
+        }
+        Ok(tokenized)
+    };
+    let majority = dataset.train.majority_class(dataset.classes.len());
+    let (train, validation) = (tokenized(&dataset.train)?, tokenized(&dataset.validation)?);
+    let test = dataset.test.as_ref().map(tokenized).transpose()?;
+    Ok(Prepared::new(dataset.classes, majority, train, validation, test))
+}
+
+pub(super) fn check_vocabulary(data: &Prepared, config: &Config, directory: &Path) -> Result<(), Ended> {
+    match data.vocabulary.last() {
+        Some(largest) if i64::from(*largest) >= config.vocab_size => Err(Ended::BadInput(format!(
+            "{} yields token {largest}, but `vocab_size` in its config.json is {}",
+            directory.join("tokenizer.json").display(),
+            config.vocab_size
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Puts the trained word embeddings, `rows` of the checkpoint's, back among the others. No gradient reached those:
+/// AdamW only decayed them.
+pub(super) fn expand(
+    parameters: &mut Parameters,
+    start: &Parameters,
+    rows: &Tensor,
+    decay: f64,
+) -> Result<(), Ended> {
+    let _guard = tch::no_grad_guard();
+    let trained = parameters.get(WORD_EMBEDDINGS).f_detach()?.f_to_device(Device::Cpu)?;
+    let mut all = start.get(WORD_EMBEDDINGS).f_mul_scalar(decay)?;
+    let _same = all.f_index_copy_(0, rows, &trained)?;
+    parameters.replace(WORD_EMBEDDINGS, all);
+    Ok(())
+}
+
+/// SHA-256 over all weights, in hexadecimal.
+pub(super) fn digest(parameters: &Parameters) -> Result<String, TorchError> {
+    let mut hash = Sha256::new();
+    for (name, tensor) in parameters.names().iter().zip(parameters.tensors()) {
+        let count = tensor.numel();
+        let mut bytes = vec![0; count * tensor.f_kind()?.elt_size_in_bytes()];
+        tensor.f_copy_data_u8(&mut bytes, count)?;
+        hash.update(name);
+        hash.update(bytes);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+impl From<DataError> for Ended {
+    fn from(error: DataError) -> Self {
+        match error {
+            DataError::MaxLength { .. } => Self::BadPoint(error.to_string()),
+            _ if error.is_retryable() => Self::Internal(error.to_string()),
+            _ => Self::BadInput(error.to_string()),
+        }
+    }
+}
+
+impl From<ModelError> for Ended {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Torch(error) => error.into(),
+            ModelError::Write { .. } => Self::Internal(error.to_string()),
+            ModelError::Read { .. }
+            | ModelError::Format { .. }
+            | ModelError::Unsupported { .. }
+            | ModelError::Pickle { .. }
+            | ModelError::MissingTensor { .. }
+            | ModelError::Shape { .. }
+            | ModelError::Kind { .. } => Self::BadInput(error.to_string()),
+        }
+    }
+}
+
+/// How many data sets, and how many models, are kept between trials.
+const KEPT: usize = 2;
+
+/// The last few values made, by key.
+pub(super) struct Kept<K, V>(Vec<(K, Rc<V>)>);
+
+impl<K, V> Default for Kept<K, V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: PartialEq, V> Kept<K, V> {
+    pub(super) fn get(&mut self, key: K, make: impl FnOnce(&K) -> Result<V, Ended>) -> Result<Rc<V>, Ended> {
+        if let Some((_, value)) = self.0.iter().find(|(k, _)| *k == key) {
+            return Ok(Rc::clone(value));
+        }
+        // Room first: two large models need not be in memory beside a third.
+        if self.0.len() >= KEPT {
+            self.0.remove(0);
+        }
+        let value = Rc::new(make(&key)?);
+        self.0.push((key, Rc::clone(&value)));
+        Ok(value)
+    }
+}

@@ -1,0 +1,403 @@
+//! One trial in training: its weights, its optimizer and where it is. What it does depends on nothing outside it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use distilsweep_proto::{
+    names::Selection,
+    params::{Schedule, TrainingArguments},
+};
+use tch::{Device, Kind, Tensor};
+
+use super::{
+    Finished, Shared,
+    best::Judge,
+    evaluation::Evaluation,
+    feed::{Feed, Source, Window},
+    optimizer::Optimizer,
+    schedule::{POLYNOMIAL_END, Plan},
+    state::{self, BestPosition, Identity, Position, Refusal, State},
+};
+use crate::{
+    model::{DistilBertForSequenceClassification, Dropout, Parameters, Rates, TorchError},
+    trainer::{Checkpoint, Ended, EvaluationRecord, Observer, Phase, Request, StepRecord},
+};
+
+/// A trial to train, with its own weights.
+#[derive(Debug)]
+pub struct Trial {
+    /// Its place among the observers.
+    pub number: usize,
+    /// What is trained; on the pack's device.
+    pub parameters: Parameters,
+    /// Hyperparameters.
+    pub arguments: TrainingArguments,
+    /// Dropout in training.
+    pub rates: Rates,
+    /// What selects the best evaluation.
+    pub selection: Selection,
+    /// Whether more of it is better.
+    pub maximize: bool,
+    /// Whether states to go on from are wanted.
+    pub checkpoints: bool,
+    /// Directories of such states, the best first.
+    pub resume: Vec<PathBuf>,
+    /// What a state must be of.
+    pub identity: Identity,
+}
+
+/// The best evaluation so far and its weights.
+struct Best {
+    record: EvaluationRecord,
+    parameters: Parameters,
+    decay: f64,
+}
+
+pub(super) struct Lane {
+    pub(super) trial: Trial,
+    pub(super) model: DistilBertForSequenceClassification,
+    pub(super) optimizer: Optimizer,
+    plan: Plan,
+    judge: Judge,
+    feed: Feed,
+    step: u64,
+    /// Factor of weight decay so far, for decayed weights that no gradient reaches.
+    decay: f64,
+    samples: u64,
+    stepping: Duration,
+    /// What earlier attempts took, and when this one began.
+    spent: Duration,
+    began: Duration,
+    /// Losses since the last record, on the device.
+    pending: Vec<Tensor>,
+    waited: u32,
+    best: Option<Best>,
+    /// The step of the last checkpoint.
+    checkpointed: u64,
+    ended: bool,
+}
+
+impl Lane {
+    pub(super) fn start(
+        trial: Trial,
+        shared: &Shared,
+        room: usize,
+        now: Duration,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, Ended> {
+        let arguments = &trial.arguments;
+        if arguments.lr_scheduler_type == Schedule::Polynomial && arguments.learning_rate <= POLYNOMIAL_END {
+            return Err(Ended::BadPoint(format!(
+                "`learning_rate` is {:e}, it must be above {POLYNOMIAL_END:e}, where the polynomial schedule ends",
+                arguments.learning_rate
+            )));
+        }
+        let plan = Plan::new(shared.data.train.len(), arguments)?;
+        for tensor in trial.parameters.tensors() {
+            let _same = tensor.f_set_requires_grad(true)?;
+        }
+        let source = source(&trial, shared, plan);
+        let mut lane = Self {
+            model: shared.model(&trial.parameters),
+            optimizer: Optimizer::new(&trial.parameters)?,
+            judge: Judge::new(trial.selection, trial.maximize, arguments),
+            feed: Feed::start(source.clone(), 0, room)?,
+            trial,
+            plan,
+            step: 0,
+            decay: 1.0,
+            samples: 0,
+            stepping: Duration::ZERO,
+            spent: Duration::ZERO,
+            began: now,
+            pending: Vec::new(),
+            waited: 0,
+            best: None,
+            checkpointed: 0,
+            ended: false,
+        };
+        for directory in std::mem::take(&mut lane.trial.resume) {
+            let fitting = State::read(&directory, &lane.trial.identity)
+                .and_then(|state| lane.fits(&state).map(|()| state));
+            match fitting {
+                Ok(state) => {
+                    lane.restore(&state, shared.device)?;
+                    tracing::info!(step = lane.step, directory = %directory.display(), "goes on from a checkpoint");
+                    lane.feed = Feed::start(source, lane.step, room)?;
+                    break;
+                }
+                Err(why) => tracing::warn!(%why, "a checkpoint is not used"),
+            }
+        }
+        if plan.total == 0 {
+            lane.evaluate(shared, observer)?;
+        }
+        Ok(lane)
+    }
+
+    /// Hears what is asked of it. False where the trial is at its end.
+    pub(super) fn goes_on(&mut self, now: Duration, observer: &mut dyn Observer) -> Result<bool, Ended> {
+        if self.ended || self.step >= self.plan.total {
+            return Ok(false);
+        }
+        observer.progress(Phase::Training, self.step, self.plan.total);
+        match observer.request() {
+            Request::GoOn => {}
+            Request::Checkpoint => self.checkpoint(now, observer)?,
+            Request::Stop => return Err(Ended::Stopped),
+            Request::HandBack => {
+                self.checkpoint(now, observer)?;
+                return Err(Ended::Stopped);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The examples of the next step.
+    pub(super) fn window(&self) -> Result<Window, Ended> {
+        self.feed.next()
+    }
+
+    /// Lays the examples of the next step out again, in pieces that are no larger than `room`.
+    pub(super) fn cut(&mut self, shared: &Shared, room: usize) -> Result<(), Ended> {
+        self.feed = Feed::start(source(&self.trial, shared, self.plan), self.step, room)?;
+        Ok(())
+    }
+
+    pub(super) fn dropout(&self) -> Dropout {
+        Dropout { rates: self.trial.rates, seed: self.trial.arguments.seed, step: self.step }
+    }
+
+    /// Makes the step whose gradients are there, and what is due after it. `began` is when the step did.
+    pub(super) fn settle(
+        &mut self,
+        loss: Tensor,
+        examples: usize,
+        shared: &Shared,
+        began: Duration,
+        clock: &dyn Fn() -> Duration,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Ended> {
+        let arguments = &self.trial.arguments;
+        let learning_rate = self.plan.learning_rate(arguments, self.step);
+        let norm = self.optimizer.step(learning_rate, arguments)?;
+        self.decay *= 1.0 - learning_rate * arguments.weight_decay;
+        self.pending.push(loss);
+        self.step += 1;
+        self.samples += examples as u64;
+        let logged = self.step.is_multiple_of(arguments.logging_steps as u64) || self.step == self.plan.total;
+        let record = logged.then(|| self.record(&norm, learning_rate)).transpose()?;
+        self.stepping += clock().saturating_sub(began);
+        if let Some(record) = record {
+            observer.logged(&record);
+        }
+        if self.plan.evaluates(&self.trial.arguments, self.step) {
+            self.evaluate(shared, observer)?;
+        }
+        if self.plan.ends_epoch(self.step) && self.step < self.plan.total && !self.ended {
+            self.checkpoint(clock(), observer)?;
+        }
+        Ok(())
+    }
+
+    /// Reads what gathered since the last record: the only place where a step waits for the device.
+    fn record(&mut self, norm: &Tensor, learning_rate: f64) -> Result<StepRecord, Ended> {
+        let losses = Tensor::f_stack(&self.pending, 0)?.f_mean(Kind::Double)?;
+        self.pending.clear();
+        let (loss, grad_norm) = (f64::try_from(losses)?, f64::try_from(norm)?);
+        if !loss.is_finite() {
+            return Err(Ended::Diverged(format!("the loss is {loss} by step {}", self.step)));
+        }
+        Ok(StepRecord { step: self.step, loss, grad_norm, learning_rate })
+    }
+
+    fn evaluate(&mut self, shared: &Shared, observer: &mut dyn Observer) -> Result<(), Ended> {
+        observer.progress(Phase::Evaluating, self.step, self.plan.total);
+        let scores = self.evaluation(shared).scores(&self.model, &shared.data.validation)?;
+        if !scores.loss.is_finite() {
+            let step = self.step;
+            return Err(Ended::Diverged(format!("the validation loss is {} at step {step}", scores.loss)));
+        }
+        let record = EvaluationRecord { step: self.step, epoch: self.plan.epochs(self.step), scores };
+        observer.evaluated(&record);
+        let before = self.best.as_ref().map(|best| self.judge.value(&best.record));
+        let verdict = self.judge.verdict(self.judge.value(&record), before, self.waited);
+        self.waited = verdict.waited;
+        if verdict.best {
+            match &mut self.best {
+                Some(best) => {
+                    best.record = record;
+                    best.decay = self.decay;
+                    best.parameters.restore(&self.trial.parameters)?;
+                }
+                None => {
+                    let parameters = self.trial.parameters.copied(shared.device)?;
+                    self.best = Some(Best { record, parameters, decay: self.decay });
+                }
+            }
+        }
+        if verdict.stop && self.step < self.plan.total {
+            tracing::info!(step = self.step, waited = verdict.waited, "stops early");
+            self.ended = true;
+        }
+        Ok(())
+    }
+
+    /// The best evaluation's weights, and what they reach on the test split.
+    pub(super) fn finish(
+        mut self,
+        shared: &Shared,
+        now: Duration,
+        observer: &mut dyn Observer,
+    ) -> Result<Finished, Ended> {
+        let Some(best) = self.best.take() else {
+            return Err(Ended::Internal("the training ended without an evaluation".to_owned()));
+        };
+        observer.progress(Phase::Finishing, self.step, self.plan.total);
+        self.trial.parameters.restore(&best.parameters)?;
+        let split = shared.data.test.as_ref();
+        let test = split.map(|split| self.evaluation(shared).scores(&self.model, split)).transpose()?;
+        Ok(Finished {
+            parameters: best.parameters,
+            best: best.record,
+            test,
+            steps: self.step,
+            samples: self.samples,
+            stepping: self.stepping,
+            seconds: self.spent + now.saturating_sub(self.began),
+            decay: best.decay,
+        })
+    }
+
+    fn evaluation(&self, shared: &Shared) -> Evaluation {
+        Evaluation {
+            classes: shared.data.classes.len(),
+            batch: self.trial.arguments.per_device_eval_batch_size,
+            smoothing: self.trial.arguments.label_smoothing_factor,
+            device: shared.device,
+            kind: shared.storage,
+        }
+    }
+
+    /// Hands the state over to be written, unless it is written already.
+    fn checkpoint(&mut self, now: Duration, observer: &mut dyn Observer) -> Result<(), Ended> {
+        if !self.trial.checkpoints || self.step == self.checkpointed {
+            return Ok(());
+        }
+        let state = self.state(now)?;
+        self.checkpointed = self.step;
+        let write = Box::new(move |directory: &Path| state.write(directory));
+        observer.checkpointed(Checkpoint { step: self.step, write });
+        Ok(())
+    }
+
+    fn state(&self, now: Duration) -> Result<State, TorchError> {
+        let _guard = tch::no_grad_guard();
+        let mut tensors = BTreeMap::new();
+        let mut keep = |name: String, tensor: &Tensor| -> Result<(), TorchError> {
+            // A copy even on the CPU: training writes on while this is written to disk.
+            let copy = tensor.f_to_device_(Device::Cpu, tensor.f_kind()?, false, true)?.f_detach()?;
+            tensors.insert(name, copy);
+            Ok(())
+        };
+        let parameters = &self.trial.parameters;
+        for (name, tensor) in parameters.names().iter().zip(parameters.tensors()) {
+            keep(state::parameter(name), tensor)?;
+        }
+        for (name, moments) in self.optimizer.moments() {
+            for (number, tensor) in moments.into_iter().enumerate() {
+                keep(state::moment(name, number), tensor)?;
+            }
+        }
+        let current = |best: &Best| best.record.step == self.step;
+        if let Some(best) = self.best.as_ref().filter(|best| !current(best)) {
+            for (name, tensor) in best.parameters.names().iter().zip(best.parameters.tensors()) {
+                keep(state::best(name), tensor)?;
+            }
+        }
+        if !self.pending.is_empty() {
+            keep(state::LOSSES.to_owned(), &Tensor::f_stack(&self.pending, 0)?)?;
+        }
+        let position = Position {
+            decay: self.decay,
+            samples: self.samples,
+            stepping: self.stepping.as_secs_f64(),
+            seconds: (self.spent + now.saturating_sub(self.began)).as_secs_f64(),
+            waited: self.waited,
+            best: self.best.as_ref().map(|best| BestPosition {
+                record: best.record,
+                decay: best.decay,
+                current: current(best),
+            }),
+            ..Position::new(self.trial.identity.clone(), self.step)
+        };
+        Ok(State { position, tensors })
+    }
+
+    /// Whether a state has every tensor that this lane needs.
+    fn fits(&self, state: &State) -> Result<(), Refusal> {
+        let parameters = &self.trial.parameters;
+        for (name, tensor) in parameters.names().iter().zip(parameters.tensors()) {
+            state.tensor(&state::parameter(name), tensor)?;
+            if state.position.best.is_some_and(|best| !best.current) {
+                state.tensor(&state::best(name), tensor)?;
+            }
+        }
+        for (name, moments) in self.optimizer.moments() {
+            for (number, tensor) in moments.into_iter().enumerate() {
+                state.tensor(&state::moment(name, number), tensor)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Becomes what it was in a state that fits.
+    fn restore(&mut self, state: &State, device: Device) -> Result<(), TorchError> {
+        let _guard = tch::no_grad_guard();
+        let parameters = &self.trial.parameters;
+        for (name, tensor) in parameters.names().iter().zip(parameters.tensors()) {
+            tensor.shallow_clone().f_copy_(&state.tensors[&state::parameter(name)])?;
+        }
+        for (name, moments) in self.optimizer.moments() {
+            for (number, tensor) in moments.into_iter().enumerate() {
+                tensor.shallow_clone().f_copy_(&state.tensors[&state::moment(name, number)])?;
+            }
+        }
+        let position = &state.position;
+        self.best = None;
+        if let Some(best) = position.best {
+            let copy = parameters.copied(device)?;
+            if !best.current {
+                for (name, tensor) in copy.names().iter().zip(copy.tensors()) {
+                    tensor.shallow_clone().f_copy_(&state.tensors[&state::best(name)])?;
+                }
+            }
+            self.best = Some(Best { record: best.record, parameters: copy, decay: best.decay });
+        }
+        if let Some(losses) = state.tensors.get(state::LOSSES) {
+            self.pending = losses.f_to_device(device)?.f_unbind(0)?;
+        }
+        self.optimizer.resume(position.step);
+        self.step = position.step;
+        self.checkpointed = position.step;
+        self.decay = position.decay;
+        self.samples = position.samples;
+        self.stepping = Duration::from_secs_f64(position.stepping.max(0.0));
+        self.spent = Duration::from_secs_f64(position.seconds.max(0.0));
+        self.waited = position.waited;
+        Ok(())
+    }
+}
+
+fn source(trial: &Trial, shared: &Shared, plan: Plan) -> Source {
+    Source {
+        data: Arc::clone(&shared.data),
+        arguments: trial.arguments.clone(),
+        plan,
+        tensors: (!shared.batched).then_some((shared.device, shared.storage)),
+    }
+}
