@@ -8,8 +8,15 @@ pub const LEARNING_RATE: &str = "learning_rate";
 pub const GRAD_NORM: &str = "grad_norm";
 
 /// What an evaluation on the validation split yields, in the order of tables.
-pub const EVALUATION: [&str; 6] =
-    ["eval_loss", "eval_accuracy", "eval_precision", "eval_recall", "eval_f1_score", "eval_f1_macro"];
+pub const EVALUATION: [&str; 7] = [
+    "eval_loss",
+    "eval_accuracy",
+    "eval_precision",
+    "eval_recall",
+    "eval_f1_score",
+    "eval_f1_macro",
+    "eval_matthews_correlation",
+];
 
 /// What the chosen epoch yields on the test split.
 pub const TEST: [&str; 4] = ["test_loss", "test_accuracy", "test_f1_score", "test_f1_macro"];
@@ -32,12 +39,17 @@ pub struct Selection {
 }
 
 /// Every metric that can select.
-pub const SELECTIONS: [Selection; 6] = [
+pub const SELECTIONS: [Selection; 7] = [
     Selection { evaluation: "eval_f1_score", best: "best_validation_f1", maximize: true },
     Selection { evaluation: "eval_f1_macro", best: "best_eval_f1_macro", maximize: true },
     Selection { evaluation: "eval_accuracy", best: "best_eval_accuracy", maximize: true },
     Selection { evaluation: "eval_precision", best: "best_eval_precision", maximize: true },
     Selection { evaluation: "eval_recall", best: "best_eval_recall", maximize: true },
+    Selection {
+        evaluation: "eval_matthews_correlation",
+        best: "best_eval_matthews_correlation",
+        maximize: true,
+    },
     Selection { evaluation: "eval_loss", best: "best_eval_loss", maximize: false },
 ];
 

@@ -62,7 +62,7 @@ fn a_wrong_model_or_data_set_is_told_before_anything_starts() -> anyhow::Result<
         3: error: SCENE/config.json does not exist: a model directory needs config.json, model.safetensors, tokenizer.json
         3: error: SCENE/train.csv line 3: label "negativ" is no class, did you mean "negative"?; the classes are "negative", "positive"
         3: error: SCENE/train.csv has no column "body"; its columns are "text", "label"
-        3: error: SCENE/gone.csv does not exist: the data set names it; check the path (relative ones count from the sweep file)
+        3: error: SCENE/gone.csv does not exist: check the path (relative ones in a sweep file count from it)
         "#);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{env, path::PathBuf};
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    println!("cargo:rerun-if-changed=shim/shim.cpp");
+    println!("cargo:rerun-if-changed=shim");
     let Some(libtorch) = env::var_os("LIBTORCH").map(PathBuf::from) else {
         panic!(
             "LIBTORCH is not set: run deploy/libtorch.sh once, which fetches libtorch and tells cargo where it is"
@@ -21,7 +21,7 @@ fn main() {
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .include(libtorch.join("include"))
         .include(libtorch.join("include/torch/csrc/api/include"))
-        .file("shim/shim.cpp")
+        .files(["shim/shim.cpp", "shim/lanes.cpp"])
         .compile("distilsweep_shim");
     println!("cargo:rustc-link-search=native={}", library.display());
     // After the shim: a linker that drops unneeded libraries reads them in order.

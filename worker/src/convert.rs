@@ -2,6 +2,7 @@
 
 use distilsweep_proto::{
     convert::{params, present},
+    dataset::DatasetSpec,
     ids::Lease,
     names::Selection,
     params::TrainingArguments,
@@ -10,7 +11,7 @@ use distilsweep_proto::{
 
 use crate::{
     trainer::Ended,
-    wire::{Assignment, FromCoordinator, Progress, Report, ReportBody},
+    wire::{Assignment, FromCoordinator, Progress, Published, Report, ReportBody},
 };
 
 /// A message that makes no sense: the other side's fault, or a version's.
@@ -48,32 +49,54 @@ impl TryFrom<v1::CoordinatorMessage> for FromCoordinator {
 }
 
 fn assignment(given: v1::Assignment) -> Result<FromCoordinator, WireError> {
-    let [lane]: [v1::Lane; 1] = given.lanes.try_into().map_err(|lanes: Vec<v1::Lane>| WireError {
-        field: "lanes",
-        problem: format!("{} long, this worker trains one trial at a time", lanes.len()),
-    })?;
-    let lease: Lease = lane.lease.ok_or_else(|| missing("lease"))?.into();
-    let params = params(lane.parameters);
-    let arguments = match TrainingArguments::from_params(&params) {
-        Ok(arguments) => arguments,
-        Err(error) => return Ok(FromCoordinator::Unusable(lease, Ended::BadPoint(error.to_string()))),
-    };
+    if given.lanes.is_empty() {
+        return Err(WireError { field: "lanes", problem: "empty".to_owned() });
+    }
     let metric = given.metric.ok_or_else(|| missing("metric"))?;
-    let Some(selection) = Selection::named(&metric.name) else {
-        let problem = format!("no evaluation measures metric `{}`", metric.name);
-        return Ok(FromCoordinator::Unusable(lease, Ended::BadInput(problem)));
-    };
-    Ok(FromCoordinator::Assign(Box::new(Assignment {
-        lease,
-        model: given.model,
-        model_revision: present(given.model_revision),
-        dataset: given.dataset.ok_or_else(|| missing("dataset"))?.into(),
-        selection,
-        maximize: metric.goal == v1::Goal::Maximize as i32,
-        store_url: given.store_url,
-        params,
-        arguments,
-    })))
+    let dataset: DatasetSpec = given.dataset.ok_or_else(|| missing("dataset"))?.into();
+    let (mut lanes, mut unusable) = (Vec::new(), Vec::new());
+    for lane in given.lanes {
+        let lease: Lease = lane.lease.ok_or_else(|| missing("lease"))?.into();
+        let params = params(lane.parameters);
+        let arguments = match TrainingArguments::from_params(&params) {
+            Ok(arguments) => arguments,
+            Err(error) => {
+                unusable.push((lease, Ended::BadPoint(error.to_string())));
+                continue;
+            }
+        };
+        let Some(selection) = Selection::named(&metric.name) else {
+            let problem = format!("no evaluation measures metric `{}`", metric.name);
+            unusable.push((lease, Ended::BadInput(problem)));
+            continue;
+        };
+        lanes.push(Assignment {
+            lease,
+            model: given.model.clone(),
+            model_revision: present(given.model_revision.clone()),
+            dataset: dataset.clone(),
+            selection,
+            maximize: metric.goal == v1::Goal::Maximize as i32,
+            store_url: given.store_url.clone(),
+            resume: lane.resume.map(published),
+            params,
+            arguments,
+        });
+    }
+    Ok(FromCoordinator::Assign { lanes, unusable })
+}
+
+fn published(files: v1::StoredFiles) -> Published {
+    let step = u64::try_from(files.step).unwrap_or_default();
+    Published { url: files.url, step, manifest_sha256: files.manifest_sha256 }
+}
+
+fn stored_files(published: Published) -> v1::StoredFiles {
+    v1::StoredFiles {
+        url: published.url,
+        step: published.step.cast_signed(),
+        manifest_sha256: published.manifest_sha256,
+    }
 }
 
 impl From<Report> for v1::Report {
@@ -91,13 +114,10 @@ impl From<Report> for v1::Report {
                     })
                     .collect(),
             }),
+            ReportBody::Checkpoint(published) => Body::Checkpoint(stored_files(published)),
             ReportBody::Completed(completed) => Body::Completed(v1::Completed {
                 metrics: completed.metrics.into_iter().collect(),
-                model: Some(v1::StoredFiles {
-                    url: completed.model.url,
-                    step: completed.model.step.cast_signed(),
-                    manifest_sha256: completed.model.manifest_sha256,
-                }),
+                model: Some(stored_files(completed.model)),
                 train_seconds: completed.trained.seconds,
                 steps: completed.trained.steps.cast_signed(),
                 steps_per_second: completed.trained.steps_per_second,
@@ -133,6 +153,7 @@ impl From<Progress> for v1::Progress {
             best_metric: progress.best_metric,
             steps_per_second: progress.steps_per_second,
             phase: progress.phase.to_owned(),
+            lane_bytes: progress.lane_bytes.unwrap_or_default(),
         }
     }
 }
@@ -160,24 +181,39 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_assignment_arrives_complete() {
-        let FromCoordinator::Assign(assignment) = assignment(given()).unwrap() else {
-            panic!("not assigned")
-        };
-        assert_eq!(assignment.lease.term, Term(9));
-        assert_eq!(assignment.arguments.learning_rate, 1e-4);
-        assert_eq!(assignment.dataset.limit.train, Some(7));
-        assert!(assignment.maximize);
+    fn assigned(given: v1::Assignment) -> (Vec<Assignment>, Vec<(Lease, Ended)>) {
+        match assignment(given).unwrap() {
+            FromCoordinator::Assign { lanes, unusable } => (lanes, unusable),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
-    fn a_point_that_cannot_be_trained_names_its_lease() {
+    fn an_assignment_arrives_complete() {
+        let mut given = given();
+        let resume = v1::StoredFiles { url: "file:///c".into(), step: 40, manifest_sha256: "ab".into() };
+        given.lanes[0].resume = Some(resume.clone());
+        let (lanes, unusable) = assigned(given);
+        assert_eq!((lanes.len(), unusable), (1, Vec::new()));
+        assert_eq!(lanes[0].lease.term, Term(9));
+        assert_eq!(lanes[0].arguments.learning_rate, 1e-4);
+        assert_eq!(lanes[0].dataset.limit.train, Some(7));
+        assert!(lanes[0].maximize);
+        assert_eq!(lanes[0].resume.clone().map(stored_files), Some(resume));
+    }
+
+    #[test]
+    fn a_lane_that_cannot_be_trained_names_its_lease_and_leaves_the_others() {
         let mut wrong = given();
+        let sound = wrong.lanes[0].clone();
         wrong.lanes[0].parameters[0].name = "learning_rte".into();
-        let FromCoordinator::Unusable(lease, Ended::BadPoint(message)) = assignment(wrong).unwrap() else {
-            panic!("usable")
-        };
+        wrong.lanes.push(v1::Lane {
+            lease: Some(v1::Lease { sweep: "s".into(), trial: 4, attempt: 1, term: 10 }),
+            ..sound
+        });
+        let (lanes, unusable) = assigned(wrong);
+        assert_eq!(lanes.iter().map(|lane| lane.lease.term).collect::<Vec<_>>(), [Term(10)]);
+        let [(lease, Ended::BadPoint(message))] = &unusable[..] else { panic!("{unusable:?}") };
         assert_eq!(lease.term, Term(9));
         assert!(message.contains("did you mean `learning_rate`?"), "{message}");
     }

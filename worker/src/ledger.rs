@@ -46,15 +46,23 @@ impl Ledger {
         Some(report)
     }
 
-    /// Forgets reports up to `sequence`, and the lease with them where it has made its last.
-    pub fn acknowledge(&mut self, lease: &Lease, sequence: u64) {
-        let Some(held) = self.held.get_mut(&lease.term) else { return };
-        while held.unacknowledged.front().is_some_and(|report| report.sequence <= sequence) {
-            held.unacknowledged.pop_front();
+    /// Forgets reports up to `sequence`, and the lease with them where it has made its last. Answers what is now known
+    /// to be durable.
+    pub fn acknowledge(&mut self, lease: &Lease, sequence: u64) -> Vec<ReportBody> {
+        let Some(held) = self.held.get_mut(&lease.term) else { return Vec::new() };
+        let mut durable = Vec::new();
+        while let Some(report) = held.unacknowledged.pop_front_if(|report| report.sequence <= sequence) {
+            durable.push(report.body);
         }
         if held.ended && held.unacknowledged.is_empty() {
             self.held.remove(&lease.term);
         }
+        durable
+    }
+
+    /// Whether a lease is held.
+    pub fn holds(&self, lease: &Lease) -> bool {
+        self.held.contains_key(&lease.term)
     }
 
     /// Forgets a lease that has ended on the coordinator's side.
@@ -103,9 +111,10 @@ mod tests {
             ledger.unacknowledged().iter().map(|report| report.sequence).collect()
         };
         assert_eq!(sequences(&ledger), [1, 2]);
-        ledger.acknowledge(&lease(1), 1);
+        assert_eq!(ledger.acknowledge(&lease(1), 1), [ReportBody::Metrics(Vec::new())]);
         assert_eq!(sequences(&ledger), [2]);
-        ledger.acknowledge(&lease(1), 2);
+        assert_eq!(ledger.acknowledge(&lease(1), 2).len(), 1);
+        assert_eq!(ledger.acknowledge(&lease(1), 2), []);
         assert_eq!(ledger.held(), [lease(1)], "it is still trained");
     }
 

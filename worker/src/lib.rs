@@ -1,16 +1,20 @@
 //! The worker: trains trials under leases from a coordinator, or one without any.
 
+#[cfg(feature = "torch")]
+pub mod classifier;
 pub mod cli;
 pub mod clock;
 pub mod convert;
 pub mod ledger;
 pub mod link;
+pub mod live;
 #[cfg(feature = "torch")]
 pub mod model;
-pub mod publish;
 pub mod runtime;
+pub mod saver;
 pub mod scripted;
 pub mod session;
+pub mod store;
 #[cfg(feature = "torch")]
 pub mod torch;
 #[cfg(feature = "torch")]

@@ -1,12 +1,19 @@
 //! A trainer that follows a script: no mathematics, but every event that a real training has, at a chosen pace. With
 //! it leases, faults and the coordinator are tested without libtorch. Its result is a function of the trial alone,
-//! as a real one's is.
+//! as a real one's is, and only where each step was taken once and in order: `test_loss` chains them. The model's file
+//! says which steps were taken by which attempt.
 
-use std::{collections::BTreeMap, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fs, io, path::Path, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 use crate::trainer::{
-    Ended, EvaluationRecord, Job, Observer, Phase, Request, Scores, StepRecord, Trained, Trainer,
+    Checkpoint, Ended, EvaluationRecord, Job, Observer, Phase, Request, Scores, StepRecord, Trained, Trainer,
 };
+
+/// What one trial is said to take, in bytes.
+const LANE_BYTES: u64 = 1 << 20;
+const STATE: &str = "state.json";
 
 /// The script: how many steps of what length every trial has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,61 +42,135 @@ impl FromStr for ScriptedTrainer {
 
 impl Trainer for ScriptedTrainer {
     fn train(&mut self, jobs: &[Job], observers: &mut [&mut dyn Observer]) {
-        for (job, observer) in jobs.iter().zip(observers) {
-            let ended = self.trained(job, *observer);
-            observer.ended(ended);
+        let lanes = jobs.iter().zip(observers);
+        let mut lanes: Vec<Lane<'_>> =
+            lanes.map(|(job, observer)| Lane::begin(*self, job, *observer)).collect();
+        loop {
+            lanes.retain_mut(Lane::goes_on);
+            if lanes.is_empty() {
+                return;
+            }
+            std::thread::sleep(self.step_time);
+            lanes.iter_mut().for_each(Lane::step);
         }
     }
 }
 
-impl ScriptedTrainer {
-    fn trained(&self, job: &Job, observer: &mut dyn Observer) -> Result<Trained, Ended> {
-        let score = score(job);
-        let mut evaluation = EvaluationRecord { step: 0, epoch: 0.0, scores: Scores::default() };
-        for step in 1..=self.steps {
-            match observer.request() {
-                Request::GoOn | Request::Checkpoint => {}
-                Request::Stop | Request::HandBack => return Err(Ended::Stopped),
-            }
-            std::thread::sleep(self.step_time);
-            observer.progress(Phase::Training, step, self.steps);
-            let progress = step as f64 / self.steps as f64;
-            if step % job.arguments.logging_steps as u64 == 0 {
-                observer.logged(&StepRecord {
-                    step,
-                    loss: 1.0 - score * progress,
-                    grad_norm: 1.0,
-                    learning_rate: job.arguments.learning_rate,
-                });
-            }
-            if step == self.steps {
-                let value = score;
-                let scores = Scores {
-                    loss: 1.0 - value,
-                    accuracy: value,
-                    precision: value,
-                    recall: value,
-                    f1_score: value,
-                    f1_macro: value,
-                };
-                evaluation = EvaluationRecord { step, epoch: 1.0, scores };
-                observer.evaluated(&evaluation);
-            }
+/// All that a trial's next step depends on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct State {
+    /// Whose it is.
+    trial: u64,
+    /// Steps done.
+    step: u64,
+    /// A hash of each in turn.
+    chain: u64,
+    /// First and last step of each attempt.
+    attempts: Vec<(u64, u64)>,
+}
+
+impl State {
+    fn read(directory: &Path, trial: u64) -> Result<Self, String> {
+        let path = directory.join(STATE);
+        let text = fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+        let state: Self =
+            serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        if state.trial != trial {
+            return Err(format!("{} is another trial's", path.display()));
         }
-        let model = job.output.join("model");
-        let write = || {
-            std::fs::create_dir_all(&model)?;
-            std::fs::write(model.join("script.txt"), format!("{score}\n"))
+        Ok(state)
+    }
+
+    fn write(&self, directory: &Path) -> io::Result<()> {
+        fs::write(directory.join(STATE), serde_json::to_vec(self)?)
+    }
+}
+
+struct Lane<'a> {
+    script: ScriptedTrainer,
+    job: &'a Job,
+    observer: &'a mut dyn Observer,
+    state: State,
+}
+
+impl<'a> Lane<'a> {
+    fn begin(script: ScriptedTrainer, job: &'a Job, observer: &'a mut dyn Observer) -> Self {
+        let trial = fingerprint(job);
+        let resumed = job.resume.iter().find_map(|directory| {
+            State::read(directory, trial).inspect_err(|why| tracing::warn!(why, "checkpoint refused")).ok()
+        });
+        let mut state = resumed.unwrap_or(State { trial, step: 0, chain: trial, attempts: Vec::new() });
+        tracing::info!(step = state.step, "training from this step on");
+        state.attempts.push((state.step + 1, state.step));
+        Self { script, job, observer, state }
+    }
+
+    /// Does as asked before a step; false once the trial has ended.
+    fn goes_on(&mut self) -> bool {
+        let request = self.observer.request();
+        if self.job.checkpoints && matches!(request, Request::Checkpoint | Request::HandBack) {
+            let state = self.state.clone();
+            let write = Box::new(move |directory: &Path| state.write(directory));
+            self.observer.checkpointed(Checkpoint { step: self.state.step, write });
+        }
+        let ended = match request {
+            Request::Stop | Request::HandBack => Err(Ended::Stopped),
+            Request::GoOn | Request::Checkpoint if self.state.step < self.script.steps => return true,
+            Request::GoOn | Request::Checkpoint => self.finish(),
         };
-        write()
+        self.observer.ended(ended);
+        false
+    }
+
+    fn step(&mut self) {
+        let State { step, chain, attempts, .. } = &mut self.state;
+        *step += 1;
+        *chain = fnv(*chain, &step.to_le_bytes());
+        if let Some((_, last)) = attempts.last_mut() {
+            *last = *step;
+        }
+        let step = *step;
+        self.observer.progress(Phase::Training, step, self.script.steps);
+        if self.state.attempts.last().is_some_and(|(first, _)| *first == step) {
+            self.observer.measured(LANE_BYTES);
+        }
+        if step.is_multiple_of(self.job.arguments.logging_steps as u64) {
+            self.observer.logged(&StepRecord {
+                step,
+                loss: fraction(self.state.chain),
+                grad_norm: 1.0,
+                learning_rate: self.job.arguments.learning_rate,
+            });
+        }
+    }
+
+    fn finish(&mut self) -> Result<Trained, Ended> {
+        let value = fraction(self.state.trial);
+        let scores = Scores {
+            loss: 1.0 - value,
+            accuracy: value,
+            precision: value,
+            recall: value,
+            f1_score: value,
+            f1_macro: value,
+            matthews_correlation: value,
+        };
+        let steps = self.script.steps;
+        let best = EvaluationRecord { step: steps, epoch: 1.0, scores };
+        self.observer.evaluated(&best);
+        let model = self.job.output.join("model");
+        let attempts: Vec<String> =
+            self.state.attempts.iter().map(|(first, last)| format!("{first}-{last}\n")).collect();
+        fs::create_dir_all(&model)
+            .and_then(|()| fs::write(model.join("steps.txt"), attempts.concat()))
             .map_err(|error| Ended::Internal(format!("{} cannot be written: {error}", model.display())))?;
-        let seconds = self.step_time.as_secs_f64() * self.steps as f64;
+        let seconds = self.script.step_time.as_secs_f64() * steps as f64;
         Ok(Trained {
-            best: evaluation,
-            test: Some(evaluation.scores),
-            steps: self.steps,
+            best,
+            test: Some(Scores { loss: fraction(self.state.chain), ..scores }),
+            steps,
             seconds,
-            steps_per_second: self.steps as f64 / seconds.max(1e-9),
+            steps_per_second: steps as f64 / seconds.max(1e-9),
             samples_per_second: 0.0,
             baseline: BTreeMap::from([("eval_f1_score".to_owned(), 0.25)]),
             tags: BTreeMap::from([("device".to_owned(), "scripted".to_owned())]),
@@ -97,12 +178,126 @@ impl ScriptedTrainer {
     }
 }
 
-/// A score from 0 to 1 out of the trial's hyperparameters, the same on every machine.
-fn score(job: &Job) -> f64 {
-    let text = format!("{:?}", job.params);
-    // FNV-1a: short, and fixed for ever, which the standard library's hasher is not.
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+/// A number that stands for the trial's hyperparameters, the same on every machine.
+fn fingerprint(job: &Job) -> u64 {
+    fnv(0xcbf2_9ce4_8422_2325, format!("{:?}", job.params).as_bytes())
+}
+
+/// FNV-1a: short, and fixed for ever, which the standard library's hasher is not.
+fn fnv(start: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+/// From 0 to 1.
+fn fraction(hash: u64) -> f64 {
     (hash >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use distilsweep_proto::{
+        dataset::{DatasetSource, DatasetSpec, Limits},
+        names::SELECTIONS,
+        params::{Params, TrainingArguments, Value},
+    };
+
+    use super::*;
+
+    /// Asks for something before one step, and keeps what it is told.
+    #[derive(Default)]
+    struct Asks {
+        before: Option<(u64, Request)>,
+        steps: u64,
+        losses: Vec<(u64, f64)>,
+        checkpoint: Option<Checkpoint>,
+        ended: Option<Result<Trained, Ended>>,
+    }
+
+    impl Observer for Asks {
+        fn progress(&mut self, _: Phase, step: u64, _: u64) {
+            self.steps = step;
+        }
+        fn logged(&mut self, record: &StepRecord) {
+            self.losses.push((record.step, record.loss));
+        }
+        fn evaluated(&mut self, _: &EvaluationRecord) {}
+        fn request(&mut self) -> Request {
+            self.before.filter(|(step, _)| *step == self.steps).map_or(Request::GoOn, |(_, request)| request)
+        }
+        fn checkpointed(&mut self, checkpoint: Checkpoint) {
+            self.checkpoint = Some(checkpoint);
+        }
+        fn measured(&mut self, lane_bytes: u64) {
+            assert_eq!(lane_bytes, LANE_BYTES);
+        }
+        fn ended(&mut self, ended: Result<Trained, Ended>) {
+            assert!(self.ended.replace(ended).is_none(), "the last call comes once");
+        }
+    }
+
+    fn job(seed: i64, output: &Path, resume: &[&Path]) -> Job {
+        Job {
+            model: "m".into(),
+            model_revision: None,
+            dataset: DatasetSpec {
+                source: DatasetSource::Files { train: "t.csv".into(), validation: None, test: None },
+                text: None,
+                label: None,
+                labels: Vec::new(),
+                limit: Limits::default(),
+            },
+            params: Params::from([("seed".to_owned(), Value::Integer(seed))]),
+            arguments: TrainingArguments::default(),
+            selection: SELECTIONS[0],
+            maximize: true,
+            output: output.to_owned(),
+            checkpoints: true,
+            resume: resume.iter().map(|directory| (*directory).to_owned()).collect(),
+        }
+    }
+
+    fn train(jobs: &[Job], asks: &mut [Asks]) {
+        let mut observers: Vec<&mut dyn Observer> =
+            asks.iter_mut().map(|asks| asks as &mut dyn Observer).collect();
+        ScriptedTrainer { steps: 40, step_time: Duration::ZERO }.train(jobs, &mut observers);
+    }
+
+    #[test]
+    fn a_trial_that_was_handed_back_goes_on_at_that_step_to_the_same_result() {
+        let output = tempfile::tempdir().unwrap();
+        let mut whole = [Asks::default()];
+        train(&[job(1, output.path(), &[])], &mut whole);
+
+        let mut first = [Asks { before: Some((15, Request::HandBack)), ..Asks::default() }];
+        train(&[job(1, output.path(), &[])], &mut first);
+        assert_eq!((first[0].steps, &first[0].ended), (15, &Some(Err(Ended::Stopped))));
+        let checkpoint = first[0].checkpoint.take().unwrap();
+        assert_eq!(checkpoint.step, 15);
+        let state = tempfile::tempdir().unwrap();
+        (checkpoint.write)(state.path()).unwrap();
+
+        let torn = tempfile::tempdir().unwrap();
+        fs::write(torn.path().join(STATE), "{").unwrap();
+        let mut second = [Asks::default()];
+        train(&[job(1, output.path(), &[torn.path(), state.path()])], &mut second);
+        assert_eq!(second[0].ended, whole[0].ended);
+        let losses = [&first[0].losses[..], &second[0].losses[..]].concat();
+        assert_eq!(losses, whole[0].losses, "every point once");
+        assert_eq!(fs::read_to_string(output.path().join("model/steps.txt")).unwrap(), "1-15\n16-40\n");
+
+        let mut other = [Asks::default()];
+        train(&[job(2, output.path(), &[state.path()])], &mut other);
+        assert_eq!(other[0].losses.len(), 4, "another trial's checkpoint is refused");
+    }
+
+    #[test]
+    fn a_lane_that_stops_leaves_the_others() {
+        let outputs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let jobs = [job(1, outputs[0].path(), &[]), job(2, outputs[1].path(), &[])];
+        let mut asks = [Asks { before: Some((7, Request::Stop)), ..Asks::default() }, Asks::default()];
+        train(&jobs, &mut asks);
+        assert_eq!((asks[0].steps, &asks[0].ended), (7, &Some(Err(Ended::Stopped))));
+        assert!(asks[0].checkpoint.is_none());
+        assert!(matches!(&asks[1].ended, Some(Ok(trained)) if trained.steps == 40));
+    }
 }

@@ -3,30 +3,40 @@
 //! One task owns the [`Ledger`] and decides; the [`crate::link`] keeps the connection, the [`Runtime`] trains. A
 //! crash of this process loses what was not acknowledged: the coordinator's deadline then gives its trials to others.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use distilsweep_proto::{
     ids::{Lease, Term},
-    names,
     v1::{self, worker_message::Body},
 };
+use futures::future::join_all;
+use tempfile::TempDir;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tonic::transport::Endpoint;
 
 use crate::{
     ledger::Ledger,
     link::{self, LinkEvent},
-    publish::publish,
-    runtime::{Runtime, RuntimeEvent},
-    trainer::{Ended, Phase, Trained},
-    wire::{Assignment, Completed, FromCoordinator, Point, Progress, Report, ReportBody},
+    live::{Live, final_metrics},
+    runtime::{Lane, Runtime, RuntimeEvent},
+    store::{self, Kind, Resume, StoreError, TrialFiles},
+    trainer::{Checkpoint, Ended, Trained},
+    wire::{Assignment, Completed, FromCoordinator, Point, Published, Report, ReportBody},
 };
 
 /// New points wait this long for others, to go up as one block.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a worker that has handed everything back still removes files that nobody needs.
+const TIDYING: Duration = Duration::from_secs(5);
 
 /// What a session needs to know.
 #[derive(Clone, Debug)]
@@ -37,8 +47,11 @@ pub struct SessionOptions {
     pub hello: v1::Hello,
     /// How long the first connection may take.
     pub patience: Duration,
-    /// How long a drain may take before what is left is given up.
+    /// How long a drain may take before what is left is given up. A checkpoint that is not published after three
+    /// quarters of it is: its trial goes back to the one before.
     pub grace: Duration,
+    /// Directory for checkpoints on their way from and to the store.
+    pub scratch: PathBuf,
 }
 
 /// Why a session ended otherwise than by draining.
@@ -73,19 +86,22 @@ pub async fn serve(
     let keep = link::keep(options.endpoint, options.hello, held, rand::random::<f64>, link_sender);
     let link = AbortOnDrop(tokio::spawn(keep));
 
-    let (published_sender, mut published) = mpsc::channel(16);
+    let (done_sender, mut done) = mpsc::channel(16);
     let mut session = Session {
         runtime,
         ledger: Ledger::default(),
         live: BTreeMap::new(),
+        stores: BTreeMap::new(),
         up: None,
         held: held_sender,
-        published: published_sender,
+        scratch: options.scratch,
+        done: done_sender,
+        tidying: JoinSet::new(),
         draining: false,
     };
     let mut patience = Some(Instant::now() + options.patience);
     let mut last_words = String::new();
-    let mut deadline = None;
+    let (mut deadline, mut hurry) = (None, None);
     let mut heartbeat = ticker(Duration::from_secs(1));
     let mut flush = ticker(FLUSH_INTERVAL);
     loop {
@@ -111,21 +127,27 @@ pub async fn serve(
                 None => return Ok(()),
             },
             Some(event) = runtime_events.recv() => session.runtime_said(event),
-            Some((lease, body)) = published.recv() => session.report(&lease, body),
+            Some(done) = done.recv() => session.done(done),
+            Some(_) = session.tidying.join_next() => {}
             _ = heartbeat.tick() => session.heartbeat(),
             _ = flush.tick() => session.flush_all(),
             changed = drain.changed(), if !session.draining => {
                 if changed.is_err() || *drain.borrow() {
                     session.drain();
-                    deadline = Some(Instant::now() + options.grace);
+                    let now = Instant::now();
+                    (hurry, deadline) = (Some(now + options.grace.mul_f64(0.75)), Some(now + options.grace));
                 }
             }
         }
         let now = Instant::now();
+        if hurry.is_some_and(|hurry| now >= hurry) {
+            hurry = None;
+            session.wait_no_longer();
+        }
         if session.draining && session.ledger.is_empty() {
             // What was just sent has to leave the process: the stream closes when its sender goes.
             drop(session.up.take());
-            let _ = tokio::time::timeout(Duration::from_millis(500), async {
+            let _ = timeout(Duration::from_millis(500), async {
                 while let Some(event) = link_events.recv().await {
                     if matches!(event, LinkEvent::Down(_)) {
                         break;
@@ -134,6 +156,8 @@ pub async fn serve(
             })
             .await;
             drop(link);
+            let tidying = async { while session.tidying.join_next().await.is_some() {} };
+            let _ = timeout(TIDYING, tidying).await;
             return Ok(());
         }
         if deadline.is_some_and(|deadline| now >= deadline) {
@@ -159,22 +183,28 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// A trial that is being trained.
-struct Live {
-    assignment: Assignment,
-    progress: Progress,
-    /// When it was at which step, for the rate.
-    mark: (Instant, u64),
-    points: Vec<Point>,
+/// What a task beside the session has done.
+enum Done {
+    /// The checkpoints that the lanes of a pack go on from are on this machine.
+    Prepared(Vec<Lane>),
+    /// A checkpoint is published, or could not be.
+    Saved(Lease, Result<Published, StoreError>),
+    /// A result's model is published, or could not be.
+    Finished(Lease, ReportBody),
 }
 
 struct Session {
     runtime: Runtime,
     ledger: Ledger,
     live: BTreeMap<Term, Live>,
+    /// Where the files of held leases are.
+    stores: BTreeMap<Term, String>,
     up: Option<mpsc::UnboundedSender<v1::WorkerMessage>>,
     held: watch::Sender<Vec<Lease>>,
-    published: mpsc::Sender<(Lease, ReportBody)>,
+    scratch: PathBuf,
+    done: mpsc::Sender<Done>,
+    /// Removals of checkpoints that nobody needs any more.
+    tidying: JoinSet<()>,
     draining: bool,
 }
 
@@ -188,41 +218,26 @@ impl Session {
             self.send(Body::Report(report.into()));
         }
         if self.draining {
+            // A coordinator that was restarted meanwhile does not know.
             self.send(Body::Draining(v1::Draining { reason: "the worker was told to stop".to_owned() }));
         }
     }
 
     fn told(&mut self, message: FromCoordinator) {
         match message {
-            FromCoordinator::Assign(assignment) => {
-                let lease = assignment.lease.clone();
-                self.open(&lease);
-                if self.draining {
-                    // It crossed our word that we take no more.
-                    self.report(&lease, ReportBody::Stopped);
-                    return;
+            FromCoordinator::Assign { lanes, unusable } => {
+                for (lease, why) in unusable {
+                    self.open(&lease);
+                    self.report(&lease, ReportBody::Failed(why));
                 }
-                tracing::info!(%lease, "training");
-                let progress = Progress {
-                    lease: lease.clone(),
-                    phase: phase_name(Phase::Loading),
-                    step: 0,
-                    total_steps: 0,
-                    loss: f64::NAN,
-                    best_metric: None,
-                    steps_per_second: 0.0,
-                };
-                let live =
-                    Live { assignment: *assignment, progress, mark: (Instant::now(), 0), points: Vec::new() };
-                self.runtime.train(live.assignment.clone());
-                self.live.insert(lease.term, live);
-            }
-            FromCoordinator::Unusable(lease, why) => {
-                self.open(&lease);
-                self.report(&lease, ReportBody::Failed(why));
+                self.assigned(lanes);
             }
             FromCoordinator::Acknowledge(lease, sequence) => {
-                self.ledger.acknowledge(&lease, sequence);
+                let durable = self.ledger.acknowledge(&lease, sequence);
+                self.tidy(&lease, &durable);
+                if !self.ledger.holds(&lease) {
+                    self.stores.remove(&lease.term);
+                }
                 self.note_held();
             }
             FromCoordinator::Stop(lease, reason) => {
@@ -238,62 +253,166 @@ impl Session {
         }
     }
 
+    fn assigned(&mut self, lanes: Vec<Assignment>) {
+        for assignment in &lanes {
+            let lease = &assignment.lease;
+            self.open(lease);
+            if self.draining {
+                // It crossed our word that we take no more.
+                self.report(lease, ReportBody::Stopped);
+                continue;
+            }
+            tracing::info!(%lease, lanes = lanes.len(), "training");
+            self.runtime.open(lease);
+            self.stores.insert(lease.term, assignment.store_url.clone());
+            self.live.insert(lease.term, Live::new(assignment.clone()));
+        }
+        if !self.draining {
+            self.prepare(lanes);
+        }
+    }
+
+    /// Fetches what the trials of a pack go on from, beside the session.
+    fn prepare(&self, lanes: Vec<Assignment>) {
+        let (done, scratch) = (self.done.clone(), self.scratch.clone());
+        tokio::spawn(async move {
+            let lanes = join_all(lanes.into_iter().map(|assignment| fetched(assignment, &scratch))).await;
+            let _ = done.send(Done::Prepared(lanes)).await;
+        });
+    }
+
     fn runtime_said(&mut self, event: RuntimeEvent) {
         match event {
             RuntimeEvent::Progress { lease, phase, step, total_steps } => {
-                let Some(live) = self.live.get_mut(&lease.term) else { return };
-                live.progress.phase = phase_name(phase);
-                live.progress.total_steps = total_steps;
-                let (since, from) = live.mark;
-                let seconds = since.elapsed().as_secs_f64();
-                if phase != Phase::Training || step < from {
-                    live.mark = (Instant::now(), step);
-                } else if seconds >= 2.0 {
-                    live.progress.steps_per_second = (step - from) as f64 / seconds;
-                    live.mark = (Instant::now(), step);
+                if let Some(live) = self.live.get_mut(&lease.term) {
+                    live.came_to(phase, step, total_steps);
                 }
-                live.progress.step = step;
             }
             RuntimeEvent::Points(lease, points) => {
-                let Some(live) = self.live.get_mut(&lease.term) else { return };
-                let selection = live.assignment.selection.evaluation;
-                for point in &points {
-                    if point.key == names::LOSS {
-                        live.progress.loss = point.value;
-                    } else if point.key == selection && !point.value.is_nan() {
-                        let best = live.progress.best_metric.get_or_insert(point.value);
-                        let better = if live.assignment.maximize { f64::max } else { f64::min };
-                        *best = better(*best, point.value);
-                    }
+                if let Some(live) = self.live.get_mut(&lease.term) {
+                    live.measured(points);
                 }
-                live.points.extend(points);
+            }
+            RuntimeEvent::Measured(lease, bytes) => {
+                if let Some(live) = self.live.get_mut(&lease.term) {
+                    live.progress.lane_bytes = Some(bytes);
+                }
+            }
+            RuntimeEvent::Checkpoint(lease, checkpoint) => {
+                let now = self.live.get_mut(&lease.term).and_then(|live| live.saver.offer(checkpoint));
+                self.save(&lease, now);
             }
             RuntimeEvent::Ended(lease, ended) => {
                 self.runtime.ended(&lease);
-                let Some(mut live) = self.live.remove(&lease.term) else { return };
-                let points = std::mem::take(&mut live.points);
-                if !points.is_empty() {
-                    self.report(&lease, ReportBody::Metrics(points));
-                }
-                match ended {
-                    Ok((trained, output)) => self.publish(live.assignment, *trained, output),
-                    Err(Ended::Stopped) => self.report(&lease, ReportBody::Stopped),
-                    Err(why) => {
-                        tracing::warn!(%lease, %why, "the trial ended without a result");
-                        self.report(&lease, ReportBody::Failed(why));
+                self.flush(&lease);
+                if let Some(live) = self.live.get_mut(&lease.term) {
+                    if !matches!(ended, Err(Ended::Stopped)) {
+                        live.saver.forget_waiting();
                     }
+                    live.ended = Some(ended);
                 }
+                self.finish_if_written(&lease);
             }
         }
     }
 
-    /// Publishes a model beside the session, and reports when it is there.
-    fn publish(&self, assignment: Assignment, trained: Trained, output: tempfile::TempDir) {
-        let published = self.published.clone();
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Prepared(lanes) => self.runtime.train(lanes),
+            Done::Saved(lease, saved) => {
+                match saved {
+                    Ok(published) => {
+                        tracing::info!(%lease, step = published.step, "checkpoint published");
+                        // Before it: whoever goes on from it does not measure these points again.
+                        self.flush(&lease);
+                        self.report(&lease, ReportBody::Checkpoint(published));
+                    }
+                    Err(error) => tracing::warn!(%lease, %error, "a checkpoint could not be published"),
+                }
+                let next = self.live.get_mut(&lease.term).and_then(|live| live.saver.written());
+                self.save(&lease, next);
+                self.finish_if_written(&lease);
+            }
+            Done::Finished(lease, body) => self.report(&lease, body),
+        }
+    }
+
+    /// Writes and publishes a checkpoint beside the session.
+    fn save(&self, lease: &Lease, checkpoint: Option<Checkpoint>) {
+        let (Some(live), Some(checkpoint)) = (self.live.get(&lease.term), checkpoint) else { return };
+        let (done, scratch) = (self.done.clone(), self.scratch.clone());
+        let (lease, store_url) = (lease.clone(), live.assignment.store_url.clone());
         tokio::spawn(async move {
-            let model = output.path().join("model");
-            let body = result(&assignment, trained, &model).await;
-            let _ = published.send((assignment.lease, body)).await;
+            let saved = saved(&store_url, &lease, checkpoint, scratch).await;
+            let _ = done.send(Done::Saved(lease, saved)).await;
+        });
+    }
+
+    /// Reports how a trial ended once nothing of it is being written.
+    fn finish_if_written(&mut self, lease: &Lease) {
+        if self.live.get(&lease.term).is_some_and(|live| live.ended.is_some() && live.saver.is_idle()) {
+            self.finish(lease);
+        }
+    }
+
+    fn finish(&mut self, lease: &Lease) {
+        let Some(live) = self.live.remove(&lease.term) else { return };
+        match live.ended {
+            Some(Ok((trained, output))) => self.publish(live.assignment, *trained, output),
+            Some(Err(Ended::Stopped)) | None => self.report(lease, ReportBody::Stopped),
+            Some(Err(why)) => {
+                tracing::warn!(%lease, %why, "the trial ended without a result");
+                self.report(lease, ReportBody::Failed(why));
+            }
+        }
+    }
+
+    /// Hands back what has stopped, though its last checkpoint is not published: the grace time runs out.
+    fn wait_no_longer(&mut self) {
+        let stopped = |live: &&Live| matches!(live.ended, Some(Err(Ended::Stopped)));
+        let late: Vec<Lease> =
+            self.live.values().filter(stopped).map(|live| live.assignment.lease.clone()).collect();
+        for lease in late {
+            tracing::warn!(%lease, "handed back without its last checkpoint, which takes too long to publish");
+            self.finish(&lease);
+        }
+    }
+
+    /// Publishes a model beside the session, and reports when it is there.
+    fn publish(&self, assignment: Assignment, trained: Trained, output: TempDir) {
+        let done = self.done.clone();
+        tokio::spawn(async move {
+            let body = result(&assignment, trained, &output.path().join("model")).await;
+            let _ = done.send(Done::Finished(assignment.lease, body)).await;
+        });
+    }
+
+    /// Removes the checkpoints that are superfluous once these reports are durable, beside the session.
+    fn tidy(&mut self, lease: &Lease, durable: &[ReportBody]) {
+        let accepted = durable.iter().rev().find_map(|body| match body {
+            ReportBody::Checkpoint(published) => Some(published.step),
+            _ => None,
+        });
+        // Diverged is a result too: no attempt follows.
+        let has_result = durable
+            .iter()
+            .any(|body| matches!(body, ReportBody::Completed(_) | ReportBody::Failed(Ended::Diverged(_))));
+        let Some(store_url) = self.stores.get(&lease.term).cloned() else { return };
+        if !has_result && accepted.is_none() {
+            return;
+        }
+        let lease = lease.clone();
+        self.tidying.spawn(async move {
+            let files = TrialFiles::open(&store_url, &lease.trial);
+            let tidied = match (files, accepted) {
+                (Ok(files), _) if has_result => files.remove_checkpoints().await,
+                (Ok(files), Some(step)) => files.keep_last_two(&lease, step).await,
+                (Ok(_), None) => Ok(()),
+                (Err(error), _) => Err(error),
+            };
+            if let Err(error) = tidied {
+                tracing::warn!(%lease, %error, "old checkpoints could not be removed");
+            }
         });
     }
 
@@ -301,7 +420,7 @@ impl Session {
         self.draining = true;
         self.send(Body::Draining(v1::Draining { reason: "the worker was told to stop".to_owned() }));
         for lease in self.ledger.training() {
-            self.runtime.stop(&lease);
+            self.runtime.hand_back(&lease);
         }
     }
 
@@ -313,6 +432,7 @@ impl Session {
     fn give_up(&mut self, lease: &Lease) {
         self.runtime.stop(lease);
         self.live.remove(&lease.term);
+        self.stores.remove(&lease.term);
         self.ledger.forget(lease);
         self.note_held();
     }
@@ -323,15 +443,18 @@ impl Session {
         }
     }
 
+    fn flush(&mut self, lease: &Lease) {
+        let points: Vec<Point> =
+            self.live.get_mut(&lease.term).map(|live| std::mem::take(&mut live.points)).unwrap_or_default();
+        if !points.is_empty() {
+            self.report(lease, ReportBody::Metrics(points));
+        }
+    }
+
     fn flush_all(&mut self) {
-        let waiting: Vec<(Lease, Vec<Point>)> = self
-            .live
-            .values_mut()
-            .filter(|live| !live.points.is_empty())
-            .map(|live| (live.assignment.lease.clone(), std::mem::take(&mut live.points)))
-            .collect();
-        for (lease, points) in waiting {
-            self.report(&lease, ReportBody::Metrics(points));
+        let leases: Vec<Lease> = self.live.values().map(|live| live.assignment.lease.clone()).collect();
+        for lease in leases {
+            self.flush(&lease);
         }
     }
 
@@ -356,37 +479,48 @@ impl Session {
     }
 }
 
+/// A lane with what it goes on from. Where nothing can be fetched it begins again: slower, and the same result.
+async fn fetched(assignment: Assignment, scratch: &Path) -> Lane {
+    let Assignment { store_url, lease, resume, .. } = &assignment;
+    let resume = store::resume(store_url, lease, resume.as_ref(), scratch).await.unwrap_or_else(|error| {
+        tracing::warn!(%lease, %error, "no checkpoint can be fetched, beginning again");
+        Resume::default()
+    });
+    Lane { assignment, resume }
+}
+
+async fn saved(
+    store_url: &str,
+    lease: &Lease,
+    checkpoint: Checkpoint,
+    scratch: PathBuf,
+) -> Result<Published, StoreError> {
+    let step = checkpoint.step;
+    let directory = store::blocking(move || {
+        let write = |scratch: &Path| {
+            std::fs::create_dir_all(scratch)?;
+            let directory = tempfile::tempdir_in(scratch)?;
+            (checkpoint.write)(directory.path())?;
+            Ok(directory)
+        };
+        write(&scratch).map_err(|source| StoreError::File { path: scratch, source })
+    })
+    .await?;
+    let files = TrialFiles::open(store_url, &lease.trial)?;
+    files.publish(lease, Kind::Checkpoint, step, directory.path()).await
+}
+
 async fn result(assignment: &Assignment, trained: Trained, model: &Path) -> ReportBody {
-    let step = trained.best.step;
-    match publish(&assignment.store_url, &assignment.lease, step, model).await {
+    let Assignment { store_url, lease, .. } = assignment;
+    let published = match TrialFiles::open(store_url, &lease.trial) {
+        Ok(files) => files.publish(lease, Kind::Model, trained.best.step, model).await,
+        Err(error) => Err(error),
+    };
+    match published {
         Ok(model) => {
             let metrics = final_metrics(assignment, &trained);
             ReportBody::Completed(Box::new(Completed { trained, metrics, model }))
         }
         Err(error) => ReportBody::Failed(Ended::Internal(error.to_string())),
-    }
-}
-
-/// The final values of a trial under the names that the sweep's file, MLflow and the summary share.
-fn final_metrics(assignment: &Assignment, trained: &Trained) -> BTreeMap<String, f64> {
-    let best = trained.best.scores.named("eval");
-    let mut metrics: BTreeMap<String, f64> = best
-        .get(assignment.selection.evaluation)
-        .map(|value| (assignment.selection.best.to_owned(), *value))
-        .into_iter()
-        .collect();
-    if let Some(test) = &trained.test {
-        metrics
-            .extend(test.named("test").into_iter().filter(|(name, _)| names::TEST.contains(&name.as_str())));
-    }
-    metrics
-}
-
-fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Loading => "loading",
-        Phase::Training => "training",
-        Phase::Evaluating => "evaluating",
-        Phase::Finishing => "finishing",
     }
 }

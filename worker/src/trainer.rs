@@ -96,6 +96,7 @@ pub struct Scores {
     pub recall: f64,
     pub f1_score: f64,
     pub f1_macro: f64,
+    pub matthews_correlation: f64,
 }
 
 impl Scores {
@@ -108,6 +109,7 @@ impl Scores {
             ("recall", self.recall),
             ("f1_score", self.f1_score),
             ("f1_macro", self.f1_macro),
+            ("matthews_correlation", self.matthews_correlation),
         ]
         .into_iter()
         .map(|(name, value)| (format!("{prefix}_{name}"), value))

@@ -28,6 +28,8 @@ pub struct Assignment {
     pub maximize: bool,
     /// URL under which its files are published.
     pub store_url: String,
+    /// The checkpoint that the coordinator accepted last.
+    pub resume: Option<Published>,
     /// Hyperparameters as given.
     pub params: Params,
     /// The same, typed and complete.
@@ -44,10 +46,13 @@ pub enum FromCoordinator {
         /// Held leases that have ended.
         ended: Vec<Lease>,
     },
-    /// Train this. An assignment that cannot be trained at all names its lease and what is wrong with it.
-    Assign(Box<Assignment>),
-    /// This assignment makes no sense here.
-    Unusable(Lease, Ended),
+    /// Train these as one pack.
+    Assign {
+        /// Its lanes.
+        lanes: Vec<Assignment>,
+        /// Leases of what makes no sense here, and why.
+        unusable: Vec<(Lease, Ended)>,
+    },
     /// Everything up to this sequence is durable.
     Acknowledge(Lease, u64),
     /// Stop training it and drop its reports.
@@ -72,6 +77,8 @@ pub struct Report {
 pub enum ReportBody {
     /// New points of curves.
     Metrics(Vec<Point>),
+    /// A checkpoint was published.
+    Checkpoint(Published),
     /// The trial has its result.
     Completed(Box<Completed>),
     /// Handed back on request.
@@ -84,7 +91,7 @@ impl ReportBody {
     /// Whether nothing follows under its lease.
     pub fn is_last(&self) -> bool {
         match self {
-            ReportBody::Metrics(_) => false,
+            ReportBody::Metrics(_) | ReportBody::Checkpoint(_) => false,
             ReportBody::Completed(_) | ReportBody::Stopped | ReportBody::Failed(_) => true,
         }
     }
@@ -142,4 +149,6 @@ pub struct Progress {
     pub best_metric: Option<f64>,
     /// Optimizer steps by second, lately.
     pub steps_per_second: f64,
+    /// Memory of the device that it takes, in bytes, once measured.
+    pub lane_bytes: Option<u64>,
 }

@@ -168,8 +168,8 @@ fn wrong_input_gets_one_sentence_an_exit_code_and_leaves_nothing() {
     3 nowhere/at/all does not exist: it must be a directory or an id of the Hub (owner/name)
     3 pickle has pytorch_model.bin but no model.safetensors: save it again with save_pretrained(.., safe_serialization=True)
     3 roberta/config.json: `model_type` is "roberta", it must be distilbert or bert
-    3 absent.csv does not exist: the data set names it; check the path (relative ones count from the sweep file)
-    3 unlabelled.csv has no column for the label (looked for "label", "labels", "target", "class"; `label: NAME` in the data set names it); its columns are "text", "mood"
+    3 absent.csv does not exist: check the path (relative ones in a sweep file count from it)
+    3 unlabelled.csv has no column for the label (looked for "label", "labels", "target", "class"; `label: NAME` in the data set or --label-column names it); its columns are "text", "mood"
     3 mislabelled.csv line 3: label "parise" is no class, did you mean "praise"?; the classes are "praise", "blame", "fact"
     3 --params must be a JSON object of hyperparameters: EOF while parsing an object at line 1 column 1
     3 unknown parameter `learning_rte`, did you mean `learning_rate`?
@@ -179,7 +179,7 @@ fn wrong_input_gets_one_sentence_an_exit_code_and_leaves_nothing() {
     2 invalid value '1' for '--dropout <DROPOUT>': it must be a number of at least 0 and below 1
     2 invalid value 'fp8' for '--precision <PRECISION>': it must be fp32, bf16 or fp64
     2 invalid value 'tpu' for '--device <DEVICE>': it must be auto, cpu, cuda or cuda:NUMBER
-    2 invalid value 'f1' for '--metric <METRIC>': it must be one of best_validation_f1, best_eval_f1_macro, best_eval_accuracy, best_eval_precision, best_eval_recall, best_eval_loss
+    2 invalid value 'f1' for '--metric <METRIC>': it must be one of best_validation_f1, best_eval_f1_macro, best_eval_accuracy, best_eval_precision, best_eval_recall, best_eval_matthews_correlation, best_eval_loss
     "#);
 }
 

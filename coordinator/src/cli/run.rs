@@ -51,6 +51,14 @@ pub(super) struct Run {
     #[arg(long, default_value = "auto")]
     device: String,
 
+    /// Seconds between two checkpoints of a trial; each epoch makes one too
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
+    checkpoint_interval: f64,
+
+    /// Trials that may train in one pack on a worker [default: 16 on CUDA, 1 on a CPU]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    lanes: Option<u32>,
+
     #[command(flatten)]
     recording: Recording,
 
@@ -154,6 +162,8 @@ impl Run {
             device: self.device.clone(),
             threads: self.threads.map_or_else(|| (cores() / count).max(1), usize::from),
             gpu_each,
+            checkpoint_interval: self.checkpoint_interval,
+            lanes: self.lanes,
             scripted: self.scripted.clone(),
             state: server.engine.directory().to_owned(),
         }

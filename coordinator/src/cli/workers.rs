@@ -29,6 +29,10 @@ pub(super) struct WorkerOptions {
     pub(super) threads: usize,
     /// One GPU a worker: its number goes into `CUDA_VISIBLE_DEVICES`.
     pub(super) gpu_each: bool,
+    /// Passed on as `--checkpoint-interval`.
+    pub(super) checkpoint_interval: f64,
+    /// Passed on as `--lanes`.
+    pub(super) lanes: Option<u32>,
     /// Passed on as `--scripted`.
     pub(super) scripted: Option<String>,
     /// Directory for logs and scratch files.
@@ -91,7 +95,7 @@ impl Workers {
     }
 
     fn spawn(&self, number: usize) -> Result<Child, CliError> {
-        let WorkerOptions { program, url, device, threads, gpu_each, scripted, state } = &self.options;
+        let WorkerOptions { program, url, device, threads, gpu_each, scripted, state, .. } = &self.options;
         let failed = |what: &Path, error: std::io::Error| {
             CliError::failure(format!("worker {number} cannot be started: {}: {error}", what.display()))
         };
@@ -107,8 +111,10 @@ impl Workers {
         command
             .args(["join", url, "--device", device, "--until-stdin-closes"])
             .args(["--threads", &threads.to_string()])
-            // Orphans have nobody to hand back to, and should be gone before the next run.
-            .args(["--grace", "10"])
+            // Orphans have nobody to hand back to, and should be gone soon; others need the time to publish what they
+            // have.
+            .args(["--grace", "20"])
+            .args(["--checkpoint-interval", &self.options.checkpoint_interval.to_string()])
             .arg("--scratch")
             .arg(state.join("scratch"))
             .stdin(Stdio::piped())
@@ -117,6 +123,9 @@ impl Workers {
             // Ctrl-C on the terminal is for the parent, which then tells its workers.
             .process_group(0)
             .kill_on_drop(true);
+        if let Some(lanes) = self.options.lanes {
+            command.args(["--lanes", &lanes.to_string()]);
+        }
         if let Some(script) = scripted {
             command.args(["--scripted", script]);
         }

@@ -17,7 +17,7 @@ use crate::{
         op::{OutboxRow, RunIds, RunKey},
         outbox::Outbox,
     },
-    scheduler::Report,
+    scheduler::{Report, Room},
     store::{Reader, StoreError},
 };
 
@@ -114,10 +114,11 @@ impl EngineHandle {
         worker: WorkerId,
         stream: StreamNumber,
         slots: u32,
+        room: Room,
         held: Vec<Lease>,
         to: mpsc::UnboundedSender<ToWorker>,
     ) -> Result<(), EngineStopped> {
-        self.tell(Command::Join { worker, stream, slots, held, to }).await
+        self.tell(Command::Join { worker, stream, slots, room, held, to }).await
     }
 
     /// A worker's stream closed.

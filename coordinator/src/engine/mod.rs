@@ -18,7 +18,10 @@ use std::{
     thread,
 };
 
-use distilsweep_proto::ids::{Lease, SweepId, Term, WorkerId};
+use distilsweep_proto::{
+    ids::{Lease, SweepId, Term, WorkerId},
+    params::STRUCTURAL,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use handle::{EngineHandle, EngineOutbox, EngineStopped, OutboxError};
@@ -27,7 +30,9 @@ pub use types::{EngineOptions, NewSweep, Progress, RunningTrial, Snapshot, Strea
 use crate::{
     clock::Clock,
     mlflow::op::{RunIds, RunKey},
-    scheduler::{Active, Effect, Event, Message, Record, Report, Scheduler, Submission, Time},
+    scheduler::{
+        Active, Effect, Event, Lane, Message, Record, Report, Room, Scheduler, Structure, Submission, Time,
+    },
     spec::SweepSpec,
     store::{Loaded, Store, StoreError, SweepFile, Write},
 };
@@ -45,6 +50,7 @@ enum Command {
         worker: WorkerId,
         stream: StreamNumber,
         slots: u32,
+        room: Room,
         held: Vec<Lease>,
         to: mpsc::UnboundedSender<ToWorker>,
     },
@@ -116,14 +122,17 @@ impl Engine {
         options: EngineOptions,
     ) -> Result<(Self, watch::Receiver<u64>, watch::Receiver<u64>), StoreError> {
         let clock = Clock::start_after(loaded.latest);
-        let specs = loaded
+        let specs: BTreeMap<SweepId, Arc<SweepSpec>> = loaded
             .specs
             .iter()
             .map(|(id, text)| Ok((id.clone(), Arc::new(serde_json::from_str(text)?))))
             .collect::<Result<_, serde_json::Error>>()?;
         let timeout = i64::try_from(options.lease_timeout_ms).unwrap_or(i64::MAX);
-        let scheduler =
-            Scheduler::restarted(clock.now(), timeout, loaded.sweeps, loaded.leases, loaded.last_term);
+        let mut sweeps = loaded.sweeps;
+        for sweep in &mut sweeps {
+            sweep.structure = specs.get(&sweep.id).map(|spec| structure(spec)).unwrap_or_default();
+        }
+        let scheduler = Scheduler::restarted(clock.now(), timeout, sweeps, loaded.leases, loaded.last_term);
         let (changed, changes) = watch::channel(0);
         let (outbox_grew, outbox_growth) = watch::channel(0);
         let engine = Self {
@@ -189,11 +198,11 @@ impl Engine {
                 self.follow(now, effects, None, writes, acts);
                 acts.push(Act::Done(reply));
             }
-            Command::Join { worker, stream, slots, held, to } => {
+            Command::Join { worker, stream, slots, room, held, to } => {
                 let newest = self.streams.get(&worker).is_none_or(|(known, _)| *known < stream);
                 if newest {
                     self.streams.insert(worker.clone(), (stream, to));
-                    let effects = self.scheduler.apply(now, Event::Joined { worker, slots, held });
+                    let effects = self.scheduler.apply(now, Event::Joined { worker, slots, room, held });
                     self.follow(now, effects, None, writes, acts);
                 }
             }
@@ -205,8 +214,11 @@ impl Engine {
             }
             Command::Heartbeat(worker, progress) => {
                 let held = |(term, _): &(Term, Progress)| self.scheduler.holds(&worker, *term);
+                let measured =
+                    progress.iter().filter_map(|(term, progress)| Some((*term, progress.lane_bytes?)));
+                let measured = measured.collect();
                 self.progress.extend(progress.into_iter().filter(held));
-                self.event(now, Event::Heartbeat { worker }, writes, acts);
+                self.event(now, Event::Heartbeat { worker, measured }, writes, acts);
             }
             Command::Draining(worker) => self.event(now, Event::Draining { worker }, writes, acts),
             Command::Report(worker, report) => {
@@ -256,6 +268,7 @@ impl Engine {
             name: spec.name.clone(),
             digest: spec.digest(),
             size: spec.space.len(),
+            structure: structure(&spec),
             max_retries: spec.limits.max_retries,
             metric: spec.metric.selection.best.to_owned(),
             maximize: spec.metric.maximize,
@@ -324,10 +337,14 @@ impl Engine {
                 lease_timeout_ms: self.options.lease_timeout_ms,
                 ended,
             },
-            Message::Assign(lease) => {
-                let spec = Arc::clone(self.specs.get(&lease.trial.sweep)?);
-                let params = spec.space.point(lease.trial.index);
-                ToWorker::Assign { lease, spec, params, store_url: self.options.store_url.clone() }
+            Message::Assign(lanes) => {
+                let spec = Arc::clone(self.specs.get(&lanes.first()?.lease.trial.sweep)?);
+                let point = |lane: Lane| {
+                    let params = spec.space.point(lane.lease.trial.index);
+                    (lane, params)
+                };
+                let lanes = lanes.into_iter().map(point).collect();
+                ToWorker::Assign { lanes, spec, store_url: self.options.store_url.clone() }
             }
             Message::Acknowledge(lease, sequence) => ToWorker::Acknowledge(lease, sequence),
             Message::Stop(lease, reason) => ToWorker::Stop(lease, reason),
@@ -367,6 +384,11 @@ impl Engine {
             .collect();
         Some(Snapshot { sweep, running, workers: self.scheduler.connected() })
     }
+}
+
+/// Which points of a sweep's space may share a pack.
+fn structure(spec: &SweepSpec) -> Structure {
+    Structure::new(spec.space.digits(STRUCTURAL))
 }
 
 fn sweep_id(name: &str, random: u64) -> SweepId {

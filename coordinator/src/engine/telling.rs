@@ -49,7 +49,7 @@ impl Telling {
         let sweep = match record {
             Record::SweepSubmitted(submission) => &submission.id,
             Record::SweepEnded(sweep, ..) => sweep,
-            Record::LeaseGranted(lease, _)
+            Record::LeaseGranted(lease, ..)
             | Record::LeaseEnded(lease, _)
             | Record::Metrics(lease, ..)
             | Record::Checkpoint(lease, ..) => &lease.trial.sweep,
@@ -79,7 +79,7 @@ impl Telling {
                     start_ms: now.0,
                 },
             ),
-            Record::LeaseGranted(lease, worker) => tell::trial_started(
+            Record::LeaseGranted(lease, worker, _) => tell::trial_started(
                 recorded,
                 TrialStart {
                     index: lease.trial.index,

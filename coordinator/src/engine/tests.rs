@@ -38,7 +38,10 @@ fn batch(engine: &mut Engine, commands: Vec<Command>) -> (Vec<Write>, Vec<Act>) 
 fn join(stream: u64, held: Vec<Lease>) -> (Command, mpsc::UnboundedReceiver<ToWorker>) {
     let (to, messages) = mpsc::unbounded_channel();
     let worker = WorkerId::new("w");
-    (Command::Join { worker, stream: StreamNumber(stream), slots: 1, held, to }, messages)
+    (
+        Command::Join { worker, stream: StreamNumber(stream), slots: 1, room: Room::default(), held, to },
+        messages,
+    )
 }
 
 fn submit(force_new: bool) -> (Command, oneshot::Receiver<(SweepId, bool)>) {
@@ -87,10 +90,11 @@ fn a_stream_begins_with_its_welcome_though_an_older_one_of_the_worker_was_still_
     let (first, mut old) = join(1, Vec::new());
     let (_, acts) = batch(&mut engine, vec![submit(false).0, first]);
     acts.into_iter().for_each(Engine::act);
-    let Some(ToWorker::Assign { lease, .. }) = [old.try_recv(), old.try_recv()].into_iter().flatten().last()
+    let Some(ToWorker::Assign { lanes, .. }) = [old.try_recv(), old.try_recv()].into_iter().flatten().last()
     else {
         panic!("no assignment")
     };
+    let lease = lanes[0].0.lease.clone();
     let report = Report { lease: lease.clone(), sequence: 1, body: ReportBody::Metrics(Vec::new()) };
     let report = Command::Report(WorkerId::new("w"), report);
     let (second, mut new) = join(2, vec![lease]);

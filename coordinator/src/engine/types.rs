@@ -7,7 +7,10 @@ use distilsweep_proto::{
     params::Params,
 };
 
-use crate::{scheduler::Sweep, spec::SweepSpec};
+use crate::{
+    scheduler::{Lane, Sweep},
+    spec::SweepSpec,
+};
 
 /// What the engine has to know at its start.
 #[derive(Clone, Debug)]
@@ -45,6 +48,8 @@ pub struct Progress {
     pub loss: f64,
     pub best_metric: Option<f64>,
     pub steps_per_second: f64,
+    /// Memory of the device that it takes, once measured.
+    pub lane_bytes: Option<u64>,
 }
 
 /// A trial under way.
@@ -83,14 +88,12 @@ pub enum ToWorker {
         /// Held leases that have ended.
         ended: Vec<Lease>,
     },
-    /// Train this.
+    /// Train these as one pack.
     Assign {
-        /// The right to.
-        lease: Lease,
-        /// Of its sweep.
+        /// The trials, each with its point.
+        lanes: Vec<(Lane, Params)>,
+        /// Of their sweep.
         spec: Arc<SweepSpec>,
-        /// The point.
-        params: Params,
         /// URL under which to publish.
         store_url: String,
     },

@@ -108,6 +108,7 @@ pub fn progress(heartbeat: v1::Heartbeat) -> Vec<(Term, Progress)> {
                     loss: progress.loss,
                     best_metric: progress.best_metric,
                     steps_per_second: progress.steps_per_second,
+                    lane_bytes: Some(progress.lane_bytes).filter(|bytes| *bytes > 0),
                 },
             ))
         })
@@ -125,17 +126,20 @@ impl From<ToWorker> for v1::CoordinatorMessage {
                     ended: ended.into_iter().map(Into::into).collect(),
                 })
             }
-            ToWorker::Assign { lease, spec, params, store_url } => Body::Assignment(v1::Assignment {
+            ToWorker::Assign { lanes, spec, store_url } => Body::Assignment(v1::Assignment {
                 model: spec.model.clone(),
                 model_revision: spec.model_revision.clone().unwrap_or_default(),
                 dataset: Some((&spec.dataset).into()),
                 metric: Some(metric(spec.metric.selection.best, spec.metric.maximize)),
                 store_url,
-                lanes: vec![v1::Lane {
-                    lease: Some(lease.into()),
-                    parameters: parameters(params),
-                    resume: None,
-                }],
+                lanes: lanes
+                    .into_iter()
+                    .map(|(lane, params)| v1::Lane {
+                        lease: Some(lane.lease.into()),
+                        parameters: parameters(params),
+                        resume: lane.resume.map(stored_files_message),
+                    })
+                    .collect(),
             }),
             ToWorker::Acknowledge(lease, sequence) => {
                 Body::Acknowledgement(v1::Acknowledgement { lease: Some(lease.into()), sequence })

@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::convert::{self, Missing};
 use crate::{
     engine::{EngineHandle, EngineStopped, StreamNumber},
-    scheduler::Report,
+    scheduler::{Report, Room},
 };
 
 /// Implements `distilsweep.v1.Workers`.
@@ -59,9 +59,10 @@ impl Workers for WorkersService {
         let worker = WorkerId::new(hello.worker);
         let stream = StreamNumber(self.streams.fetch_add(1, Ordering::Relaxed) + 1);
         let (to, from_engine) = mpsc::unbounded_channel();
+        let room = room(&hello.devices);
         let held = hello.held.into_iter().map(Into::into).collect();
         tracing::info!(%worker, process = hello.process, version = hello.version, "worker connected");
-        self.engine.join(worker.clone(), stream, hello.slots, held, to).await?;
+        self.engine.join(worker.clone(), stream, hello.slots, room, held, to).await?;
 
         let engine = self.engine.clone();
         tokio::spawn(async move {
@@ -73,6 +74,14 @@ impl Workers for WorkersService {
             let _ = engine.leave(worker, stream).await;
         });
         Ok(Response::new(down(from_engine).boxed()))
+    }
+}
+
+/// What every slot of a worker holds: the least of its devices.
+fn room(devices: &[v1::Device]) -> Room {
+    Room {
+        max_lanes: devices.iter().map(|device| device.max_lanes).min().unwrap_or_default(),
+        memory_bytes: devices.iter().map(|device| device.memory_bytes).min().unwrap_or_default(),
     }
 }
 

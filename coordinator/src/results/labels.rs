@@ -31,6 +31,7 @@ pub(super) fn metric_title(name: &str) -> &str {
         "best_eval_accuracy" | "eval_accuracy" => "val acc",
         "best_eval_precision" | "eval_precision" => "val precision",
         "best_eval_recall" | "eval_recall" => "val recall",
+        "best_eval_matthews_correlation" | "eval_matthews_correlation" => "val Matthews",
         "best_eval_loss" | "eval_loss" => "val loss",
         "test_f1_score" => "test F1",
         "test_f1_macro" => "test F1 macro",

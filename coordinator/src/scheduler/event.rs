@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use distilsweep_proto::ids::{Lease, SweepId, Term, TrialId, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use super::pack::{Pack, Room, Structure};
+
 /// Milliseconds since the Unix epoch, by a clock that never goes back while the coordinator lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -35,6 +37,8 @@ pub enum Event {
         worker: WorkerId,
         /// Packs that it trains at a time.
         slots: u32,
+        /// Lanes that each of them may have.
+        room: Room,
         /// Leases that it still holds, those with unacknowledged reports included.
         held: Vec<Lease>,
     },
@@ -47,6 +51,8 @@ pub enum Event {
     Heartbeat {
         /// Who.
         worker: WorkerId,
+        /// What it measured: memory of the device, in bytes, that a trial under this term takes.
+        measured: Vec<(Term, u64)>,
     },
     /// A worker takes no more work.
     Draining {
@@ -75,6 +81,8 @@ pub struct Submission {
     pub digest: String,
     /// Points in its space, at least 1.
     pub size: u64,
+    /// Which of them may share a pack.
+    pub structure: Structure,
     /// Failures of a trial that are tried again.
     pub max_retries: u32,
     /// Which final metric ranks its trials.
@@ -223,13 +231,22 @@ pub enum Effect {
     },
 }
 
+/// One trial of an assignment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// The right to train it.
+    pub lease: Lease,
+    /// The checkpoint to go on from.
+    pub resume: Option<StoredFiles>,
+}
+
 /// A message to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// First message on a stream: these held leases have ended.
     Welcome(Vec<Lease>),
-    /// Train this trial.
-    Assign(Lease),
+    /// Train these trials as one pack.
+    Assign(Vec<Lane>),
     /// Everything up to this sequence is durable.
     Acknowledge(Lease, u64),
     /// Stop training it and drop its reports.
@@ -243,13 +260,13 @@ pub enum Record {
     SweepSubmitted(Submission),
     /// A sweep came to its end.
     SweepEnded(SweepId, SweepState, Option<String>),
-    /// A worker got a trial.
-    LeaseGranted(Lease, WorkerId),
+    /// A worker got a trial, as a lane of a pack.
+    LeaseGranted(Lease, WorkerId, Pack),
     /// A lease is over; whether its trial is, a following record says.
     LeaseEnded(Lease, Option<Failure>),
     /// New points of a trial's curves.
     Metrics(Lease, u64, Vec<Point>),
-    /// A published checkpoint.
+    /// A checkpoint was published; the files are those that the trial now goes on from.
     Checkpoint(Lease, u64, StoredFiles),
     /// A trial came to its end.
     TrialEnded(TrialId, TrialEnd),

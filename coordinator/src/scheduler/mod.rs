@@ -8,6 +8,7 @@
 //! over random event sequences in `tests.rs`.
 
 mod event;
+mod pack;
 mod sweep;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -18,9 +19,10 @@ use std::collections::BTreeMap;
 use distilsweep_proto::ids::{Lease, SweepId, Term, TrialId, WorkerId};
 
 pub use event::{
-    AttemptEnd, Effect, Event, Failure, FailureKind, Message, Point, Record, Report, ReportBody, StoredFiles,
-    Submission, SweepState, Time, TrialEnd, TrialResult,
+    AttemptEnd, Effect, Event, Failure, FailureKind, Lane, Message, Point, Record, Report, ReportBody,
+    StoredFiles, Submission, SweepState, Time, TrialEnd, TrialResult,
 };
+pub use pack::{Pack, Room, Structure};
 pub use sweep::{Best, Counts, Sweep};
 pub use trial::{MAX_LOSSES, Next, Trial};
 
@@ -33,6 +35,8 @@ pub struct Active {
     pub worker: WorkerId,
     /// Sequence of the last report that was recorded.
     pub sequence: u64,
+    /// The pack that it is a lane of.
+    pub pack: Pack,
 }
 
 /// A worker that is connected, or holds leases and may come back.
@@ -40,19 +44,21 @@ pub struct Active {
 pub struct Worker {
     /// Packs that it trains at a time.
     pub slots: u32,
+    /// Lanes that each of them may have.
+    pub room: Room,
     /// Whether its stream is open.
     pub connected: bool,
     /// Whether it takes no more work.
     pub draining: bool,
     /// When its leases end unless it is heard of.
     pub deadline: Time,
-    /// Leases that it holds.
-    pub held: usize,
+    /// Leases that it holds, by the first term of their pack: a pack is there until its last lane ended.
+    pub packs: BTreeMap<Term, usize>,
 }
 
 impl Worker {
     fn is_free(&self) -> bool {
-        self.connected && !self.draining && self.held < self.slots as usize
+        self.connected && !self.draining && self.packs.len() < self.slots as usize
     }
 }
 
@@ -65,6 +71,11 @@ pub struct Scheduler {
     leases: BTreeMap<Term, Active>,
     last_term: Term,
     lease_timeout_ms: i64,
+    /// Memory that a trial of a sweep takes, the most that was measured. Not stored: after a restart the workers tell
+    /// it again.
+    lane_bytes: BTreeMap<SweepId, u64>,
+    /// Lanes that packs of a sweep may have at most, after one was too large. Not stored either.
+    lane_limits: BTreeMap<SweepId, u32>,
     /// Of the last event.
     latest: Time,
 }
@@ -90,11 +101,28 @@ impl Scheduler {
         let deadline = now.plus(lease_timeout_ms);
         let mut workers: BTreeMap<WorkerId, Worker> = BTreeMap::new();
         for active in &leases {
-            let absent = Worker { slots: 0, connected: false, draining: false, deadline, held: 0 };
-            workers.entry(active.worker.clone()).or_insert(absent).held += 1;
+            let absent = Worker {
+                slots: 0,
+                room: Room::default(),
+                connected: false,
+                draining: false,
+                deadline,
+                packs: BTreeMap::new(),
+            };
+            let worker = workers.entry(active.worker.clone()).or_insert(absent);
+            *worker.packs.entry(active.pack.first).or_default() += 1;
         }
         let leases = leases.into_iter().map(|active| (active.lease.term, active)).collect();
-        Self { sweeps, workers, leases, last_term, lease_timeout_ms, latest: now }
+        Self {
+            sweeps,
+            workers,
+            leases,
+            last_term,
+            lease_timeout_ms,
+            lane_bytes: BTreeMap::new(),
+            lane_limits: BTreeMap::new(),
+            latest: now,
+        }
     }
 
     /// All sweeps in order of submission.
@@ -124,13 +152,18 @@ impl Scheduler {
         match event {
             Event::Submitted(submission) => self.submit(submission, &mut effects),
             Event::Cancelled { sweep, reason } => self.cancel(&sweep, reason, &mut effects),
-            Event::Joined { worker, slots, held } => self.join(now, worker, slots, held, &mut effects),
+            Event::Joined { worker, slots, room, held } => {
+                self.join(now, worker, slots, room, held, &mut effects);
+            }
             Event::Left { worker } => {
                 if let Some(known) = self.workers.get_mut(&worker) {
                     known.connected = false;
                 }
             }
-            Event::Heartbeat { worker } => self.hear(now, &worker),
+            Event::Heartbeat { worker, measured } => {
+                self.hear(now, &worker);
+                self.measured(&worker, measured);
+            }
             Event::Draining { worker } => {
                 self.hear(now, &worker);
                 if let Some(known) = self.workers.get_mut(&worker) {
@@ -177,10 +210,12 @@ impl Scheduler {
             digest: submission.digest.clone(),
             state: SweepState::Running,
             size: submission.size,
+            structure: submission.structure.clone(),
             max_retries: submission.max_retries,
             metric: submission.metric.clone(),
             maximize: submission.maximize,
             next_point: 0,
+            skipped: Default::default(),
             trials: BTreeMap::new(),
             waiting: Default::default(),
             counts: Counts::default(),
@@ -197,12 +232,21 @@ impl Scheduler {
         }
     }
 
-    fn join(&mut self, now: Time, worker: WorkerId, slots: u32, held: Vec<Lease>, effects: &mut Vec<Effect>) {
+    fn join(
+        &mut self,
+        now: Time,
+        worker: WorkerId,
+        slots: u32,
+        room: Room,
+        held: Vec<Lease>,
+        effects: &mut Vec<Effect>,
+    ) {
         let deadline = now.plus(self.lease_timeout_ms);
         // A worker that drains never takes work again, whatever its stream does meanwhile.
-        let (draining, holds) = self.workers.get(&worker).map_or((false, 0), |w| (w.draining, w.held));
+        let (draining, packs) =
+            self.workers.remove(&worker).map(|known| (known.draining, known.packs)).unwrap_or_default();
         self.workers
-            .insert(worker.clone(), Worker { slots, connected: true, draining, deadline, held: holds });
+            .insert(worker.clone(), Worker { slots, room, connected: true, draining, deadline, packs });
         let (live, ended): (Vec<Lease>, Vec<Lease>) = held.into_iter().partition(|lease| {
             self.leases.get(&lease.term).is_some_and(|a| a.lease == *lease && a.worker == worker)
         });
@@ -226,6 +270,17 @@ impl Scheduler {
     fn hear(&mut self, now: Time, worker: &WorkerId) {
         if let Some(known) = self.workers.get_mut(worker) {
             known.deadline = now.plus(self.lease_timeout_ms);
+        }
+    }
+
+    /// Remembers what a lane of each sweep takes, so that the next pack is as large as fits.
+    fn measured(&mut self, worker: &WorkerId, measured: Vec<(Term, u64)>) {
+        for (term, bytes) in measured {
+            let Some(active) = self.leases.get(&term).filter(|active| active.worker == *worker) else {
+                continue;
+            };
+            let known = self.lane_bytes.entry(active.lease.trial.sweep.clone()).or_default();
+            *known = bytes.max(*known);
         }
     }
 
@@ -255,10 +310,11 @@ impl Scheduler {
                 effects.push(Effect::Record(Record::Metrics(lease.clone(), sequence, fresh)));
             }
             ReportBody::Checkpoint(files) => {
+                // Under a live lease its trial is there.
                 if let Some(trial) = self.trial_mut(&lease.trial) {
-                    trial.checkpoint = Some(files.clone());
+                    let files = trial.published(files);
+                    effects.push(Effect::Record(Record::Checkpoint(lease.clone(), sequence, files)));
                 }
-                effects.push(Effect::Record(Record::Checkpoint(lease.clone(), sequence, files)));
             }
             ReportBody::Ended(AttemptEnd::Completed(result)) => {
                 self.take_back(lease.term);
@@ -276,13 +332,17 @@ impl Scheduler {
 
     /// Ends a lease without a result; the failure decides what becomes of its trial.
     fn fail(&mut self, term: Term, failure: Failure, effects: &mut Vec<Effect>) {
-        let Some(Active { lease, .. }) = self.take_back(term) else { return };
+        let Some(Active { lease, pack, .. }) = self.take_back(term) else { return };
         effects.push(Effect::Record(Record::LeaseEnded(lease.clone(), Some(failure.clone()))));
+        if failure.kind == FailureKind::OutOfMemory {
+            let limit = self.lane_limits.entry(lease.trial.sweep.clone()).or_insert(u32::MAX);
+            *limit = (pack.lanes / 2).max(1).min(*limit);
+        }
         let Some(sweep) = self.sweep_mut(&lease.trial.sweep) else { return };
         let max_retries = sweep.max_retries;
         let Some(trial) = sweep.trials.get_mut(&lease.trial.index) else { return };
         trial.lease = None;
-        match trial.after_failure(failure.kind, max_retries) {
+        match trial.after_failure(failure.kind, pack.lanes, max_retries) {
             Next::Again => {
                 sweep.waiting.insert(lease.trial.index);
             }
@@ -301,7 +361,12 @@ impl Scheduler {
     fn take_back(&mut self, term: Term) -> Option<Active> {
         let active = self.leases.remove(&term)?;
         if let Some(worker) = self.workers.get_mut(&active.worker) {
-            worker.held -= 1;
+            match worker.packs.get_mut(&active.pack.first) {
+                Some(lanes) if *lanes > 1 => *lanes -= 1,
+                Some(_) | None => {
+                    worker.packs.remove(&active.pack.first);
+                }
+            }
         }
         Some(active)
     }
@@ -361,31 +426,44 @@ impl Scheduler {
                 self.fail(term, Failure { kind: FailureKind::WorkerLost, message }, effects);
             }
         }
-        self.workers.retain(|_, worker| worker.connected || worker.held > 0);
+        self.workers.retain(|_, worker| worker.connected || !worker.packs.is_empty());
     }
 
-    /// Leases trials to free workers, the oldest sweep first.
+    /// Leases trials to free workers, the oldest sweep first: each gets a pack as large as its device holds, but no
+    /// more than its share of what is left, so that no device stands idle beside a full one.
     fn assign(&mut self, effects: &mut Vec<Effect>) {
+        let serving = self.workers.values().filter(|worker| worker.connected && !worker.draining);
+        let slots: u64 = serving.map(|worker| u64::from(worker.slots)).sum();
         while let Some((id, worker)) = self.workers.iter_mut().find(|(_, worker)| worker.is_free()) {
             let Some(sweep) = self.sweeps.iter_mut().find(|sweep| sweep.next_trial().is_some()) else {
                 return;
             };
-            let Some(index) = sweep.next_trial() else { return };
-            if !sweep.waiting.remove(&index) {
-                sweep.next_point += 1;
+            let fit = worker.room.lanes(self.lane_bytes.get(&sweep.id).copied());
+            let most = fit.min(self.lane_limits.get(&sweep.id).copied().unwrap_or(u32::MAX));
+            let share = sweep.pending().div_ceil(slots.max(1));
+            let taken = sweep.take_pack(usize::try_from(share.min(most.into())).unwrap_or(usize::MAX));
+            let first = event::next(self.last_term);
+            let pack = Pack { first, lanes: u32::try_from(taken.len()).unwrap_or(u32::MAX) };
+            worker.packs.insert(first, taken.len());
+            let mut lanes = Vec::new();
+            for index in taken {
+                let term = event::next(self.last_term);
+                self.last_term = term;
+                let trial = sweep.trials.entry(index).or_default();
+                debug_assert!(trial.lease.is_none(), "a waiting trial has no lease");
+                trial.attempts += 1;
+                trial.lease = Some(term);
+                let lease = Lease {
+                    trial: TrialId { sweep: sweep.id.clone(), index },
+                    attempt: trial.attempts,
+                    term,
+                };
+                let active = Active { lease: lease.clone(), worker: id.clone(), sequence: 0, pack };
+                self.leases.insert(term, active);
+                effects.push(Effect::Record(Record::LeaseGranted(lease.clone(), id.clone(), pack)));
+                lanes.push(Lane { lease, resume: trial.checkpoint.clone() });
             }
-            let term = event::next(self.last_term);
-            self.last_term = term;
-            let trial = sweep.trials.entry(index).or_default();
-            debug_assert!(trial.lease.is_none(), "a waiting trial has no lease");
-            trial.attempts += 1;
-            trial.lease = Some(term);
-            let lease =
-                Lease { trial: TrialId { sweep: sweep.id.clone(), index }, attempt: trial.attempts, term };
-            worker.held += 1;
-            self.leases.insert(term, Active { lease: lease.clone(), worker: id.clone(), sequence: 0 });
-            effects.push(Effect::Record(Record::LeaseGranted(lease.clone(), id.clone())));
-            effects.push(Effect::Send(id.clone(), Message::Assign(lease)));
+            effects.push(Effect::Send(id.clone(), Message::Assign(lanes)));
         }
     }
 

@@ -6,8 +6,12 @@ use distilsweep_proto::ids::SweepId;
 
 use super::{
     event::{SweepState, TrialEnd},
+    pack::Structure,
     trial::Trial,
 };
+
+/// Points that packs may pass over at most, looking for lanes that agree: it bounds what is remembered of them.
+const LOOK_AHEAD: u64 = 1024;
 
 /// Trials that ended, by how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,14 +45,18 @@ pub struct Sweep {
     pub state: SweepState,
     /// Points in its space.
     pub size: u64,
+    /// Which of them may share a pack; computed from the file, not stored.
+    pub structure: Structure,
     /// Failures of a trial that are tried again.
     pub max_retries: u32,
     /// Which final metric ranks its trials.
     pub metric: String,
     /// Whether more of it is better.
     pub maximize: bool,
-    /// The first point that was never leased: all before it were.
+    /// The point after the last that was leased: all before it were, but for those that were passed over.
     pub next_point: u64,
+    /// Points before it that a pack passed over and that were never leased.
+    pub skipped: BTreeSet<u64>,
     /// Trials that were leased and have not ended.
     pub trials: BTreeMap<u64, Trial>,
     /// Those of them that wait for their next attempt.
@@ -66,12 +74,38 @@ impl Sweep {
             return None;
         }
         let fresh = (self.next_point < self.size).then_some(self.next_point);
-        self.waiting.first().copied().or(fresh)
+        self.waiting.first().or(self.skipped.first()).copied().or(fresh)
+    }
+
+    /// Trials that wait for a lease.
+    pub fn pending(&self) -> u64 {
+        (self.waiting.len() + self.skipped.len()) as u64 + (self.size - self.next_point)
+    }
+
+    /// Takes the trials of the next pack out of those that wait for a lease: the next one, and up to `most` in all
+    /// that may share a pack with it.
+    pub(super) fn take_pack(&mut self, most: usize) -> Vec<u64> {
+        let Some(first) = self.next_trial() else { return Vec::new() };
+        let alike = |index: &u64| self.structure.alike(first, *index);
+        let mut taken: Vec<u64> =
+            self.waiting.iter().chain(&self.skipped).copied().filter(alike).take(most).collect();
+        let room = LOOK_AHEAD.saturating_sub(self.skipped.len() as u64);
+        let from = self.next_point;
+        let fresh: Vec<u64> =
+            (from..self.size.min(from.saturating_add(room))).filter(alike).take(most - taken.len()).collect();
+        self.waiting.retain(|index| !taken.contains(index));
+        self.skipped.retain(|index| !taken.contains(index));
+        if let Some(last) = fresh.last() {
+            self.next_point = last + 1;
+            self.skipped.extend((from..*last).filter(|index| !fresh.contains(index)));
+        }
+        taken.extend(fresh);
+        taken
     }
 
     /// Whether every trial has ended.
     pub fn is_done(&self) -> bool {
-        self.next_point == self.size && self.trials.is_empty()
+        self.pending() == 0 && self.trials.is_empty()
     }
 
     /// Counts a trial that ended.

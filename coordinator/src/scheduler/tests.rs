@@ -1,6 +1,8 @@
 //! The contract of leases, told as stories; `random` checks it over stories that nobody thought of.
 
+mod packs;
 pub(crate) mod random;
+mod resumed;
 
 use super::*;
 
@@ -12,6 +14,7 @@ pub(crate) fn submission(id: &str, size: u64) -> Submission {
         name: "sweep".into(),
         digest: "same file".into(),
         size,
+        structure: Structure::default(),
         max_retries: 1,
         metric: "best_validation_f1".into(),
         maximize: true,
@@ -25,6 +28,15 @@ fn worker(name: &str) -> WorkerId {
 
 fn lease(trial: u64, attempt: u32, term: u64) -> Lease {
     Lease { trial: TrialId { sweep: SweepId::new("s"), index: trial }, attempt, term: Term(term) }
+}
+
+/// An assignment of one fresh trial.
+fn assign(lease: Lease) -> Message {
+    Message::Assign(vec![Lane { lease, resume: None }])
+}
+
+fn heartbeat(name: &str) -> Event {
+    Event::Heartbeat { worker: worker(name), measured: Vec::new() }
 }
 
 fn point(step: i64) -> Point {
@@ -74,7 +86,12 @@ impl Story {
     }
 
     fn join(&mut self, name: &str, held: &[Lease]) {
-        self.event(Event::Joined { worker: worker(name), slots: 1, held: held.to_vec() });
+        self.event(Event::Joined {
+            worker: worker(name),
+            slots: 1,
+            room: Room::default(),
+            held: held.to_vec(),
+        });
     }
 
     fn report(&mut self, name: &str, lease: &Lease, sequence: u64, body: ReportBody) {
@@ -130,12 +147,13 @@ fn a_joining_worker_is_welcomed_and_gets_the_first_point_after_the_lease_is_reco
     let mut story = Story::of(3);
     story.join("w", &[]);
     let first = lease(0, 1, 1);
+    let alone = Pack { first: Term(1), lanes: 1 };
     assert_eq!(
         story.effects,
         [
             Effect::Send(worker("w"), Message::Welcome(Vec::new())),
-            Effect::Record(Record::LeaseGranted(first.clone(), worker("w"))),
-            Effect::Send(worker("w"), Message::Assign(first)),
+            Effect::Record(Record::LeaseGranted(first.clone(), worker("w"), alone)),
+            Effect::Send(worker("w"), assign(first)),
         ]
     );
 }
@@ -153,7 +171,7 @@ fn lost_worker_requeues_its_trial_without_spending_a_retry() {
     let trial = &story.sweep().trials[&0];
     assert_eq!((trial.failures, trial.losses, trial.lease), (0, 1, None));
     story.join("v", &[]);
-    assert_eq!(story.sent()[1], ("v", &Message::Assign(lease(0, 2, 2))));
+    assert_eq!(story.sent()[1], ("v", &assign(lease(0, 2, 2))));
 }
 
 #[test]
@@ -242,7 +260,7 @@ fn a_worker_that_comes_back_too_late_learns_which_leases_ended() {
     story.join("w", &[lease(0, 1, 1)]);
     assert_eq!(
         story.sent(),
-        [("w", &Message::Welcome(vec![lease(0, 1, 1)])), ("w", &Message::Assign(lease(0, 2, 2))),]
+        [("w", &Message::Welcome(vec![lease(0, 1, 1)])), ("w", &assign(lease(0, 2, 2))),]
     );
 }
 
@@ -255,7 +273,7 @@ fn an_assignment_that_never_arrived_goes_to_the_next() {
     assert_eq!(story.sent(), [("v", &Message::Welcome(Vec::new()))], "the lease is alive");
     story.event(Event::Draining { worker: worker("w") });
     story.join("w", &[]);
-    assert_eq!(story.sent(), [("w", &Message::Welcome(Vec::new())), ("v", &Message::Assign(lease(0, 2, 2)))]);
+    assert_eq!(story.sent(), [("w", &Message::Welcome(Vec::new())), ("v", &assign(lease(0, 2, 2)))]);
     assert_eq!(story.sweep().trials[&0].failures, 0);
 }
 
@@ -292,7 +310,7 @@ fn after_a_restart_a_worker_goes_on_with_its_lease_and_terms_go_on_growing() {
     story.report("w", &lease(0, 1, 1), 1, ReportBody::Metrics(vec![point(10)]));
     story.restart();
     story.join("v", &[]);
-    assert_eq!(story.sent()[1], ("v", &Message::Assign(lease(1, 1, 2))));
+    assert_eq!(story.sent()[1], ("v", &assign(lease(1, 1, 2))));
     story.join("w", &[lease(0, 1, 1)]);
     story.report("w", &lease(0, 1, 1), 1, ReportBody::Metrics(vec![point(10)]));
     assert_eq!(story.effects, [Effect::Send(worker("w"), Message::Acknowledge(lease(0, 1, 1), 1))]);
@@ -304,7 +322,7 @@ fn heartbeats_keep_a_lease_alive_and_so_do_reports() {
     story.join("w", &[]);
     for sequence in 1..5 {
         story.after(TIMEOUT - 1);
-        story.event(Event::Heartbeat { worker: worker("w") });
+        story.event(heartbeat("w"));
         story.after(TIMEOUT - 1);
         story.report("w", &lease(0, 1, 1), sequence, ReportBody::Metrics(Vec::new()));
     }
@@ -316,10 +334,10 @@ fn a_silent_worker_is_disconnected_even_when_it_holds_nothing() {
     let mut story = Story::of(1);
     story.join("w", &[]);
     story.join("idle", &[]);
-    story.event(Event::Heartbeat { worker: worker("w") });
+    story.event(heartbeat("w"));
     assert_eq!(story.scheduler.connected(), 2);
     story.after(TIMEOUT - 1);
-    story.event(Event::Heartbeat { worker: worker("w") });
+    story.event(heartbeat("w"));
     story.after(1);
     assert_eq!(story.effects, [Effect::Disconnect(worker("idle"))]);
     assert_eq!(story.scheduler.connected(), 1);
@@ -371,7 +389,7 @@ fn internal_failures_are_retried_until_the_budget_is_spent() {
     let mut story = Story::of(1);
     story.join("w", &[]);
     story.ended("w", &lease(0, 1, 1), AttemptEnd::Failed(failure(FailureKind::Internal)));
-    assert_eq!(story.sent().last(), Some(&("w", &Message::Assign(lease(0, 2, 2)))));
+    assert_eq!(story.sent().last(), Some(&("w", &assign(lease(0, 2, 2)))));
     story.ended("w", &lease(0, 2, 2), AttemptEnd::Failed(failure(FailureKind::Internal)));
     assert_eq!(story.sweep().counts.failed, 1);
     assert_eq!(story.sweep().state, SweepState::Completed);
@@ -390,7 +408,7 @@ fn a_trial_handed_back_goes_before_fresh_points_and_costs_nothing() {
     let mut story = Story::of(5);
     story.join("w", &[]);
     story.ended("w", &lease(0, 1, 1), AttemptEnd::Stopped);
-    assert_eq!(story.sent().last(), Some(&("w", &Message::Assign(lease(0, 2, 2)))));
+    assert_eq!(story.sent().last(), Some(&("w", &assign(lease(0, 2, 2)))));
     assert_eq!(story.sweep().trials[&0].failures, 0);
 }
 
@@ -476,12 +494,12 @@ fn the_best_is_finite_and_of_equals_the_first_point() {
 fn a_worker_gets_as_many_trials_as_it_has_slots_and_the_oldest_sweep_goes_first() {
     let mut story = Story::of(1);
     story.event(Event::Submitted(Submission { digest: "another".into(), ..submission("t", 5) }));
-    story.event(Event::Joined { worker: worker("w"), slots: 3, held: Vec::new() });
+    story.event(Event::Joined { worker: worker("w"), slots: 3, room: Room::default(), held: Vec::new() });
     let assigned: Vec<String> = story
         .sent()
         .into_iter()
         .filter_map(|(_, message)| match message {
-            Message::Assign(lease) => Some(lease.trial.to_string()),
+            Message::Assign(lanes) => Some(lanes[0].lease.trial.to_string()),
             Message::Welcome(_) | Message::Acknowledge(..) | Message::Stop(..) => None,
         })
         .collect();
@@ -493,6 +511,6 @@ fn the_largest_space_is_leased_without_being_counted_through() {
     let mut story = Story::of(1 << 63);
     story.join("w", &[]);
     story.ended("w", &lease(0, 1, 1), AttemptEnd::Completed(result(0.9)));
-    assert_eq!(story.sent().last(), Some(&("w", &Message::Assign(lease(1, 1, 2)))));
+    assert_eq!(story.sent().last(), Some(&("w", &assign(lease(1, 1, 2)))));
     assert_eq!(story.sweep().state, SweepState::Running);
 }

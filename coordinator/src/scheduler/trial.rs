@@ -31,7 +31,7 @@ pub struct Trial {
     pub lease: Option<Term>,
     /// Highest step recorded by metric: an attempt that replays steps adds nothing twice.
     pub marks: BTreeMap<String, i64>,
-    /// The newest checkpoint to go on from.
+    /// The checkpoint to go on from: of all that were accepted one of the highest step.
     pub checkpoint: Option<StoredFiles>,
 }
 
@@ -50,10 +50,12 @@ pub enum Next {
 
 impl Trial {
     /// Counts a failure and says what follows. The type decides: what the trial is not to blame for costs nothing,
-    /// what trying again cannot mend is not tried again.
-    pub fn after_failure(&mut self, kind: FailureKind, max_retries: u32) -> Next {
+    /// what trying again cannot mend is not tried again. `lanes` is the size of the pack that it failed in.
+    pub fn after_failure(&mut self, kind: FailureKind, lanes: u32, max_retries: u32) -> Next {
         match kind {
             FailureKind::Preempted => Next::Again,
+            // The next pack is smaller.
+            FailureKind::OutOfMemory if lanes > 1 => Next::Again,
             FailureKind::WorkerLost => {
                 self.losses += 1;
                 if self.losses >= MAX_LOSSES { Next::Failed } else { Next::Again }
@@ -65,6 +67,15 @@ impl Trial {
                 self.failures += 1;
                 if self.failures > max_retries { Next::Failed } else { Next::Again }
             }
+        }
+    }
+
+    /// Takes a published checkpoint, and answers which one the trial now goes on from: never one of fewer steps than
+    /// before, for points up to that step are recorded and none after it may be lost.
+    pub fn published(&mut self, files: StoredFiles) -> StoredFiles {
+        match &self.checkpoint {
+            Some(known) if known.step > files.step => known.clone(),
+            Some(_) | None => self.checkpoint.insert(files).clone(),
         }
     }
 
@@ -102,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_type_of_a_failure_decides_what_follows() {
-        let next = |kind| Trial::default().after_failure(kind, 1);
+        let next = |kind| Trial::default().after_failure(kind, 1, 1);
         assert_eq!(next(FailureKind::Preempted), Next::Again);
         assert_eq!(next(FailureKind::WorkerLost), Next::Again);
         assert_eq!(next(FailureKind::OutOfMemory), Next::Failed);
@@ -113,18 +124,37 @@ mod tests {
     }
 
     #[test]
+    fn a_pack_that_was_too_large_costs_its_trials_nothing() {
+        let mut trial = Trial::default();
+        assert_eq!(trial.after_failure(FailureKind::OutOfMemory, 4, 0), Next::Again);
+        assert_eq!((trial.failures, trial.losses), (0, 0));
+        assert_eq!(trial.after_failure(FailureKind::OutOfMemory, 1, 5), Next::Failed);
+    }
+
+    #[test]
+    fn a_trial_never_goes_back_to_a_checkpoint_of_fewer_steps() {
+        let files =
+            |url: &str, step| StoredFiles { url: url.to_owned(), step, manifest_sha256: String::new() };
+        let mut trial = Trial::default();
+        assert_eq!(trial.published(files("a", 20)), files("a", 20));
+        assert_eq!(trial.published(files("b", 10)), files("a", 20));
+        assert_eq!(trial.published(files("c", 20)), files("c", 20), "the newer one of the same step");
+        assert_eq!(trial.checkpoint, Some(files("c", 20)));
+    }
+
+    #[test]
     fn internal_failures_spend_the_retries_and_lost_workers_do_not() {
         let mut trial = Trial::default();
-        assert_eq!(trial.after_failure(FailureKind::WorkerLost, 1), Next::Again);
-        assert_eq!(trial.after_failure(FailureKind::Internal, 1), Next::Again);
-        assert_eq!(trial.after_failure(FailureKind::Internal, 1), Next::Failed);
+        assert_eq!(trial.after_failure(FailureKind::WorkerLost, 1, 1), Next::Again);
+        assert_eq!(trial.after_failure(FailureKind::Internal, 1, 1), Next::Again);
+        assert_eq!(trial.after_failure(FailureKind::Internal, 1, 1), Next::Failed);
     }
 
     #[test]
     fn a_trial_that_kills_its_workers_ends_as_failed() {
         let mut trial = Trial::default();
         let nexts: Vec<Next> =
-            (0..MAX_LOSSES).map(|_| trial.after_failure(FailureKind::WorkerLost, 0)).collect();
+            (0..MAX_LOSSES).map(|_| trial.after_failure(FailureKind::WorkerLost, 1, 0)).collect();
         assert_eq!(nexts.last(), Some(&Next::Failed));
         assert!(nexts[..nexts.len() - 1].iter().all(|next| *next == Next::Again));
     }

@@ -99,6 +99,22 @@ impl Space {
         })
     }
 
+    /// Of those of `names` that vary, (stride, base) as a digit of an index: the value's place in the file is
+    /// `index / stride % base`.
+    pub fn digits(&self, names: &[&str]) -> Vec<(u64, u64)> {
+        let mut stride = 1;
+        let mut digits = Vec::new();
+        for axis in self.axes.iter().rev() {
+            let base = axis.values.len() as u64;
+            if base > 1 && names.contains(&axis.name.as_str()) {
+                digits.push((stride, base));
+            }
+            // The last product is the number of points.
+            stride *= base;
+        }
+        digits
+    }
+
     /// Names of the parameters with more than one value, in the order of the file.
     pub fn varied(&self) -> impl Iterator<Item = &str> {
         self.axes.iter().filter(|axis| axis.values.len() > 1).map(|axis| axis.name.as_str())
@@ -148,6 +164,19 @@ mod tests {
             })
             .collect();
         Space::new(axes).unwrap()
+    }
+
+    #[test]
+    fn a_parameter_is_a_digit_of_the_index() {
+        let space = space(&[2, 1, 3, 5]);
+        assert_eq!(space.digits(&["p0", "p1", "p2", "px"]), [(5, 3), (15, 2)]);
+        for index in 0..space.len() {
+            let place = |name: &str| match space.point(index)[name] {
+                Value::Integer(place) => place as u64,
+                _ => panic!("whole numbers"),
+            };
+            assert_eq!((index / 5 % 3, index / 15 % 2), (place("p2"), place("p0")), "{index}");
+        }
     }
 
     #[test]

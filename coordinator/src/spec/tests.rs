@@ -154,7 +154,7 @@ fn values_of_a_wrong_type_say_what_would_be_right() {
     sweep.yaml:7:14: `max_retries` is -1, it must be a whole number from 0 to 1000
     sweep.yaml:7:14: `max_retries` is "two", it must be a whole number from 0 to 1000
     sweep.yaml:7:9: `metric` is "best_validation_f1", it must be a mapping: {name: best_validation_f1, goal: maximize}
-    sweep.yaml:7:16: unknown metric `f1`, known are best_validation_f1, best_eval_f1_macro, best_eval_accuracy, best_eval_precision, best_eval_recall, best_eval_loss
+    sweep.yaml:7:16: unknown metric `f1`, known are best_validation_f1, best_eval_f1_macro, best_eval_accuracy, best_eval_precision, best_eval_recall, best_eval_matthews_correlation, best_eval_loss
     sweep.yaml:7:16: unknown metric `eval_f1_scor`, did you mean `eval_f1_score`?
     sweep.yaml:7:33: `goal` is "max", it must be maximize or minimize
     sweep.yaml:7:13: `experiment` is empty, it must be a text

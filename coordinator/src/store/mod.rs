@@ -21,7 +21,11 @@ pub use read::{Loaded, MlflowRun, Reader, SweepRow, TrialRow};
 pub use write::{SweepFile, Write};
 
 const SCHEMA: &str = include_str!("schema.sql");
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+/// What brings a database of schema 1 to schema 2.
+const FROM_1_TO_2: &str = "\
+    ALTER TABLE leases ADD COLUMN pack INTEGER;
+    ALTER TABLE leases ADD COLUMN lanes INTEGER NOT NULL DEFAULT 1;";
 const DATABASE: &str = "coordinator.db";
 
 /// Why the state could not be read or written.
@@ -118,6 +122,12 @@ impl Store {
                 transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
                 transaction.commit()
             }),
+            1 => self.sql(|c| {
+                let transaction = c.transaction()?;
+                transaction.execute_batch(FROM_1_TO_2)?;
+                transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+                transaction.commit()
+            }),
             _ => Err(StoreError::Newer { path: self.path.clone(), found }),
         }
     }
@@ -151,7 +161,8 @@ fn open_to_read(directory: &Path) -> Result<Connection, StoreError> {
     };
     let (connection, found) = open().map_err(|source| StoreError::Database { path: path.clone(), source })?;
     match found {
-        SCHEMA_VERSION => Ok(connection),
+        // What readers ask for is the same since schema 1.
+        1..=SCHEMA_VERSION => Ok(connection),
         // The file is there and its coordinator is about to fill it.
         0 => Err(StoreError::Absent(directory.to_owned())),
         _ => Err(StoreError::Newer { path, found }),

@@ -13,7 +13,8 @@ use super::{Store, StoreError, open_to_read};
 use crate::{
     mlflow::op::{Op, OutboxRow, RunIds, RunKey},
     scheduler::{
-        Active, Best, Counts, Failure, Point, StoredFiles, Sweep, SweepState, Time, Trial, TrialResult,
+        Active, Best, Counts, Failure, Pack, Point, StoredFiles, Structure, Sweep, SweepState, Time, Trial,
+        TrialResult,
     },
 };
 
@@ -22,7 +23,7 @@ use crate::{
 pub struct Loaded {
     /// Id of the database, the same for ever.
     pub coordinator: String,
-    /// Sweeps in order of submission, with their unfinished trials.
+    /// Sweeps in order of submission, with their unfinished trials, and no structure: their files say that.
     pub sweeps: Vec<Sweep>,
     /// Normalised files by sweep.
     pub specs: BTreeMap<SweepId, String>,
@@ -98,7 +99,9 @@ impl Store {
                     metric: row.get(5)?,
                     maximize: row.get(6)?,
                     state: sweep_state(&row.get::<_, String>(7)?),
+                    structure: Structure::default(),
                     next_point: 0,
+                    skipped: BTreeSet::new(),
                     trials: BTreeMap::new(),
                     waiting: BTreeSet::new(),
                     counts: Counts::default(),
@@ -117,12 +120,21 @@ impl Store {
                 // Added here: in SQLite the sum for the last point of the largest space is a float.
                 |row| Ok(row.get::<_, Option<u64>>(0)?.map_or(0, |last| last + 1)),
             )?;
+            let gaps = reader.all(
+                "SELECT trial, next FROM (
+                     SELECT trial, lead(trial) OVER (ORDER BY trial) AS next FROM trials
+                     WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1)
+                 ) WHERE next - trial > 1",
+                [&id],
+                |row| Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?)),
+            )?;
+            sweep.skipped = gaps.into_iter().flat_map(|(before, after)| before + 1..after).collect();
             reader.unfinished(&id, &mut sweep)?;
             loaded.specs.insert(sweep.id.clone(), spec);
             loaded.sweeps.push(sweep);
         }
         loaded.leases = reader.all(
-            "SELECT s.id, l.trial, l.attempt, l.term, l.worker, l.sequence
+            "SELECT s.id, l.trial, l.attempt, l.term, l.worker, l.sequence, coalesce(l.pack, l.term), l.lanes
              FROM leases l JOIN sweeps s ON s.number = l.sweep WHERE l.ended_ms IS NULL ORDER BY l.term",
             [],
             |row| {
@@ -134,6 +146,7 @@ impl Store {
                     },
                     worker: WorkerId::new(row.get::<_, String>(4)?),
                     sequence: row.get(5)?,
+                    pack: Pack { first: Term(row.get(6)?), lanes: row.get(7)? },
                 })
             },
         )?;

@@ -1,4 +1,4 @@
--- Schema 1. One writer, the engine; readers have connections of their own. Times are milliseconds since the Unix
+-- Schema 2. One writer, the engine; readers have connections of their own. Times are milliseconds since the Unix
 -- epoch, documents are JSON. Later versions migrate forward in steps; user_version says where a file is.
 
 CREATE TABLE coordinator (
@@ -54,7 +54,9 @@ CREATE TABLE leases (
     sequence    INTEGER NOT NULL DEFAULT 0,     -- of the last report recorded
     granted_ms  INTEGER NOT NULL,
     ended_ms    INTEGER,
-    failure     TEXT
+    failure     TEXT,
+    pack        INTEGER,                        -- term of the pack's first lane; of this one alone when left out
+    lanes       INTEGER NOT NULL DEFAULT 1      -- that the pack began with
 ) STRICT;
 CREATE INDEX leases_live ON leases (term) WHERE ended_ms IS NULL;
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     mlflow::op::{Op, RunIds, RunKey, Status},
     scheduler::{
-        Best, Counts, Failure, FailureKind, Point, Record, StoredFiles, Submission, SweepState, Time,
+        Best, Counts, Failure, FailureKind, Pack, Point, Record, StoredFiles, Submission, SweepState, Time,
         TrialEnd, TrialResult,
         tests::{
             random::{Step, World, steps},
@@ -46,7 +46,7 @@ fn submitted(submission: Submission) -> Write {
 }
 
 fn granted(lease: &Lease) -> Write {
-    record(Record::LeaseGranted(lease.clone(), WorkerId::new("w")))
+    record(Record::LeaseGranted(lease.clone(), WorkerId::new("w"), Pack { first: lease.term, lanes: 1 }))
 }
 
 fn point(step: i64, value: f64) -> Point {
@@ -115,6 +115,22 @@ fn a_database_of_a_later_version_is_refused_and_left_alone() {
     assert!(matches!(error, StoreError::Newer { found, .. } if found == SCHEMA_VERSION + 1), "{error}");
     let error = Reader::open(directory.path()).unwrap_err();
     assert!(matches!(error, StoreError::Newer { .. }), "{error}");
+}
+
+#[test]
+fn a_database_of_schema_1_is_brought_forward_with_its_leases() {
+    let directory = directory();
+    let mut store = open(&directory);
+    store.commit(Time(1), &[submitted(submission("s", 2)), granted(&lease("s", 0, 1, 1))]).unwrap();
+    drop(store);
+    let old = Connection::open(directory.path().join(DATABASE)).unwrap();
+    old.execute_batch("ALTER TABLE leases DROP COLUMN pack; ALTER TABLE leases DROP COLUMN lanes;").unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    let mut store = open(&directory);
+    store.commit(Time(2), &[granted(&lease("s", 1, 1, 2))]).unwrap();
+    let packs: Vec<Pack> = store.load().unwrap().leases.iter().map(|active| active.pack).collect();
+    assert_eq!(packs, [1, 2].map(|term| Pack { first: Term(term), lanes: 1 }));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use super::{Store, StoreError};
 use crate::{
     mlflow::op::{Op, RunIds, RunKey},
     scheduler::{
-        Failure, FailureKind, Point, Record, StoredFiles, Submission, SweepState, Time, TrialEnd, TrialResult,
+        Failure, FailureKind, Pack, Point, Record, StoredFiles, Submission, SweepState, Time, TrialEnd,
+        TrialResult,
     },
 };
 
@@ -112,7 +113,7 @@ fn apply_record(
     match record {
         Record::SweepSubmitted(submission) => submitted(t, now, submission, file),
         Record::SweepEnded(sweep, state, reason) => sweep_ended(t, now, sweep, *state, reason.as_deref()),
-        Record::LeaseGranted(lease, worker) => granted(t, now, lease, worker),
+        Record::LeaseGranted(lease, worker, pack) => granted(t, now, lease, worker, *pack),
         Record::LeaseEnded(lease, failure) => lease_ended(t, now, lease, failure.as_ref()),
         Record::Metrics(lease, sequence, points) => metrics(t, lease, *sequence, points),
         Record::Checkpoint(lease, sequence, files) => checkpoint(t, lease, *sequence, files),
@@ -164,7 +165,13 @@ fn sweep_ended(
     journal(t, now, sweep, None, None, sweep_state_name(state), reason)
 }
 
-fn granted(t: &Transaction<'_>, now: Time, lease: &Lease, worker: &WorkerId) -> Result<(), WriteError> {
+fn granted(
+    t: &Transaction<'_>,
+    now: Time,
+    lease: &Lease,
+    worker: &WorkerId,
+    pack: Pack,
+) -> Result<(), WriteError> {
     let (sweep, trial) = (lease.trial.sweep.as_str(), lease.trial.index);
     t.prepare_cached(
         "INSERT INTO trials (sweep, trial, state, attempts, worker, started_ms)
@@ -173,10 +180,19 @@ fn granted(t: &Transaction<'_>, now: Time, lease: &Lease, worker: &WorkerId) -> 
     )?
     .execute(params![sweep, trial, lease.attempt, worker.as_str(), now.0])?;
     t.prepare_cached(
-        "INSERT INTO leases (term, sweep, trial, attempt, worker, granted_ms)
-         SELECT ?2, number, ?3, ?4, ?5, ?6 FROM sweeps WHERE id = ?1",
+        "INSERT INTO leases (term, sweep, trial, attempt, worker, granted_ms, pack, lanes)
+         SELECT ?2, number, ?3, ?4, ?5, ?6, ?7, ?8 FROM sweeps WHERE id = ?1",
     )?
-    .execute(params![sweep, lease.term.0, trial, lease.attempt, worker.as_str(), now.0])?;
+    .execute(params![
+        sweep,
+        lease.term.0,
+        trial,
+        lease.attempt,
+        worker.as_str(),
+        now.0,
+        pack.first.0,
+        pack.lanes
+    ])?;
     journal(t, now, &lease.trial.sweep, Some(lease), Some(worker), "leased", None)
 }
 

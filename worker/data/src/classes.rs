@@ -45,7 +45,7 @@ pub(crate) fn resolve(given: &[String], train: &[Rows]) -> Result<Vec<String>, D
             if names.len() + numbers.len() > MOST_CLASSES {
                 return Err(wrong(format!(
                     "the label column has more than {MOST_CLASSES} different values; is it the right one? \
-                     (`label: NAME` in the data set names it)"
+                     (`label: NAME` in the data set or --label-column names it)"
                 )));
             }
         }

@@ -6,7 +6,7 @@ use distilsweep_proto::dataset::{DatasetSource, DatasetSpec};
 
 use crate::{
     DataError, classes, hub, layout, order,
-    rows::{self, Rows, Wanted},
+    rows::{self, Label, Rows, Wanted},
 };
 
 /// One in this many training rows validates when the data has no validation split.
@@ -51,18 +51,12 @@ impl Split {
 
     /// Rows of each of `classes` classes.
     pub fn class_counts(&self, classes: usize) -> Vec<usize> {
-        let mut counts = vec![0; classes];
-        for label in &self.labels {
-            counts[*label as usize] += 1;
-        }
-        counts
+        class_counts(&self.labels, classes)
     }
 
     /// The commonest of `classes` classes, the first of equals: what guessing without reading would say.
     pub fn majority_class(&self, classes: usize) -> u32 {
-        let counts = self.class_counts(classes);
-        let most = counts.iter().copied().max().unwrap_or(0);
-        counts.iter().position(|count| *count == most).unwrap_or(0) as u32
+        majority_class(&self.labels, classes)
     }
 
     fn select(&self, keep: impl Fn(usize) -> bool) -> Self {
@@ -80,12 +74,35 @@ impl Split {
     }
 }
 
+fn class_counts(labels: &[u32], classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; classes];
+    for label in labels {
+        counts[*label as usize] += 1;
+    }
+    counts
+}
+
+/// See [`Split::majority_class`].
+pub(crate) fn majority_class(labels: &[u32], classes: usize) -> u32 {
+    let counts = class_counts(labels, classes);
+    let most = counts.iter().copied().max().unwrap_or(0);
+    counts.iter().position(|count| *count == most).unwrap_or(0) as u32
+}
+
 /// The files of each split.
-struct Files {
-    train: Vec<PathBuf>,
-    validation: Vec<PathBuf>,
-    test: Vec<PathBuf>,
+pub(crate) struct Files {
+    pub(crate) train: Vec<PathBuf>,
+    pub(crate) validation: Vec<PathBuf>,
+    pub(crate) test: Vec<PathBuf>,
     notes: Vec<String>,
+}
+
+impl Files {
+    /// Bytes of all files; one that is not there has none.
+    pub(crate) fn bytes(&self) -> u64 {
+        let all = [&self.train, &self.validation, &self.test].into_iter().flatten();
+        all.filter_map(|path| std::fs::metadata(path).ok()).map(|metadata| metadata.len()).sum()
+    }
 }
 
 /// Reads a data set; one of the Hub is downloaded into the Hub's cache first. Blocks.
@@ -93,11 +110,16 @@ struct Files {
 /// # Errors
 /// What is wrong with the data, and where; see [`DataError::is_retryable`] for what may pass.
 pub fn load(spec: &DatasetSpec) -> Result<TextDataset, DataError> {
-    let Files { train, validation, test, mut notes } = locate(&spec.source)?;
-    let wanted = Wanted { text: spec.text.as_deref(), label: spec.label.as_deref() };
-    let read =
+    read(locate(&spec.source)?, spec)
+}
+
+/// Reads the files of a data set.
+pub(crate) fn read(files: Files, spec: &DatasetSpec) -> Result<TextDataset, DataError> {
+    let Files { train, validation, test, mut notes } = files;
+    let wanted = Wanted::labelled(spec.text.as_deref(), spec.label.as_deref());
+    let rows =
         |paths: &[PathBuf]| paths.iter().map(|path| rows::read(path, wanted)).collect::<Result<Vec<_>, _>>();
-    let (train, validation, test) = (read(&train)?, read(&validation)?, read(&test)?);
+    let (train, validation, test) = (rows(&train)?, rows(&validation)?, rows(&test)?);
     let first = train.first().map(|rows| rows.path.clone()).unwrap_or_default();
 
     let classes = classes::resolve(&spec.labels, &train)?;
@@ -119,6 +141,27 @@ pub fn load(spec: &DatasetSpec) -> Result<TextDataset, DataError> {
     }
     check(&first, &train, &validation, &classes)?;
     Ok(TextDataset { train, validation, test, classes, notes })
+}
+
+/// The texts of one file, in its order, by the column of this name or the first usual one. Empty ones are kept.
+///
+/// # Errors
+/// What is wrong with the file, and where.
+pub fn read_texts(path: &Path, text: Option<&str>) -> Result<Vec<String>, DataError> {
+    Ok(rows::read(path, Wanted { text, label: Label::Unread })?.texts)
+}
+
+/// The rows of one file, whose labels must be among `classes`, by name or number.
+///
+/// # Errors
+/// What is wrong with the file, and where.
+pub fn read_labelled(
+    path: &Path,
+    text: Option<&str>,
+    label: Option<&str>,
+    classes: &[String],
+) -> Result<Split, DataError> {
+    join(vec![rows::read(path, Wanted::labelled(text, label))?], classes)
 }
 
 fn join(files: Vec<Rows>, classes: &[String]) -> Result<Split, DataError> {
@@ -159,7 +202,8 @@ fn check(path: &Path, train: &Split, validation: &Split, classes: &[String]) -> 
     Ok(())
 }
 
-fn locate(source: &DatasetSource) -> Result<Files, DataError> {
+/// Finds the files of a data set; those of the Hub are downloaded.
+pub(crate) fn locate(source: &DatasetSource) -> Result<Files, DataError> {
     match source {
         DatasetSource::Files { train, validation, test } => Ok(Files {
             train: vec![train.clone()],

@@ -172,7 +172,7 @@ fn wanted_column(role: &str, wanted: &[String]) -> String {
     match wanted {
         [one] => format!("\"{one}\""),
         several => format!(
-            "for the {role} (looked for {}; `{role}: NAME` in the data set names it)",
+            "for the {role} (looked for {}; `{role}: NAME` in the data set or --{role}-column names it)",
             quoted(several)
         ),
     }

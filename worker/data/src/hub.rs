@@ -22,7 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOCK_ATTEMPTS: u32 = 300;
 
 /// Files without which a model is none.
-const NEEDED: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
+const NEEDED: [&str; 3] = ["config.json", WEIGHTS, "tokenizer.json"];
+const WEIGHTS: &str = "model.safetensors";
+/// In place of the weights: which of several files holds which.
+const INDEX: &str = "model.safetensors.index.json";
 /// Files that are taken along where they are.
 const WELCOME: [&str; 3] = ["tokenizer_config.json", "vocab.txt", "special_tokens_map.json"];
 
@@ -45,7 +48,8 @@ pub async fn model_directory_async(id: &str, revision: Option<&str>) -> Result<P
 async fn model_in(settings: &Settings, id: &str, revision: Option<&str>) -> Result<PathBuf, DataError> {
     let directory = Path::new(id);
     if directory.is_dir() {
-        return match NEEDED.iter().find(|name| !directory.join(name).is_file()) {
+        let has = |name: &str| directory.join(name).is_file();
+        return match NEEDED.iter().find(|name| !has(name) && !(**name == WEIGHTS && has(INDEX))) {
             None => Ok(directory.to_owned()),
             Some(absent) => Err(DataError::Missing {
                 path: directory.join(absent),
@@ -55,16 +59,24 @@ async fn model_in(settings: &Settings, id: &str, revision: Option<&str>) -> Resu
     }
     let repository = Repository::open(settings, id, RepoType::Model, revision)?;
     let snapshot = repository.snapshot().await?;
-    if let Some(absent) = NEEDED.iter().find(|name| !snapshot.has(name)) {
+    let sharded = !snapshot.has(WEIGHTS) && snapshot.has(INDEX);
+    if let Some(absent) = NEEDED.iter().find(|name| !snapshot.has(name) && !(**name == WEIGHTS && sharded)) {
         return Err(
             repository.error(format!("it has no {absent}; a model needs {}", NEEDED.join(", ")), false)
         );
     }
-    for name in NEEDED.iter().chain(WELCOME.iter().filter(|name| snapshot.has(name))) {
+    let shards = snapshot.files.iter().map(String::as_str).filter(|name| sharded && is_weights(name));
+    let others = NEEDED.into_iter().filter(|name| !(sharded && *name == WEIGHTS));
+    for name in others.chain(shards).chain(WELCOME.into_iter().filter(|name| snapshot.has(name))) {
         repository.fetch(&snapshot, name).await?;
     }
     repository.remember(&snapshot)?;
     Ok(snapshot.directory)
+}
+
+/// Whether a file is a shard of the weights as save_pretrained names it, or their index.
+fn is_weights(name: &str) -> bool {
+    name == INDEX || (name.starts_with("model-") && name.ends_with(".safetensors"))
 }
 
 /// The files of a data set's training, validation and test split, and what was chosen for the user. Blocks.

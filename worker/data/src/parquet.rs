@@ -1,6 +1,6 @@
 //! Rows of Parquet files, as the Hub's data sets are stored.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{fs::File, iter, path::Path, sync::Arc};
 
 use parquet::{
     errors::ParquetError,
@@ -29,11 +29,12 @@ pub(crate) fn read(path: &Path, wanted: Wanted<'_>) -> Result<Rows, DataError> {
     let schema = metadata.schema();
     let columns: Vec<String> = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
     let (text, label) = find_columns(path, &columns, wanted)?;
-    let both: Vec<Arc<Type>> = [text, label].map(|i| schema.get_fields()[i].clone()).to_vec();
-    let projection = Type::group_type_builder(schema.name()).with_fields(both).build().map_err(malformed)?;
+    let read: Vec<Arc<Type>> =
+        iter::once(text).chain(label).map(|i| schema.get_fields()[i].clone()).collect();
+    let projection = Type::group_type_builder(schema.name()).with_fields(read).build().map_err(malformed)?;
 
-    let mut rows = Rows::new(path, "row", &columns[text]);
-    rows.names = class_names(metadata, &columns[label]);
+    let mut rows = Rows::new(path, "row", &columns[text], wanted);
+    rows.names = label.map_or_else(Vec::new, |label| class_names(metadata, &columns[label]));
     for (number, row) in (1..).zip(reader.get_row_iter(Some(projection)).map_err(malformed)?) {
         let row = row.map_err(malformed)?;
         let mut value = String::new();

@@ -9,11 +9,30 @@ const TEXT_COLUMNS: [&str; 4] = ["text", "sentence", "content", "review"];
 /// Columns that hold the label when the data set names none, best first.
 const LABEL_COLUMNS: [&str; 4] = ["label", "labels", "target", "class"];
 
-/// The columns that a data set names.
-#[derive(Clone, Copy, Debug, Default)]
+/// The columns that are read.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
+    /// Name of the text column; detected when left out.
     pub(crate) text: Option<&'a str>,
-    pub(crate) label: Option<&'a str>,
+    pub(crate) label: Label<'a>,
+}
+
+/// The label column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Label<'a> {
+    /// The first of the usual ones that is there.
+    Detected,
+    /// The one of this name.
+    Named(&'a str),
+    /// None is read: the texts are to be classified, and one may be empty.
+    Unread,
+}
+
+impl<'a> Wanted<'a> {
+    /// Text and label, by their names where they are given.
+    pub(crate) fn labelled(text: Option<&'a str>, label: Option<&'a str>) -> Self {
+        Self { text, label: label.map_or(Label::Detected, Label::Named) }
+    }
 }
 
 /// One value of a label column.
@@ -32,6 +51,8 @@ pub(crate) struct Rows {
     pub(crate) path: PathBuf,
     pub(crate) unit: &'static str,
     pub(crate) text_column: String,
+    /// Whether a row may have no text.
+    pub(crate) empty_texts: bool,
     pub(crate) texts: Vec<String>,
     pub(crate) labels: Vec<Cell>,
     /// Where each row is, in `unit`s from 1.
@@ -41,11 +62,12 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    pub(crate) fn new(path: &Path, unit: &'static str, text_column: &str) -> Self {
+    pub(crate) fn new(path: &Path, unit: &'static str, text_column: &str, wanted: Wanted<'_>) -> Self {
         Self {
             path: path.to_owned(),
             unit,
             text_column: text_column.to_owned(),
+            empty_texts: wanted.label == Label::Unread,
             texts: Vec::new(),
             labels: Vec::new(),
             numbers: Vec::new(),
@@ -55,7 +77,7 @@ impl Rows {
 
     /// Adds the row at `number`.
     pub(crate) fn push(&mut self, number: u64, text: &str, label: Cell) -> Result<(), DataError> {
-        if text.trim().is_empty() {
+        if text.trim().is_empty() && !self.empty_texts {
             return Err(DataError::EmptyText { place: self.place(number), column: self.text_column.clone() });
         }
         self.texts.push(text.to_owned());
@@ -116,19 +138,18 @@ pub(crate) fn open_error(path: &Path, source: std::io::Error) -> DataError {
     match source.kind() {
         std::io::ErrorKind::NotFound => DataError::Missing {
             path: path.to_owned(),
-            wanted: "the data set names it; check the path (relative ones count from the sweep file)"
-                .to_owned(),
+            wanted: "check the path (relative ones in a sweep file count from it)".to_owned(),
         },
         _ => DataError::Io { path: path.to_owned(), source },
     }
 }
 
-/// Index of the text and of the label among `columns`.
+/// Index of the text, and of the label where it is read, among `columns`.
 pub(crate) fn find_columns(
     path: &Path,
     columns: &[String],
     wanted: Wanted<'_>,
-) -> Result<(usize, usize), DataError> {
+) -> Result<(usize, Option<usize>), DataError> {
     let find = |role: &'static str, named: Option<&str>, usual: &[&str]| {
         let names = named.map_or_else(|| usual.to_vec(), |name| vec![name]);
         let exact = names.iter().find_map(|name| columns.iter().position(|c| c == name));
@@ -141,7 +162,13 @@ pub(crate) fn find_columns(
             columns: columns.to_vec(),
         })
     };
-    Ok((find("text", wanted.text, &TEXT_COLUMNS)?, find("label", wanted.label, &LABEL_COLUMNS)?))
+    let text = find("text", wanted.text, &TEXT_COLUMNS)?;
+    let label = match wanted.label {
+        Label::Detected => Some(find("label", None, &LABEL_COLUMNS)?),
+        Label::Named(name) => Some(find("label", Some(name), &LABEL_COLUMNS)?),
+        Label::Unread => None,
+    };
+    Ok((text, label))
 }
 
 /// CSV as RFC 4180 has it, or TSV, where tabs and line ends part fields and quotes are ordinary characters.
@@ -164,7 +191,7 @@ fn delimited(path: &Path, delimiter: u8, wanted: Wanted<'_>) -> Result<Rows, Dat
     }
     let columns: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
     let (text, label) = find_columns(path, &columns, wanted)?;
-    let mut rows = Rows::new(path, "line", &columns[text]);
+    let mut rows = Rows::new(path, "line", &columns[text], wanted);
     let mut record = csv::StringRecord::new();
     loop {
         let start = reader.position().clone();
@@ -194,7 +221,7 @@ fn delimited(path: &Path, delimiter: u8, wanted: Wanted<'_>) -> Result<Rows, Dat
                 return Err(row_error(line, problem));
             }
         }
-        let value = record[label].trim();
+        let value = label.map_or("", |label| record[label].trim());
         let cell = if value.is_empty() { Cell::Missing } else { Cell::Text(value.to_owned()) };
         rows.push(line, &record[text], cell)?;
     }
@@ -221,7 +248,7 @@ fn cause(error: &serde_json::Error) -> String {
 /// One JSON object a line; blank lines are skipped.
 fn json_lines(path: &Path, wanted: Wanted<'_>) -> Result<Rows, DataError> {
     let content = read_text(path)?;
-    let mut rows: Option<(Rows, String, String)> = None;
+    let mut rows: Option<(Rows, String, Option<String>)> = None;
     for (number, line) in (1..).zip(content.lines()) {
         if line.trim().is_empty() {
             continue;
@@ -240,9 +267,9 @@ fn json_lines(path: &Path, wanted: Wanted<'_>) -> Result<Rows, DataError> {
                 let columns: Vec<String> = object.keys().cloned().collect();
                 let (text, label) = find_columns(path, &columns, wanted)?;
                 rows.insert((
-                    Rows::new(path, "line", &columns[text]),
+                    Rows::new(path, "line", &columns[text], wanted),
                     columns[text].clone(),
-                    columns[label].clone(),
+                    label.map(|label| columns[label].clone()),
                 ))
             }
         };
@@ -251,7 +278,7 @@ fn json_lines(path: &Path, wanted: Wanted<'_>) -> Result<Rows, DataError> {
             Some(serde_json::Value::Null) | None => String::new(),
             Some(other) => return Err(row_error(format!("\"{text}\" is {other}, it must be a string"))),
         };
-        let cell = match object.remove(label.as_str()) {
+        let cell = match label.as_ref().and_then(|label| object.remove(label)) {
             None | Some(serde_json::Value::Null) => Cell::Missing,
             Some(serde_json::Value::String(name)) => Cell::Text(name),
             Some(serde_json::Value::Bool(flag)) => Cell::Text(flag.to_string()),

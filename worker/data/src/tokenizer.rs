@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tokenizers::{Tokenizer, TruncationParams};
 
-use crate::DataError;
+use crate::{DataError, numbers::Numbers};
 
 /// Texts are tokenized in groups of this many, which bounds what the library holds besides the ids.
 const GROUP: usize = 4096;
@@ -20,12 +20,22 @@ pub struct TextTokenizer {
 /// The token ids of many texts, one after another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoded {
-    ids: Vec<u32>,
+    ids: Numbers<u32>,
     /// Where each text ends in `ids`.
-    ends: Vec<usize>,
+    ends: Numbers<u64>,
 }
 
 impl Encoded {
+    /// Texts that end at `ends` of `ids`; none where the ends do not ascend to the last id.
+    pub(crate) fn new(ids: Numbers<u32>, ends: Numbers<u64>) -> Option<Self> {
+        let whole = ends.last().copied().unwrap_or(0) == ids.len() as u64;
+        (whole && ends.is_sorted()).then_some(Self { ids, ends })
+    }
+
+    pub(crate) fn ends(&self) -> &[u64] {
+        &self.ends
+    }
+
     /// How many texts there are.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -42,7 +52,7 @@ impl Encoded {
     /// When there is no text `i`.
     pub fn example(&self, i: usize) -> &[u32] {
         let start = if i == 0 { 0 } else { self.ends[i - 1] };
-        &self.ids[start..self.ends[i]]
+        &self.ids[start as usize..self.ends[i] as usize]
     }
 
     /// The token ids of all texts, one after another.
@@ -52,12 +62,17 @@ impl Encoded {
 }
 
 impl TextTokenizer {
+    /// The tokenizer's file in a model directory.
+    pub(crate) fn path(directory: &Path) -> PathBuf {
+        directory.join("tokenizer.json")
+    }
+
     /// Reads `tokenizer.json` of a model directory.
     ///
     /// # Errors
     /// The file is missing or is no tokenizer.
     pub fn from_directory(directory: &Path) -> Result<Self, DataError> {
-        let path = directory.join("tokenizer.json");
+        let path = Self::path(directory);
         let bytes = std::fs::read(&path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => DataError::Missing {
                 path: path.clone(),
@@ -90,15 +105,15 @@ impl TextTokenizer {
         tokenizer
             .with_truncation(Some(TruncationParams { max_length, ..TruncationParams::default() }))
             .map_err(failed)?;
-        let mut encoded = Encoded::default();
+        let (mut ids, mut ends) = (Vec::new(), Vec::new());
         for group in texts.chunks(GROUP) {
             let group: Vec<&str> = group.iter().map(String::as_str).collect();
             for encoding in tokenizer.encode_batch_fast(group, true).map_err(failed)? {
-                encoded.ids.extend_from_slice(encoding.get_ids());
-                encoded.ends.push(encoded.ids.len());
+                ids.extend_from_slice(encoding.get_ids());
+                ends.push(ids.len() as u64);
             }
         }
-        Ok(encoded)
+        Ok(Encoded { ids: ids.into(), ends: ends.into() })
     }
 
     /// One more than the largest token id, added tokens included: the rows that embeddings must have.

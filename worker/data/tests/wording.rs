@@ -63,7 +63,7 @@ fn wrong_files_are_named_with_what_would_be_right() {
         ]
         .join("\n"),
         @r"
-        nowhere.csv does not exist: the data set names it; check the path (relative ones count from the sweep file)
+        nowhere.csv does not exist: check the path (relative ones in a sweep file count from it)
         train.xlsx has an unknown extension, it must be .csv, .tsv, .jsonl or .parquet
         train.csv is empty, its first line must name the columns
         train.csv: there are no rows, training needs some of every class
@@ -85,11 +85,11 @@ fn wrong_columns_are_answered_with_those_that_are_there() {
         ]
         .join("\n"),
         @r#"
-        train.csv has no column for the text (looked for "text", "sentence", "content", "review"; `text: NAME` in the data set names it); its columns are "tweet", "label"
-        train.csv has no column for the label (looked for "label", "labels", "target", "class"; `label: NAME` in the data set names it); its columns are "text", "sentiment"
+        train.csv has no column for the text (looked for "text", "sentence", "content", "review"; `text: NAME` in the data set or --text-column names it); its columns are "tweet", "label"
+        train.csv has no column for the label (looked for "label", "labels", "target", "class"; `label: NAME` in the data set or --label-column names it); its columns are "text", "sentiment"
         train.csv has no column "body"; its columns are "text", "label"
         train.csv has no column "Label"; its columns are "text", "label"
-        train.jsonl has no column for the text (looked for "text", "sentence", "content", "review"; `text: NAME` in the data set names it); its columns are "body", "label"
+        train.jsonl has no column for the text (looked for "text", "sentence", "content", "review"; `text: NAME` in the data set or --text-column names it); its columns are "body", "label"
         "#
     );
 }
@@ -153,7 +153,7 @@ fn wrong_labels_are_answered_with_the_classes() {
         train.csv: a class is named twice in positive, positive
         train.csv: labels are numbers without names, so they must run from 0 without a gap; 0 is absent from 1, 5; `labels: [..]` in the data set names the classes
         train.csv: every training row has the label "positive"; at least two classes are needed
-        train.csv: the label column has more than 1000 different values; is it the right one? (`label: NAME` in the data set names it)
+        train.csv: the label column has more than 1000 different values; is it the right one? (`label: NAME` in the data set or --label-column names it)
         "#
     );
 }

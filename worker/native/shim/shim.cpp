@@ -3,6 +3,8 @@
 // Every function takes pointers to at::Tensor as tch holds them, returns null or an error text for distilsweep_free,
 // and lets no exception out. A tensor that a function returns belongs to the caller.
 
+#include "common.h"
+
 #include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
@@ -19,25 +21,14 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+<<<<<<< HEAD
 #include <exception>
 #include <limits>
+=======
+>>>>>>> main
 #include <vector>
 
 namespace {
-
-template <typename F> char *guarded(F &&body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::Error &error) {
-    // what() would add a trace of addresses, which says nothing to whoever reads the message.
-    return strdup(error.what_without_backtrace());
-  } catch (const std::exception &error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("unknown C++ exception");
-  }
-}
 
 std::vector<at::Tensor> gradients(at::Tensor *const *parameters, size_t count) {
   std::vector<at::Tensor> result;
@@ -92,6 +83,7 @@ struct Rate {
   explicit Rate(double p) : threshold(static_cast<uint32_t>(std::min(p * 4294967296.0, 4294967295.0))), scale(1.0 / (1.0 - p)) {
     TORCH_CHECK(p >= 0.0 && p < 1.0, "dropout rate is ", p, ", it must be at least 0 and below 1");
   }
+  Rate(uint32_t threshold, double scale) : threshold(threshold), scale(scale) {}
 };
 
 // Each 64-bit draw of a row decides two units, the low half first. A unit's draw depends on its row's key and its own
@@ -202,6 +194,77 @@ at::Tensor query_keys(const at::Tensor &examples, int64_t heads, int64_t queries
   return keys;
 }
 
+// Rates of several trials: the first dimension of what is dropped is cut into as many parts as there are rates.
+// Thresholds are int32 with the top bit flipped, as drop_by_tensors compares them; scales have the kind in which
+// a number of the input's kind is multiplied.
+struct LaneRates {
+  at::Tensor thresholds, scales;
+
+  // With a dimension of one for every other dimension of a tensor of so many.
+  static at::Tensor broadcast(const at::Tensor &values, int64_t dimensions) {
+    std::vector<int64_t> shape(dimensions, 1);
+    shape[0] = values.numel();
+    return values.view(shape);
+  }
+};
+
+at::Tensor drop_lanes_by_loop(const at::Tensor &from, const at::Tensor &keys, const LaneRates &rates) {
+  at::Tensor to = at::empty_like(from);
+  const int64_t units = from.size(-1), lanes = from.size(0), rows = lanes == 0 ? 0 : keys.numel() / lanes;
+  const at::Tensor contiguous = keys.contiguous(), scales = rates.scales.to(at::kDouble);
+  const int64_t *key = contiguous.const_data_ptr<int64_t>();
+  const int32_t *threshold = rates.thresholds.const_data_ptr<int32_t>();
+  const double *scale = scales.const_data_ptr<double>();
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, from.scalar_type(), "keyed_dropout", [&] {
+    const scalar_t *source = from.const_data_ptr<scalar_t>();
+    scalar_t *target = to.mutable_data_ptr<scalar_t>();
+    at::parallel_for(0, lanes * rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, units)), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t lane = row / rows;
+        const Rate rate(static_cast<uint32_t>(threshold[lane]) ^ 0x80000000U, scale[lane]);
+        drop_row(source + row * units, target + row * units, units, static_cast<uint64_t>(key[row]), rate);
+      }
+    });
+  });
+  return to;
+}
+
+at::Tensor drop_lanes_by_tensors(const at::Tensor &from, const at::Tensor &keys, const LaneRates &rates) {
+  const int64_t units = from.size(-1);
+  const at::Tensor draws = at::arange((units + 1) / 2, keys.options());
+  const at::Tensor bits =
+      absorb(keys.unsqueeze(-1), draws).bitwise_xor_(static_cast<int64_t>(0x8000000080000000ULL));
+  const at::Tensor dropped =
+      bits.view(at::kInt).narrow(-1, 0, units).lt(LaneRates::broadcast(rates.thresholds, from.dim()));
+  return from.mul(LaneRates::broadcast(rates.scales, from.dim())).to(from.scalar_type()).masked_fill_(dropped, 0);
+}
+
+// drop() with a rate for each part of the first dimension; `keys` has the shape of `input` but for its last dimension.
+at::Tensor drop_lanes(const at::Tensor &input, const at::Tensor &keys, const LaneRates &rates, bool tensors) {
+  TORCH_CHECK(tensors || input.device().is_cpu(), "keyed dropout's loop runs on a CPU, the tensor is on ",
+              input.device());
+  TORCH_CHECK(rates.thresholds.numel() == input.size(0) && rates.scales.numel() == input.size(0), "keyed dropout has ",
+              rates.thresholds.numel(), " rates for a first dimension of ", input.size(0));
+  const at::Tensor from = input.contiguous();
+  return tensors ? drop_lanes_by_tensors(from, keys, rates) : drop_lanes_by_loop(from, keys, rates);
+}
+
+struct KeyedLaneDropout : torch::autograd::Function<KeyedLaneDropout> {
+  static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &input, const at::Tensor &keys,
+                            const at::Tensor &thresholds, const at::Tensor &scales, bool tensors) {
+    context->save_for_backward({keys, thresholds, scales});
+    context->saved_data["tensors"] = tensors;
+    return drop_lanes(input, keys, {thresholds, scales}, tensors);
+  }
+  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext *context,
+                                               torch::autograd::tensor_list gradient) {
+    const auto saved = context->get_saved_variables();
+    const bool tensors = context->saved_data.at("tensors").toBool();
+    return {drop_lanes(gradient[0], saved[0], {saved[1], saved[2]}, tensors), at::Tensor(), at::Tensor(), at::Tensor(),
+            at::Tensor()};
+  }
+};
+
 // Rows of `rows` in `total` rows of zeros, at `slots`, which never repeat: a copy, where index_add would add row by row.
 at::Tensor place(const at::Tensor &rows, const at::Tensor &slots, int64_t total) {
   const at::Tensor from = rows.contiguous();
@@ -284,6 +347,45 @@ char *distilsweep_dropout_attention(at::Tensor **out, const at::Tensor *input, c
     const uint64_t base = absorb(absorb(absorb(0, seed), site), step);
     const at::Tensor keys = query_keys(*examples, input->size(1), input->size(2), base, tensors);
     *out = new at::Tensor(KeyedDropout::apply(*input, keys, p, tensors));
+  });
+}
+
+uint64_t distilsweep_dropout_base(uint64_t seed, uint64_t site, uint64_t step) {
+  return absorb(absorb(absorb(0, seed), site), step);
+}
+
+char *distilsweep_dropout_rate(int64_t *threshold, double *scale, double p) {
+  return guarded([&] {
+    const Rate rate(p);
+    *threshold = static_cast<int64_t>(rate.threshold) - (int64_t{1} << 31);
+    *scale = rate.scale;
+  });
+}
+
+char *distilsweep_dropout_lane_rows(at::Tensor **out, const at::Tensor *input, const at::Tensor *examples,
+                                    const at::Tensor *positions, const at::Tensor *bases, const at::Tensor *thresholds,
+                                    const at::Tensor *scales, bool tensors) {
+  return guarded([&] {
+    TORCH_CHECK(input->dim() == 3 && examples->sizes() == input->sizes().slice(0, 2) &&
+                    positions->sizes() == examples->sizes() && bases->numel() == input->size(0),
+                "keyed dropout of rows of shape ", input->sizes(), " has ", examples->sizes(), " examples, ",
+                positions->sizes(), " positions and ", bases->sizes(), " streams");
+    const at::Tensor keys = absorb(absorb(bases->unsqueeze(1), *examples), *positions);
+    *out = new at::Tensor(KeyedLaneDropout::apply(*input, keys, *thresholds, *scales, tensors));
+  });
+}
+
+char *distilsweep_dropout_lane_attention(at::Tensor **out, const at::Tensor *input, const at::Tensor *examples,
+                                         const at::Tensor *bases, const at::Tensor *thresholds,
+                                         const at::Tensor *scales, bool tensors) {
+  return guarded([&] {
+    TORCH_CHECK(input->dim() == 4 && input->size(0) == examples->numel() && bases->numel() == examples->numel(),
+                "attention of ", examples->numel(), " examples and ", bases->numel(), " streams has the shape ",
+                input->sizes());
+    const at::Tensor heads = at::arange(input->size(1), examples->options());
+    const at::Tensor queries = at::arange(input->size(2), examples->options());
+    const at::Tensor keys = absorb(absorb(absorb(*bases, *examples).unsqueeze(1), heads).unsqueeze(2), queries);
+    *out = new at::Tensor(KeyedLaneDropout::apply(*input, keys, *thresholds, *scales, tensors));
   });
 }
 

@@ -63,4 +63,39 @@ unsafe extern "C" {
         divisor: *const c_void,
     ) -> *mut c_char;
     pub(crate) fn distilsweep_load_library(name: *const c_char) -> *mut c_char;
+    pub(crate) fn distilsweep_dropout_base(seed: u64, site: u64, step: u64) -> u64;
+    pub(crate) fn distilsweep_dropout_rate(threshold: *mut i64, scale: *mut f64, p: f64) -> *mut c_char;
+    pub(crate) fn distilsweep_dropout_lane_rows(
+        out: *mut *mut c_void,
+        input: *const c_void,
+        examples: *const c_void,
+        positions: *const c_void,
+        bases: *const c_void,
+        thresholds: *const c_void,
+        scales: *const c_void,
+        tensors: bool,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_dropout_lane_attention(
+        out: *mut *mut c_void,
+        input: *const c_void,
+        examples: *const c_void,
+        bases: *const c_void,
+        thresholds: *const c_void,
+        scales: *const c_void,
+        tensors: bool,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_lane_linear(
+        out: *mut *mut c_void,
+        rows: *const c_void,
+        weight: *const c_void,
+        bias: *const c_void,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_share_storage(parameter: *const c_void, view: *const c_void) -> *mut c_char;
+    pub(crate) fn distilsweep_give_gradients(
+        stacks: *const *const c_void,
+        parts: *const usize,
+        count: usize,
+        lane: i64,
+        parameters: *const *const c_void,
+    ) -> *mut c_char;
 }

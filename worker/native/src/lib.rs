@@ -4,10 +4,16 @@
 //! step, example, position, unit), so that padding, packing, micro-batches, threads and devices cannot change it.
 
 mod ffi;
+mod lanes;
 
 use std::ffi::{CStr, c_char, c_void};
 
 use tch::{Device, Tensor};
+
+pub use lanes::{
+    LaneDropout, dropout_lane_attention, dropout_lane_attention_by, dropout_lane_rows, dropout_lane_rows_by,
+    dropout_threshold, give_gradients, lane_linear, share_storage,
+};
 
 /// What libtorch said.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -43,6 +43,14 @@ pub(super) struct Join {
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     grace: u64,
 
+    /// Seconds between two checkpoints of a trial; each epoch makes one too
+    #[arg(long, default_value = "300", value_name = "SECONDS", value_parser = seconds)]
+    checkpoint_interval: Duration,
+
+    /// Trials that may train in one pack [default: 16 on CUDA, 1 on a CPU]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    lanes: Option<u32>,
+
     /// Drain when standard input closes, as it does when the parent process is gone
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
@@ -78,7 +86,7 @@ impl Join {
             .http2_keep_alive_interval(Duration::from_secs(10));
         let (device, make) = self.trainer()?;
         let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
-        let (handle, events) = Runtime::start(&device, scratch, make)
+        let (handle, events) = Runtime::start(&device, scratch.clone(), self.checkpoint_interval, make)
             .map_err(|error| CliError::failure(format!("no thread for {device}: {error}")))?;
         let hostname = hostname();
         let process = std::process::id();
@@ -87,7 +95,12 @@ impl Join {
             hostname,
             process,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            devices: vec![v1::Device { name: device, ..Default::default() }],
+            devices: vec![v1::Device {
+                max_lanes: self.lanes.unwrap_or(if device.starts_with("cuda") { 16 } else { 1 }),
+                memory_bytes: memory(&device),
+                name: device,
+                ..Default::default()
+            }],
             slots: 1,
             held: Vec::new(),
         };
@@ -96,6 +109,7 @@ impl Join {
             hello,
             patience: Duration::from_secs(self.patience),
             grace: Duration::from_secs(self.grace),
+            scratch,
         };
         let drain = self.drain_signal()?;
         match session::serve(options, handle, events, drain).await {
@@ -163,6 +177,26 @@ impl Join {
             "this worker was built without libtorch and cannot train: build it with the `torch` feature",
         ))
     }
+}
+
+/// Reads a positive number of seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok().filter(|seconds| *seconds > 0.0);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| format!("{text} is no interval, it must be a positive number of seconds"))
+}
+
+/// Memory that the trials of a device can have, in bytes; 0 where it is not known.
+fn memory(device: &str) -> u64 {
+    if device.starts_with("cuda") {
+        return 0;
+    }
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse::<u64>().ok());
+    available.map_or(0, |kib| kib * 1024)
 }
 
 fn hostname() -> String {

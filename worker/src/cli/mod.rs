@@ -2,11 +2,21 @@
 
 #[cfg(feature = "torch")]
 mod convert;
+#[cfg(feature = "torch")]
+mod evaluate;
 mod join;
+#[cfg(feature = "torch")]
+mod model;
 #[cfg(feature = "torch")]
 mod output;
 #[cfg(feature = "torch")]
+mod predict;
+#[cfg(feature = "torch")]
 mod record;
+#[cfg(feature = "torch")]
+mod report;
+#[cfg(feature = "torch")]
+mod terminal;
 #[cfg(feature = "torch")]
 mod train;
 
@@ -40,6 +50,12 @@ enum Command {
     /// Train one trial without a coordinator
     #[cfg(feature = "torch")]
     Train(Box<train::Train>),
+    /// Tell which class a trained model takes texts for
+    #[cfg(feature = "torch")]
+    Predict(predict::Predict),
+    /// Measure a trained model on a labelled file
+    #[cfg(feature = "torch")]
+    Evaluate(evaluate::Evaluate),
     /// Write any loadable checkpoint as a DistilBERT one
     #[cfg(feature = "torch")]
     Convert(convert::Convert),
@@ -87,6 +103,10 @@ impl Cli {
             Command::Join(join) => join.run(),
             #[cfg(feature = "torch")]
             Command::Train(train) => Ok(train.run().map(|()| Exit::Success)?),
+            #[cfg(feature = "torch")]
+            Command::Predict(predict) => Ok(predict.run().map(|()| Exit::Success)?),
+            #[cfg(feature = "torch")]
+            Command::Evaluate(evaluate) => Ok(evaluate.run().map(|()| Exit::Success)?),
             #[cfg(feature = "torch")]
             Command::Convert(convert) => Ok(convert.run().map(|()| Exit::Success)?),
         }

@@ -76,15 +76,29 @@ impl Config {
     /// # Errors
     /// A missing or malformed file; a `model_type`, activation or number that a DistilBERT cannot have.
     pub fn read(directory: &Path) -> Result<Self, ModelError> {
-        let path = directory.join("config.json");
-        let text =
-            fs::read_to_string(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
-        let json = serde_json::from_str(&text).map_err(|error| ModelError::Format {
-            path: path.clone(),
-            format: "JSON",
-            reason: error.to_string(),
-        })?;
-        Self::parse(&Reader { path, json })
+        Self::parse(&Reader::open(directory)?)
+    }
+
+    /// Reads the class names of a classifier's `config.json`, in class order.
+    ///
+    /// # Errors
+    /// A missing or malformed file; a model that does not tell classes apart, one class alone, names without a class.
+    pub fn class_names(directory: &Path) -> Result<Vec<String>, ModelError> {
+        let reader = Reader::open(directory)?;
+        match reader.json.get("problem_type") {
+            None | Some(Value::Null) => {}
+            Some(kind) if kind == "single_label_classification" => {}
+            Some(_) => return Err(reader.unsupported("problem_type", "single_label_classification")),
+        }
+        let wanted = "an object of at least two class names by their numbers, from \"0\" on";
+        let named = match reader.json.get("id2label") {
+            // Those that transformers makes up.
+            None => return Ok(vec!["LABEL_0".to_owned(), "LABEL_1".to_owned()]),
+            Some(named) => named.as_object().ok_or_else(|| reader.unsupported("id2label", wanted))?,
+        };
+        let names: Option<Vec<String>> =
+            (0..named.len()).map(|i| Some(named.get(&i.to_string())?.as_str()?.to_owned())).collect();
+        names.filter(|names| names.len() > 1).ok_or_else(|| reader.unsupported("id2label", wanted))
     }
 
     fn parse(reader: &Reader) -> Result<Self, ModelError> {
@@ -190,6 +204,18 @@ struct Reader {
 }
 
 impl Reader {
+    fn open(directory: &Path) -> Result<Self, ModelError> {
+        let path = directory.join("config.json");
+        let text =
+            fs::read_to_string(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
+        let json = serde_json::from_str(&text).map_err(|error| ModelError::Format {
+            path: path.clone(),
+            format: "JSON",
+            reason: error.to_string(),
+        })?;
+        Ok(Self { path, json })
+    }
+
     fn unsupported(&self, key: &'static str, wanted: &str) -> ModelError {
         ModelError::Unsupported {
             path: self.path.clone(),

@@ -26,7 +26,7 @@ pub struct Dropout {
 
 /// Places with a mask of their own; a number never changes its meaning, or old results could not be repeated.
 #[derive(Clone, Copy)]
-enum Site {
+pub(super) enum Site {
     Embeddings,
     Classifier,
     Attention(u64),
@@ -34,7 +34,7 @@ enum Site {
 }
 
 impl Dropout {
-    fn key(&self, site: Site) -> DropoutKey {
+    pub(super) fn key(&self, site: Site) -> DropoutKey {
         let site = match site {
             Site::Embeddings => 0,
             Site::Classifier => 1,

@@ -8,13 +8,17 @@ mod config;
 mod distilbert;
 mod error;
 mod head;
+mod lanes;
 mod parameters;
 mod save;
+mod weights;
 
 pub use batch::{Batch, Example};
 pub use config::{Activation, Config, Rates};
 pub use distilbert::{DistilBertForSequenceClassification, Dropout};
 pub use error::{ModelError, TorchError};
+pub use lanes::{LaneBatch, LaneStack};
 pub use parameters::{Parameters, WORD_EMBEDDINGS};
 pub(crate) use save::Stored;
 pub use save::save;
+pub use weights::weights_exist;

@@ -1,14 +1,15 @@
 //! A model's weights under DistilBERT's names, and how they come out of a checkpoint.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, tensor::TensorView};
 use tch::{Device, Kind, Tensor};
 
 use super::{
     config::{Config, Family},
     error::{ModelError, TorchError},
     head,
+    weights::{WeightFiles, Weights},
 };
 
 /// Name of the word embeddings, whose rows a trial may hold in part.
@@ -24,8 +25,9 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Reads `model.safetensors` of a `distilbert` or `bert` checkpoint as `kind` (Float or Double), and initialises
-    /// a head for `classes` classes from `seed` where the checkpoint has none of that shape; no classes, no head.
+    /// Reads the weights of a `distilbert` or `bert` checkpoint, in one file or in shards, as `kind` (Float or Double),
+    /// and initialises a head for `classes` classes from `seed` where the checkpoint has none of that shape; no
+    /// classes, no head.
     ///
     /// A BERT becomes the DistilBERT that computes the same without segments: its first token type embedding is
     /// added to every position, its pooler is dropped.
@@ -39,17 +41,8 @@ impl Parameters {
         seed: u64,
         kind: Kind,
     ) -> Result<Self, ModelError> {
-        let path = directory.join("model.safetensors");
-        if !path.exists() && directory.join("pytorch_model.bin").exists() {
-            return Err(ModelError::Pickle { directory: directory.to_owned() });
-        }
-        let bytes = fs::read(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
-        let stored = SafeTensors::deserialize(&bytes).map_err(|error| ModelError::Format {
-            path: path.clone(),
-            format: "safetensors",
-            reason: error.to_string(),
-        })?;
-        let checkpoint = Checkpoint { path: &path, stored, family: config.family };
+        let files = WeightFiles::open(directory)?;
+        let checkpoint = Checkpoint { stored: files.tensors()?, family: config.family };
         let mut result = Self::default();
         for (name, shape) in shapes(config, classes) {
             let stored = match name.starts_with("distilbert.") {
@@ -59,6 +52,37 @@ impl Parameters {
             let fresh = stored.is_none();
             let tensor = stored.map_or_else(|| head::initial(&name, &shape, seed, kind), Ok)?;
             result.push(name, tensor, fresh);
+        }
+        Ok(result)
+    }
+
+    /// Reads the weights of a `distilbert` checkpoint whose head tells these classes apart.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and a head that is missing or of another shape.
+    pub fn load_classifier(
+        directory: &Path,
+        config: &Config,
+        classes: usize,
+        kind: Kind,
+    ) -> Result<Self, ModelError> {
+        if config.family == Family::Bert {
+            return Err(ModelError::Unsupported {
+                path: directory.join("config.json"),
+                key: "model_type",
+                value: "\"bert\"".to_owned(),
+                wanted: "distilbert to classify: training makes one of it".to_owned(),
+            });
+        }
+        let files = WeightFiles::open(directory)?;
+        let checkpoint = Checkpoint { stored: files.tensors()?, family: config.family };
+        let mut result = Self::default();
+        for (name, shape) in shapes(config, classes) {
+            let tensor = match name.starts_with("distilbert.") {
+                true => checkpoint.encoder(&name, &shape, kind)?,
+                false => checkpoint.tensor(&name, &shape, kind)?,
+            };
+            result.push(name, tensor, false);
         }
         Ok(result)
     }
@@ -194,8 +218,7 @@ fn shapes(config: &Config, classes: usize) -> Vec<(String, Vec<i64>)> {
 }
 
 struct Checkpoint<'a> {
-    path: &'a Path,
-    stored: SafeTensors<'a>,
+    stored: Weights<'a>,
     family: Family,
 }
 
@@ -206,11 +229,9 @@ impl Checkpoint<'_> {
         if self.family == Family::Bert || name.starts_with("distilbert.") {
             return Ok(None);
         }
-        match self.stored.tensor(name) {
-            Ok(view) if view.shape().iter().map(|n| *n as i64).eq(shape.iter().copied()) => {
-                self.tensor(name, shape, kind).map(Some)
-            }
-            Ok(_) | Err(_) => Ok(None),
+        match self.stored.find(name) {
+            Some((_, view)) if sizes(&view) == shape => self.tensor(name, shape, kind).map(Some),
+            Some(_) | None => Ok(None),
         }
     }
 
@@ -226,7 +247,7 @@ impl Checkpoint<'_> {
                 }
                 let types = "embeddings.token_type_embeddings.weight";
                 let types = self.found(&format!("bert.{types}"), types);
-                let rows = self.view(&types)?.shape().first().map_or(0, |n| *n as i64);
+                let rows = self.view(&types)?.1.shape().first().map_or(0, |n| *n as i64);
                 let types = self.tensor(&types, &[rows, shape[1]], kind)?;
                 Ok(tensor.f_add(&types.f_get(0)?)?)
             }
@@ -242,22 +263,22 @@ impl Checkpoint<'_> {
         };
         [prefixed.to_owned(), bare.to_owned(), older(prefixed), older(bare)]
             .into_iter()
-            .find(|name| self.stored.tensor(name).is_ok())
+            .find(|name| self.stored.find(name).is_some())
             .unwrap_or_else(|| prefixed.to_owned())
     }
 
-    fn view(&self, name: &str) -> Result<safetensors::tensor::TensorView<'_>, ModelError> {
-        self.stored
-            .tensor(name)
-            .map_err(|_| ModelError::MissingTensor { path: self.path.to_owned(), name: name.to_owned() })
+    fn view(&self, name: &str) -> Result<(&Path, TensorView<'_>), ModelError> {
+        let missing =
+            || ModelError::MissingTensor { path: self.stored.path().to_owned(), name: name.to_owned() };
+        self.stored.find(name).ok_or_else(missing)
     }
 
     fn tensor(&self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor, ModelError> {
-        let view = self.view(name)?;
-        let found: Vec<i64> = view.shape().iter().map(|n| *n as i64).collect();
+        let (path, view) = self.view(name)?;
+        let found = sizes(&view);
         if found != shape {
             return Err(ModelError::Shape {
-                path: self.path.to_owned(),
+                path: path.to_owned(),
                 name: name.to_owned(),
                 expected: shape.to_vec(),
                 found,
@@ -270,7 +291,7 @@ impl Checkpoint<'_> {
             Dtype::F64 => Kind::Double,
             other => {
                 return Err(ModelError::Kind {
-                    path: self.path.to_owned(),
+                    path: path.to_owned(),
                     name: name.to_owned(),
                     found: format!("{other:?}"),
                 });
@@ -278,6 +299,10 @@ impl Checkpoint<'_> {
         };
         Ok(Tensor::f_from_data_size(view.data(), shape, stored)?.f_to_kind(kind)?)
     }
+}
+
+fn sizes(view: &TensorView<'_>) -> Vec<i64> {
+    view.shape().iter().map(|n| *n as i64).collect()
 }
 
 /// BERT's name for a weight of DistilBERT, both without the model's prefix.

@@ -5,52 +5,63 @@ use std::{
     rc::Rc,
 };
 
-use distilsweep_data::{DataError, Split, TextTokenizer};
+use distilsweep_data::{DataError, TokenizedSplit};
 use distilsweep_proto::dataset::DatasetSpec;
 use sha2::{Digest, Sha256};
 use tch::{Device, Tensor};
 
 use crate::{
-    model::{Config, ModelError, Parameters, TorchError, WORD_EMBEDDINGS},
+    model::{Config, ModelError, Parameters, TorchError, WORD_EMBEDDINGS, weights_exist},
     train::{Prepared, Tokenized},
     trainer::{Ended, Job},
 };
 
 /// The local directory of a job's checkpoint.
 pub(super) fn locate(job: &Job) -> Result<PathBuf, Ended> {
-    let directory = Path::new(&job.model);
-    if directory.join("pytorch_model.bin").is_file() && !directory.join("model.safetensors").is_file() {
-        return Err(ModelError::Pickle { directory: directory.to_owned() }.into());
-    }
-    Ok(distilsweep_data::model_directory(&job.model, job.model_revision.as_deref())?)
+    find_model(&job.model, job.model_revision.as_deref())
+}
+
+/// The local directory of a checkpoint: `model` itself, or the Hub's files of that id.
+pub(crate) fn find_model(model: &str, revision: Option<&str>) -> Result<PathBuf, Ended> {
+    distilsweep_data::model_directory(model, revision).map_err(|error| {
+        let directory = Path::new(model);
+        match directory.join("pytorch_model.bin").is_file() && !weights_exist(directory) {
+            true => ModelError::Pickle { directory: directory.to_owned() }.into(),
+            false => error.into(),
+        }
+    })
 }
 
 pub(super) fn prepare(directory: &Path, dataset: &DatasetSpec, max_length: usize) -> Result<Prepared, Ended> {
-    let dataset = distilsweep_data::load(dataset)?;
-    let tokenizer = TextTokenizer::from_directory(directory)?;
-    let tokenized = |split: &Split| -> Result<Tokenized, DataError> {
-        let encoded = tokenizer.encode(&split.texts, max_length)?;
-        let mut tokenized = Tokenized::default();
-        for (i, label) in split.labels.iter().enumerate() {
-            tokenized.push(encoded.example(i), *label);
+    let dataset = distilsweep_data::tokenized(directory, dataset, max_length)?;
+    let examples = |split: &TokenizedSplit| {
+        let mut examples = Tokenized::default();
+        for (i, label) in split.labels().iter().enumerate() {
+            examples.push(split.texts.example(i), *label);
         }
-        Ok(tokenized)
+        examples
     };
     let majority = dataset.train.majority_class(dataset.classes.len());
-    let (train, validation) = (tokenized(&dataset.train)?, tokenized(&dataset.validation)?);
-    let test = dataset.test.as_ref().map(tokenized).transpose()?;
+    let (train, validation) = (examples(&dataset.train), examples(&dataset.validation));
+    let test = dataset.test.as_ref().map(examples);
     Ok(Prepared::new(dataset.classes, majority, train, validation, test))
 }
 
 pub(super) fn check_vocabulary(data: &Prepared, config: &Config, directory: &Path) -> Result<(), Ended> {
     match data.vocabulary.last() {
-        Some(largest) if i64::from(*largest) >= config.vocab_size => Err(Ended::BadInput(format!(
-            "{} yields token {largest}, but `vocab_size` in its config.json is {}",
-            directory.join("tokenizer.json").display(),
-            config.vocab_size
-        ))),
+        Some(largest) if i64::from(*largest) >= config.vocab_size => {
+            Err(unknown_token(directory, *largest, config.vocab_size))
+        }
         _ => Ok(()),
     }
+}
+
+/// A model's tokenizer knows a token that its embeddings do not.
+pub(crate) fn unknown_token(directory: &Path, token: u32, vocab_size: i64) -> Ended {
+    Ended::BadInput(format!(
+        "{} yields token {token}, but `vocab_size` in its config.json is {vocab_size}",
+        directory.join("tokenizer.json").display()
+    ))
 }
 
 /// Puts the trained word embeddings, `rows` of the checkpoint's, back among the others. No gradient reached those:

@@ -24,6 +24,7 @@ use distilsweep_proto::{
 use tch::Device;
 
 use self::load::{Kept, check_vocabulary, digest, expand, locate, prepare};
+pub(crate) use self::load::{find_model, unknown_token};
 pub use self::options::{DeviceChoice, Options, Precision, device_name};
 use crate::{
     clock,

@@ -25,14 +25,14 @@ impl Precision {
         chosen.unwrap_or(if asked { Self::Bf16 } else { Self::Fp32 })
     }
 
-    pub(super) fn storage(self) -> Kind {
+    pub(crate) fn storage(self) -> Kind {
         match self {
             Self::Fp32 | Self::Bf16 => Kind::Float,
             Self::Fp64 => Kind::Double,
         }
     }
 
-    pub(super) fn compute(self) -> Kind {
+    pub(crate) fn compute(self) -> Kind {
         match self {
             Self::Fp32 => Kind::Float,
             Self::Bf16 => Kind::BFloat16,

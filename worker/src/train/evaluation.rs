@@ -10,12 +10,17 @@ use crate::{
 
 /// What an evaluation needs besides the model.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Evaluation {
-    pub(super) classes: usize,
-    pub(super) batch: usize,
-    pub(super) smoothing: f64,
-    pub(super) device: Device,
-    pub(super) kind: Kind,
+pub struct Evaluation {
+    /// Columns of the logits.
+    pub classes: usize,
+    /// Texts at a time.
+    pub batch: usize,
+    /// Label smoothing in the loss.
+    pub smoothing: f64,
+    /// Where the model is.
+    pub device: Device,
+    /// Kind of the model's parameters.
+    pub kind: Kind,
 }
 
 impl Evaluation {
@@ -30,7 +35,10 @@ impl Evaluation {
     }
 
     /// Logits [texts, classes], row by row in the split's order.
-    fn logits(
+    ///
+    /// # Errors
+    /// What libtorch says, out of memory included.
+    pub fn logits(
         &self,
         model: &DistilBertForSequenceClassification,
         split: &Tokenized,

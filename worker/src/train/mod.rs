@@ -12,7 +12,7 @@ mod data;
 mod evaluation;
 mod feed;
 mod lane;
-mod metrics;
+pub mod metrics;
 mod optimizer;
 mod order;
 mod room;
@@ -25,6 +25,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 
 pub use self::{
     data::{Prepared, Tokenized},
+    evaluation::Evaluation,
     lane::Trial,
     optimizer::Optimizer,
     schedule::Plan,

@@ -9,11 +9,11 @@ use super::{super::*, TIMEOUT, submission};
 /// Something that happens; numbers pick among what is there.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    Submit { size: u64, max_retries: u32 },
+    Submit { size: u64, max_retries: u32, structure: u64 },
     Cancel(usize),
-    Join { worker: usize, slots: u32, memory: Memory },
+    Join { worker: usize, slots: u32, lanes: u32, memory: Memory },
     Leave(usize),
-    Heartbeat(usize),
+    Heartbeat { worker: usize, lane_bytes: u64 },
     Drain(usize),
     Report { worker: usize, lease: usize, order: Order, body: Body },
     Wait(i64),
@@ -70,11 +70,13 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => kind.prop_map(Body::Failed),
     ];
     let step = prop_oneof![
-        2 => (1..5_u64, 0..3_u32).prop_map(|(size, max_retries)| Step::Submit { size, max_retries }),
+        2 => (1..9_u64, 0..3_u32, 1..4_u64)
+            .prop_map(|(size, max_retries, structure)| Step::Submit { size, max_retries, structure }),
         1 => (0..8_usize).prop_map(Step::Cancel),
-        6 => (worker(), 0..3_u32, memory).prop_map(|(worker, slots, memory)| Step::Join { worker, slots, memory }),
+        6 => (worker(), 0..3_u32, 0..5_u32, memory)
+            .prop_map(|(worker, slots, lanes, memory)| Step::Join { worker, slots, lanes, memory }),
         2 => worker().prop_map(Step::Leave),
-        4 => worker().prop_map(Step::Heartbeat),
+        4 => (worker(), 0..500_u64).prop_map(|(worker, lane_bytes)| Step::Heartbeat { worker, lane_bytes }),
         1 => worker().prop_map(Step::Drain),
         20 => (worker(), 0..4_usize, order, body)
             .prop_map(|(worker, lease, order, body)| Step::Report { worker, lease, order, body }),
@@ -91,7 +93,13 @@ pub(crate) struct World {
     /// Everything recorded so far, unless it was taken out.
     pub(crate) records: Vec<Record>,
     live: BTreeMap<Term, (Lease, WorkerId, u64)>,
+    /// Of every lease, ended ones included.
+    packs: BTreeMap<Term, Pack>,
+    /// What each worker said of itself when it joined last.
+    rooms: BTreeMap<WorkerId, (u32, Room)>,
     every_lease: Vec<Lease>,
+    /// The checkpoint that each trial goes on from.
+    checkpoints: BTreeMap<TrialId, StoredFiles>,
     ended: BTreeSet<TrialId>,
     counts: BTreeMap<SweepId, Counts>,
     finished: BTreeMap<SweepId, SweepState>,
@@ -111,7 +119,10 @@ impl World {
             now: Time(1),
             records: Vec::new(),
             live: BTreeMap::new(),
+            packs: BTreeMap::new(),
+            rooms: BTreeMap::new(),
             every_lease: Vec::new(),
+            checkpoints: BTreeMap::new(),
             ended: BTreeSet::new(),
             counts: BTreeMap::new(),
             finished: BTreeMap::new(),
@@ -127,12 +138,13 @@ impl World {
     pub(crate) fn step(&mut self, step: &Step) {
         let id = |worker: &usize| WorkerId::new(format!("w{worker}"));
         match step {
-            Step::Submit { size, max_retries } => {
+            Step::Submit { size, max_retries, structure } => {
                 self.submitted += 1;
                 let name = format!("s{}", self.submitted);
                 let new = Submission {
                     max_retries: *max_retries,
                     force_new: true,
+                    structure: Structure::new(vec![(1, *structure)]),
                     maximize: self.submitted.is_multiple_of(2),
                     ..submission(&name, *size)
                 };
@@ -142,13 +154,18 @@ impl World {
                 let sweep = SweepId::new(format!("s{sweep}"));
                 self.event(Event::Cancelled { sweep, reason: "enough".into() });
             }
-            Step::Join { worker, slots, memory } => self.join(&id(worker), *slots, *memory),
+            Step::Join { worker, slots, lanes, memory } => self.join(&id(worker), *slots, *lanes, *memory),
             Step::Leave(worker) => {
                 let worker = id(worker);
                 self.connected.remove(&worker);
                 self.event(Event::Left { worker });
             }
-            Step::Heartbeat(worker) => self.event(Event::Heartbeat { worker: id(worker) }),
+            Step::Heartbeat { worker, lane_bytes } => {
+                let worker = id(worker);
+                let known = self.belief.get(&worker).into_iter().flat_map(BTreeMap::keys);
+                let measured = known.map(|term| (*term, *lane_bytes)).collect();
+                self.event(Event::Heartbeat { worker, measured });
+            }
             Step::Drain(worker) => {
                 let worker = id(worker);
                 if self.connected.contains(&worker) {
@@ -167,13 +184,14 @@ impl World {
         }
     }
 
-    /// What a restart must find again.
+    /// What a restart must find again; the sweeps' structure comes from their files.
     pub(crate) fn durable(&self) -> (Vec<Sweep>, Vec<Active>, Term) {
         let leases = self.scheduler.leases.values().cloned().collect();
-        (self.scheduler.sweeps.clone(), leases, self.scheduler.last_term)
+        let bare = |sweep: &Sweep| Sweep { structure: Structure::default(), ..sweep.clone() };
+        (self.scheduler.sweeps.iter().map(bare).collect(), leases, self.scheduler.last_term)
     }
 
-    fn join(&mut self, worker: &WorkerId, slots: u32, memory: Memory) {
+    fn join(&mut self, worker: &WorkerId, slots: u32, lanes: u32, memory: Memory) {
         let held = match memory {
             Memory::True => {
                 self.belief.entry(worker.clone()).or_default().values().map(|(l, _)| l.clone()).collect()
@@ -189,7 +207,9 @@ impl World {
             self.draining.remove(worker);
         }
         self.connected.insert(worker.clone());
-        self.event(Event::Joined { worker: worker.clone(), slots, held });
+        let room = Room { max_lanes: lanes, memory_bytes: 1000 };
+        self.rooms.insert(worker.clone(), (slots, room));
+        self.event(Event::Joined { worker: worker.clone(), slots, room, held });
     }
 
     fn report(&mut self, worker: &WorkerId, lease: usize, order: Order, body: Body) {
@@ -224,7 +244,8 @@ impl World {
     }
 
     fn crash(&mut self) {
-        let (sweeps, leases, last_term) = self.durable();
+        let (_, leases, last_term) = self.durable();
+        let sweeps = self.scheduler.sweeps.clone();
         self.scheduler = Scheduler::restarted(self.now, TIMEOUT, sweeps, leases, last_term);
         self.connected.clear();
         self.draining.clear();
@@ -256,7 +277,8 @@ impl World {
                 assert!(self.live.values().all(|(l, ..)| l.trial.sweep != *sweep), "leases outlive {sweep}");
                 assert_eq!(self.finished.insert(sweep.clone(), *state), None, "{sweep} ended twice");
             }
-            Record::LeaseGranted(lease, worker) => {
+            Record::LeaseGranted(lease, worker, pack) => {
+                self.granted(lease, worker, *pack);
                 assert!(self.every_lease.iter().all(|l| l.term < lease.term), "terms only grow: {lease}");
                 assert!(self.live.values().all(|(l, ..)| l.trial != lease.trial), "two leases: {lease}");
                 assert!(!self.ended.contains(&lease.trial), "{lease} after the end");
@@ -272,10 +294,11 @@ impl World {
                 }
                 assert!(self.live.remove(&lease.term).is_some(), "{lease} ended twice");
             }
-            Record::Metrics(lease, sequence, _) | Record::Checkpoint(lease, sequence, _) => {
-                let (_, _, last) = self.live.get_mut(&lease.term).expect("only a live lease reports");
-                assert_eq!(*sequence, *last + 1, "{lease}: without gaps");
-                *last = *sequence;
+            Record::Metrics(lease, sequence, _) => self.reported(lease, *sequence),
+            Record::Checkpoint(lease, sequence, files) => {
+                self.reported(lease, *sequence);
+                let before = self.checkpoints.insert(lease.trial.clone(), files.clone());
+                assert!(before.is_none_or(|before| before.step <= files.step), "{lease} went back");
             }
             Record::TrialEnded(trial, end) => {
                 assert!(self.live.values().all(|(l, ..)| l.trial != *trial), "{trial} is still leased");
@@ -291,6 +314,33 @@ impl World {
         }
     }
 
+    fn reported(&mut self, lease: &Lease, sequence: u64) {
+        let (_, _, last) = self.live.get_mut(&lease.term).expect("only a live lease reports");
+        assert_eq!(sequence, *last + 1, "{lease}: without gaps");
+        *last = sequence;
+    }
+
+    /// A pack is of one sweep, one structure, one worker; it has the lanes that it says and no more than fit, and a
+    /// worker has no more packs than slots.
+    fn granted(&mut self, lease: &Lease, worker: &WorkerId, pack: Pack) {
+        let (slots, room) = self.rooms[worker];
+        assert!((1..=room.max_lanes.max(1)).contains(&pack.lanes), "{lease}: {pack:?} in {room:?}");
+        assert!((pack.first.0..pack.first.0 + u64::from(pack.lanes)).contains(&lease.term.0), "{lease}");
+        self.packs.insert(lease.term, pack);
+        let sweep = self.scheduler.sweep(&lease.trial.sweep).expect("its sweep is there");
+        for (other, holder, _) in self.live.values() {
+            if self.packs[&other.term].first != pack.first {
+                continue;
+            }
+            assert_eq!((&other.trial.sweep, holder), (&lease.trial.sweep, worker), "{lease} beside {other}");
+            assert!(sweep.structure.alike(other.trial.index, lease.trial.index), "{lease} beside {other}");
+        }
+        let held = self.live.values().filter(|(_, holder, _)| holder == worker);
+        let mut packs: BTreeSet<Term> = held.map(|(l, ..)| self.packs[&l.term].first).collect();
+        packs.insert(pack.first);
+        assert!(packs.len() <= slots as usize, "{worker} has {packs:?} on {slots} slots");
+    }
+
     fn deliver(&mut self, worker: &WorkerId, message: Message) {
         let belief = self.belief.entry(worker.clone()).or_default();
         match message {
@@ -303,10 +353,15 @@ impl World {
                     belief.remove(&lease.term);
                 }
             }
-            Message::Assign(lease) => {
-                let (_, holder, _) = &self.live[&lease.term];
-                assert_eq!(holder, worker);
-                belief.insert(lease.term, (lease, 0));
+            Message::Assign(lanes) => {
+                let pack = self.packs[&lanes[0].lease.term];
+                assert_eq!(lanes.len(), pack.lanes as usize, "all of a pack goes together");
+                for Lane { lease, resume } in lanes {
+                    let (_, holder, _) = &self.live[&lease.term];
+                    assert_eq!((holder, self.packs[&lease.term]), (worker, pack));
+                    assert_eq!(resume.as_ref(), self.checkpoints.get(&lease.trial), "{lease}");
+                    belief.insert(lease.term, (lease, 0));
+                }
             }
             Message::Acknowledge(lease, sequence) => match self.live.get(&lease.term) {
                 Some((_, _, recorded)) => assert!(sequence <= *recorded, "{lease}: not durable yet"),
@@ -340,7 +395,12 @@ impl World {
         let live: Vec<_> = scheduler.leases.values().map(|a| (&a.lease, &a.worker, a.sequence)).collect();
         assert_eq!(live, self.live.values().map(|(l, w, s)| (l, w, *s)).collect::<Vec<_>>());
         for (id, worker) in &scheduler.workers {
-            assert_eq!(worker.held, scheduler.leases.values().filter(|a| a.worker == *id).count(), "{id}");
+            let mut packs = BTreeMap::new();
+            for active in scheduler.leases.values().filter(|active| active.worker == *id) {
+                assert_eq!(active.pack, self.packs[&active.lease.term], "{}", active.lease);
+                *packs.entry(active.pack.first).or_default() += 1;
+            }
+            assert_eq!(worker.packs, packs, "{id}");
         }
         assert!(scheduler.leases.values().all(|a| scheduler.workers.contains_key(&a.worker)));
     }
@@ -352,7 +412,7 @@ impl World {
         }
         self.step(&Step::Wait(TIMEOUT));
         assert!(self.live.is_empty(), "deadlines end what nobody trains");
-        self.join(&WorkerId::new("w9"), 2, Memory::None);
+        self.join(&WorkerId::new("w9"), 2, 3, Memory::None);
         let left: u64 = self.scheduler.sweeps.iter().map(|sweep| sweep.size).sum();
         for _ in 0..left {
             self.step(&Step::Report { worker: 9, lease: 0, order: Order::Next, body: Body::Completed(1) });

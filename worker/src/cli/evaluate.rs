@@ -1,0 +1,72 @@
+//! `evaluate`: how well a trained model does on a labelled file.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::{
+    model::Model,
+    report,
+    terminal::{print, width},
+};
+use crate::{train::metrics::Report, trainer::Ended};
+
+/// The classes are those of the model's `config.json`; a label is a class's name or its number.
+#[derive(Debug, Args)]
+pub(super) struct Evaluate {
+    #[command(flatten)]
+    model: Model,
+    /// File with the labelled texts (CSV, TSV, JSON lines or Parquet)
+    #[arg(long)]
+    file: PathBuf,
+    /// Column with the text [default: text, sentence, content or review]
+    #[arg(long)]
+    text_column: Option<String>,
+    /// Column with the label [default: label, labels, target or class]
+    #[arg(long)]
+    label_column: Option<String>,
+    /// table for people, json for programs
+    #[arg(long, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Serialize)]
+struct Outcome<'a> {
+    rows: usize,
+    classes: &'a [String],
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+impl Evaluate {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What is wrong with the file or the model.
+    pub(super) fn run(&self) -> Result<(), Ended> {
+        let classifier = self.model.open()?;
+        let classes = classifier.classes();
+        let columns = (self.text_column.as_deref(), self.label_column.as_deref());
+        let split = distilsweep_data::read_labelled(&self.file, columns.0, columns.1, classes)?;
+        if split.is_empty() {
+            return Err(Ended::BadInput(format!("{} has no rows to evaluate", self.file.display())));
+        }
+        let logits = classifier.logits(&split.texts)?;
+        let report = Report::new(&logits, &split.labels, classes.len(), 0.0);
+        print(&match self.format {
+            Format::Table => report::table(&report, classes, width().unwrap_or(report::WIDTH)),
+            Format::Json => {
+                serde_json::to_string_pretty(&Outcome { rows: split.len(), classes, report: &report })
+                    .map(|text| text + "\n")
+                    .map_err(|error| Ended::Internal(format!("the report is no JSON: {error}")))?
+            }
+        })
+    }
+}
