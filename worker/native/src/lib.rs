@@ -255,6 +255,13 @@ pub fn load_cuda() -> Result<(), NativeError> {
     checked(unsafe { ffi::distilsweep_load_library(c"libtorch_cuda.so".as_ptr()) })
 }
 
+/// Has the C library keep what is freed instead of giving it back to the system, which would fill it with zeros page
+/// by page at the next use: a step frees and takes again hundreds of megabytes. For the whole process.
+pub fn keep_freed_memory() {
+    // SAFETY: it only sets options of the allocator.
+    unsafe { ffi::distilsweep_keep_freed_memory() };
+}
+
 /// Version of the libtorch that this was built against: "2.11.0", say.
 pub fn torch_version() -> String {
     // SAFETY: the shim returns a C string that lives as long as the program.
