@@ -13,6 +13,7 @@ use tonic::transport::Endpoint;
 use super::CliError;
 use crate::{
     runtime::{MakeTrainer, Runtime},
+    scratch::Scratch,
     scripted::ScriptedTrainer,
     session::{self, SessionError, SessionOptions},
 };
@@ -85,7 +86,11 @@ impl Join {
             .keep_alive_while_idle(true)
             .http2_keep_alive_interval(Duration::from_secs(10));
         let (device, make) = self.trainer()?;
-        let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let root = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let claimed = Scratch::claim(&root).map_err(|error| {
+            CliError::failure(format!("scratch directory {} cannot be used: {error}", root.display()))
+        })?;
+        let scratch = claimed.path().to_owned();
         let (handle, events) = Runtime::start(&device, scratch.clone(), self.checkpoint_interval, make)
             .map_err(|error| CliError::failure(format!("no thread for {device}: {error}")))?;
         let hostname = hostname();
