@@ -13,11 +13,15 @@
 #include <torch/version.h>
 
 #include <dlfcn.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 namespace {
@@ -308,6 +312,15 @@ struct GatherRows : torch::autograd::Function<GatherRows> {
 extern "C" {
 
 const char *distilsweep_torch_version() { return TORCH_VERSION; }
+
+void distilsweep_keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
+}
 
 void distilsweep_free(char *text) { std::free(text); }
 

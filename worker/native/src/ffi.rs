@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_void};
 
 unsafe extern "C" {
     pub(crate) fn distilsweep_torch_version() -> *const c_char;
+    pub(crate) fn distilsweep_keep_freed_memory();
     pub(crate) fn distilsweep_free(text: *mut c_char);
     pub(crate) fn distilsweep_dropout_rows(
         out: *mut *mut c_void,
@@ -96,5 +97,18 @@ unsafe extern "C" {
         count: usize,
         lane: i64,
         parameters: *const *const c_void,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_cuda_memory(
+        held: *mut u64,
+        free: *mut u64,
+        total: *mut u64,
+        index: i64,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_cuda_model(
+        name: *mut c_char,
+        length: i32,
+        major: *mut i32,
+        minor: *mut i32,
+        index: i64,
     ) -> *mut c_char;
 }

@@ -3,6 +3,7 @@
 //! Nothing here keeps state. Dropout is a function of what it is for: the mask of a unit is a hash of (seed, site,
 //! step, example, position, unit), so that padding, packing, micro-batches, threads and devices cannot change it.
 
+mod device;
 mod ffi;
 mod lanes;
 
@@ -10,6 +11,7 @@ use std::ffi::{CStr, c_char, c_void};
 
 use tch::{Device, Tensor};
 
+pub use device::{CudaMemory, CudaModel, cuda_memory, cuda_model};
 pub use lanes::{
     LaneDropout, dropout_lane_attention, dropout_lane_attention_by, dropout_lane_rows, dropout_lane_rows_by,
     dropout_threshold, give_gradients, lane_linear, share_storage,
@@ -251,6 +253,13 @@ pub fn fused_adamw(
 pub fn load_cuda() -> Result<(), NativeError> {
     // SAFETY: the name is a C string that lives as long as the program.
     checked(unsafe { ffi::distilsweep_load_library(c"libtorch_cuda.so".as_ptr()) })
+}
+
+/// Has the C library keep what is freed instead of giving it back to the system, which would fill it with zeros page
+/// by page at the next use: a step frees and takes again hundreds of megabytes. For the whole process.
+pub fn keep_freed_memory() {
+    // SAFETY: it only sets options of the allocator.
+    unsafe { ffi::distilsweep_keep_freed_memory() };
 }
 
 /// Version of the libtorch that this was built against: "2.11.0", say.

@@ -29,6 +29,7 @@ pub use self::{
     data::{Prepared, Tokenized},
     evaluation::Evaluation,
     lane::Trial,
+    optimizer::Optimizer,
     schedule::Plan,
     state::Identity,
 };

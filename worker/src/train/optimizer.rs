@@ -18,15 +18,18 @@ struct Group {
 
 /// AdamW's state: it updates in place the tensors of the parameters that it was made for.
 #[derive(Debug)]
-pub(super) struct Optimizer {
+pub struct Optimizer {
     groups: [Group; 2],
     all: Vec<Tensor>,
     step: i64,
 }
 
 impl Optimizer {
-    /// Biases and LayerNorms are not decayed, embeddings are.
-    pub(super) fn new(parameters: &Parameters) -> Result<Self, TorchError> {
+    /// Moments of zero. Biases and LayerNorms are not decayed, embeddings are.
+    ///
+    /// # Errors
+    /// What libtorch says, out of memory included.
+    pub fn new(parameters: &Parameters) -> Result<Self, TorchError> {
         let group = |decayed: bool| -> Result<Group, TorchError> {
             let mut group = Group {
                 names: vec![],
@@ -63,17 +66,19 @@ impl Optimizer {
     }
 
     /// Forgets the gradients of the last step.
-    pub(super) fn clear(&self) -> Result<(), TorchError> {
+    ///
+    /// # Errors
+    /// What libtorch says.
+    pub fn clear(&self) -> Result<(), TorchError> {
         Ok(clear_gradients(&self.all)?)
     }
 
     /// Clips the gradients and updates the parameters. Returns the gradients' global L2 norm before clipping, still
     /// on the device.
-    pub(super) fn step(
-        &mut self,
-        learning_rate: f64,
-        arguments: &TrainingArguments,
-    ) -> Result<Tensor, TorchError> {
+    ///
+    /// # Errors
+    /// A parameter without a gradient; what libtorch says.
+    pub fn step(&mut self, learning_rate: f64, arguments: &TrainingArguments) -> Result<Tensor, TorchError> {
         let norm = gradient_norm(&self.all)?;
         let mut divisor = None;
         if arguments.max_grad_norm > 0.0 {
