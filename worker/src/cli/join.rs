@@ -14,6 +14,7 @@ use super::CliError;
 use crate::{
     machine,
     runtime::{MakeTrainer, Runtime},
+    scratch::Scratch,
     scripted::ScriptedTrainer,
     session::{self, SessionError, SessionOptions},
 };
@@ -86,7 +87,11 @@ impl Join {
             .keep_alive_while_idle(true)
             .http2_keep_alive_interval(Duration::from_secs(10));
         let (device, make) = self.trainer()?;
-        let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let root = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let claimed = Scratch::claim(&root).map_err(|error| {
+            CliError::failure(format!("scratch directory {} cannot be used: {error}", root.display()))
+        })?;
+        let scratch = claimed.path().to_owned();
         let (handle, events) = Runtime::start(&device.name, scratch.clone(), self.checkpoint_interval, make)
             .map_err(|error| CliError::failure(format!("no thread for {}: {error}", device.name)))?;
         let hostname = hostname();
