@@ -5,9 +5,12 @@ pub mod classifier;
 pub mod cli;
 pub mod clock;
 pub mod convert;
+#[cfg(feature = "torch")]
+pub mod devices;
 pub mod ledger;
 pub mod link;
 pub mod live;
+pub mod machine;
 #[cfg(feature = "torch")]
 pub mod model;
 pub mod runtime;

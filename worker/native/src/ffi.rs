@@ -132,4 +132,17 @@ unsafe extern "C" {
         lane: i64,
         parameters: *const *const c_void,
     ) -> *mut c_char;
+    pub(crate) fn distilsweep_cuda_memory(
+        held: *mut u64,
+        free: *mut u64,
+        total: *mut u64,
+        index: i64,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_cuda_model(
+        name: *mut c_char,
+        length: i32,
+        major: *mut i32,
+        minor: *mut i32,
+        index: i64,
+    ) -> *mut c_char;
 }

@@ -4,6 +4,7 @@
 //! step, example, position, unit), so that padding, packing, micro-batches, threads and devices cannot change it.
 
 mod block;
+mod device;
 mod ffi;
 mod lanes;
 
@@ -12,6 +13,7 @@ use std::ffi::{CStr, c_char, c_void};
 use tch::{Device, Tensor};
 
 pub use block::{Drop, Norm, Packed, attention, linear, residual_norm};
+pub use device::{CudaMemory, CudaModel, cuda_memory, cuda_model};
 pub use lanes::{
     LaneDropout, dropout_lane_attention, dropout_lane_attention_by, dropout_lane_rows, dropout_lane_rows_by,
     dropout_threshold, give_gradients, lane_linear, share_storage,

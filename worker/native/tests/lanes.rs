@@ -151,7 +151,7 @@ fn a_parameter_in_shared_storage_is_updated_for_all_who_hold_it() {
     let storage = input(&[4, 3], Kind::Float);
     share_storage(&parameter, &storage.narrow(0, 1, 2)).unwrap();
     assert_eq!(bits(&held), bits(&storage.narrow(0, 1, 2)));
-    tch::no_grad(|| parameter.shallow_clone().fill_(7.0));
+    let _filled = tch::no_grad(|| parameter.shallow_clone().fill_(7.0));
     assert_eq!(bits(&storage.narrow(0, 1, 2)), bits(&held));
     assert!(held.requires_grad());
     let error = share_storage(&parameter, &storage).unwrap_err().to_string();

@@ -1,8 +1,8 @@
 //! The shim against plain tensor arithmetic, and dropout against what its key promises.
 
 use distilsweep_native::{
-    AdamW, DropoutKey, clear_gradients, dropout_attention, dropout_rows, fused_adamw, gather_rows,
-    gradient_norm, scale_gradients, scatter_rows,
+    AdamW, DropoutKey, clear_gradients, cuda_memory, cuda_model, dropout_attention, dropout_rows,
+    fused_adamw, gather_rows, gradient_norm, scale_gradients, scatter_rows,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -155,4 +155,12 @@ fn the_divisor_divides_the_gradients() {
 fn a_parameter_without_a_gradient_is_an_error() {
     let error = gradient_norm(&[ones(&[2]).set_requires_grad(true)]).unwrap_err();
     assert!(error.to_string().contains("has no gradient"), "{error}");
+}
+
+#[test]
+fn a_cuda_device_that_is_not_there_is_an_error_and_no_crash() {
+    // Numbers that no machine has: where a GPU is, this asks for another.
+    assert!(!cuda_memory(1000).unwrap_err().to_string().is_empty());
+    let error = cuda_model(1000).unwrap_err().to_string();
+    assert!(error.contains("the CUDA driver"), "{error}");
 }

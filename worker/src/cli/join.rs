@@ -12,6 +12,7 @@ use tonic::transport::Endpoint;
 
 use super::CliError;
 use crate::{
+    machine,
     runtime::{MakeTrainer, Runtime},
     scripted::ScriptedTrainer,
     session::{self, SessionError, SessionOptions},
@@ -86,8 +87,8 @@ impl Join {
             .http2_keep_alive_interval(Duration::from_secs(10));
         let (device, make) = self.trainer()?;
         let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
-        let (handle, events) = Runtime::start(&device, scratch.clone(), self.checkpoint_interval, make)
-            .map_err(|error| CliError::failure(format!("no thread for {device}: {error}")))?;
+        let (handle, events) = Runtime::start(&device.name, scratch.clone(), self.checkpoint_interval, make)
+            .map_err(|error| CliError::failure(format!("no thread for {}: {error}", device.name)))?;
         let hostname = hostname();
         let process = std::process::id();
         let hello = v1::Hello {
@@ -96,10 +97,8 @@ impl Join {
             process,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             devices: vec![v1::Device {
-                max_lanes: self.lanes.unwrap_or(if device.starts_with("cuda") { 16 } else { 1 }),
-                memory_bytes: memory(&device),
-                name: device,
-                ..Default::default()
+                max_lanes: self.lanes.unwrap_or_else(|| if device.name.starts_with("cuda") { 16 } else { 1 }),
+                ..device
             }],
             slots: 1,
             held: Vec::new(),
@@ -149,30 +148,45 @@ impl Join {
         Ok(receiver)
     }
 
-    fn trainer(&self) -> Result<(String, MakeTrainer), CliError> {
+    fn trainer(&self) -> Result<(v1::Device, MakeTrainer), CliError> {
         if let Some(script) = self.scripted {
-            return Ok(("scripted".to_owned(), Box::new(move || Ok(Box::new(script)))));
+            let device = v1::Device {
+                name: "scripted".to_owned(),
+                memory_bytes: machine::memory().available,
+                ..Default::default()
+            };
+            return Ok((device, Box::new(move || Ok(Box::new(script)))));
         }
         self.torch_trainer()
     }
 
     #[cfg(feature = "torch")]
-    fn torch_trainer(&self) -> Result<(String, MakeTrainer), CliError> {
-        use crate::torch::{DeviceChoice, Options, TorchTrainer, device_name};
+    fn torch_trainer(&self) -> Result<(v1::Device, MakeTrainer), CliError> {
+        use crate::{
+            devices::Found,
+            torch::{DeviceChoice, Options, TorchTrainer},
+        };
 
         let choice: DeviceChoice = self
             .device
             .parse()
             .map_err(|why| CliError::usage(format!("--device is `{}`, {why}", self.device)))?;
         // Here and not on the training thread alone: a worker without its device must not take a trial.
-        let device = device_name(choice.open()?);
+        let found = Found::describe(choice.open()?);
+        let device = v1::Device {
+            name: found.name,
+            model: found.model,
+            memory_bytes: found.free_bytes,
+            precisions: found.precisions.into_iter().map(str::to_owned).collect(),
+            max_lanes: 0,
+        };
         let options = Options { device: choice, threads: self.threads, ..Options::default() };
         let make: MakeTrainer = Box::new(move || Ok(Box::new(TorchTrainer::new(options)?)));
         Ok((device, make))
     }
 
     #[cfg(not(feature = "torch"))]
-    fn torch_trainer(&self) -> Result<(String, MakeTrainer), CliError> {
+    fn torch_trainer(&self) -> Result<(v1::Device, MakeTrainer), CliError> {
         Err(CliError::usage(
             "this worker was built without libtorch and cannot train: build it with the `torch` feature",
         ))
@@ -185,18 +199,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
     seconds
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| format!("{text} is no interval, it must be a positive number of seconds"))
-}
-
-/// Memory that the trials of a device can have, in bytes; 0 where it is not known.
-fn memory(device: &str) -> u64 {
-    if device.starts_with("cuda") {
-        return 0;
-    }
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse::<u64>().ok());
-    available.map_or(0, |kib| kib * 1024)
 }
 
 fn hostname() -> String {

@@ -3,6 +3,8 @@
 #[cfg(feature = "torch")]
 mod convert;
 #[cfg(feature = "torch")]
+mod devices;
+#[cfg(feature = "torch")]
 mod evaluate;
 mod join;
 #[cfg(feature = "torch")]
@@ -11,6 +13,8 @@ mod model;
 mod output;
 #[cfg(feature = "torch")]
 mod predict;
+#[cfg(feature = "torch")]
+mod progress;
 #[cfg(feature = "torch")]
 mod record;
 #[cfg(feature = "torch")]
@@ -59,6 +63,9 @@ enum Command {
     /// Write any loadable checkpoint as a DistilBERT one
     #[cfg(feature = "torch")]
     Convert(convert::Convert),
+    /// Say where training can be done: devices, their memory, libtorch
+    #[cfg(feature = "torch")]
+    Devices(devices::Devices),
 }
 
 /// What goes wrong, for the terminal.
@@ -109,6 +116,8 @@ impl Cli {
             Command::Evaluate(evaluate) => Ok(evaluate.run().map(|()| Exit::Success)?),
             #[cfg(feature = "torch")]
             Command::Convert(convert) => Ok(convert.run().map(|()| Exit::Success)?),
+            #[cfg(feature = "torch")]
+            Command::Devices(devices) => devices.run(),
         }
     }
 }
