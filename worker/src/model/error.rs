@@ -18,7 +18,7 @@ impl TorchError {
     pub fn out_of_memory(&self) -> bool {
         // libtorch has no codes: these are the allocators' words on CUDA and on the CPU.
         let text = self.to_string();
-        ["out of memory", "can't allocate memory", "not enough memory"]
+        ["out of memory", "can't allocate memory", "not enough memory", "bad_alloc"]
             .iter()
             .any(|words| text.contains(words))
     }
