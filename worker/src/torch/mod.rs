@@ -28,6 +28,7 @@ pub(crate) use self::load::{find_model, unknown_token};
 pub use self::options::{DeviceChoice, Options, Precision, device_name};
 use crate::{
     clock,
+    devices::memory_in_use,
     model::{self, Config, ModelError, Parameters, Rates, WORD_EMBEDDINGS},
     train::{self, Finished, Identity, Machine, Prepared, Shared, Trial},
     trainer::{Ended, Job, Observer, Phase, Trained, Trainer},
@@ -65,6 +66,7 @@ impl TorchTrainer {
     /// # Errors
     /// The device is not there.
     pub fn new(options: Options) -> Result<Self, Ended> {
+        distilsweep_native::keep_freed_memory();
         let device = options.device.open()?;
         if let Some(threads) = options.threads {
             tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
@@ -83,6 +85,7 @@ impl TorchTrainer {
         }
         let pack = self.load(jobs)?;
         let began = clock::now();
+        let before = memory_in_use(self.device);
         let mut trials = Vec::new();
         for (number, (job, observer)) in jobs.iter().zip(&mut *observers).enumerate() {
             match self.trial(number, job, &pack) {
@@ -93,7 +96,9 @@ impl TorchTrainer {
                 }
             }
         }
-        let machine = Machine { clock: &|| began.elapsed(), lane_bytes: &|| None };
+        let lanes = trials.len().max(1) as u64;
+        let lane_bytes = || Some(memory_in_use(self.device)?.saturating_sub(before?) / lanes);
+        let machine = Machine { clock: &|| began.elapsed(), lane_bytes: &lane_bytes };
         train::run(&pack.shared, trials, observers, &machine, &mut |number, finished, observer| {
             let trained = finished.and_then(|finished| self.keep(&jobs[number], &pack, finished));
             told.borrow_mut()[number] = true;
