@@ -154,6 +154,9 @@ impl Sweeps for SweepsService {
         request: Request<v1::GetSweepRequest>,
     ) -> Result<Response<v1::SweepResults>, Status> {
         let sweep = self.find(request.into_inner().sweep).await?;
+        // First: trials that are read later are at least as far, so that a final status never stands above a trial under
+        // way.
+        let status = self.status(&sweep).await?;
         let id = sweep.clone();
         let (row, trials) =
             self.engine.read(move |reader| Ok((reader.sweep(&id)?, reader.trials(&id)?))).await?;
@@ -163,7 +166,7 @@ impl Sweeps for SweepsService {
             .map(|trial| (trial.trial, convert::trial_result(trial.clone(), spec.space.point(trial.trial))))
             .collect();
         Ok(Response::new(v1::SweepResults {
-            status: Some(self.status(&sweep).await?),
+            status: Some(status),
             trials: trials.into_values().collect(),
             varied: spec.space.varied().map(ToOwned::to_owned).collect(),
         }))
