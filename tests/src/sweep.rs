@@ -17,6 +17,15 @@ pub fn fixture() -> PathBuf {
 
 /// A sweep file of four trials of `steps` steps: two learning rates by two seeds.
 pub fn four_trials(name: &str, steps: u64) -> String {
+    sweep(name, steps, "[1e-3, 1e-5]", "[1, 2]")
+}
+
+/// A sweep file of one trial of `steps` steps.
+pub fn one_trial(name: &str, steps: u64) -> String {
+    sweep(name, steps, "[1e-3]", "[1]")
+}
+
+fn sweep(name: &str, steps: u64, rates: &str, seeds: &str) -> String {
     let fixture = fixture();
     format!(
         "name: {name}
@@ -28,8 +37,8 @@ dataset:
 method: grid
 metric: {{name: best_validation_f1, goal: maximize}}
 parameters:
-  learning_rate: {{values: [1e-3, 1e-5]}}
-  seed: {{values: [1, 2]}}
+  learning_rate: {{values: {rates}}}
+  seed: {{values: {seeds}}}
   per_device_train_batch_size: {{value: 4}}
   max_steps: {{value: {steps}}}
 ",

@@ -8,10 +8,7 @@
 #![cfg(feature = "torch")]
 #![expect(clippy::unwrap_used, reason = "a benchmark ends at the first error")]
 
-use std::{
-    env, fs,
-    time::Duration,
-};
+use std::{env, fs, time::Duration};
 
 use criterion::{BenchmarkId, Criterion};
 use distilsweep_proto::params::TrainingArguments;
@@ -191,7 +188,10 @@ fn main() {
             }
         }
     }
-    println!("\n{} threads       ms a step  forward  backward  optimizer  data  GFLOP/s  plain product  share", tch::get_num_threads());
+    println!(
+        "\n{} threads       ms a step  forward  backward  optimizer  data  GFLOP/s  plain product  share",
+        tch::get_num_threads()
+    );
     lines.iter().for_each(|line| println!("{line}"));
     criterion.final_summary();
 }

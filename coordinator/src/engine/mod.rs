@@ -80,7 +80,7 @@ enum Act {
     /// Dropping it closes the stream.
     Disconnect(mpsc::UnboundedSender<ToWorker>),
     Accepted(oneshot::Sender<(SweepId, bool)>, (SweepId, bool)),
-    Show(oneshot::Sender<Option<Snapshot>>, Option<Snapshot>),
+    Show(oneshot::Sender<Option<Snapshot>>, Option<Box<Snapshot>>),
     Done(oneshot::Sender<()>),
 }
 
@@ -225,7 +225,7 @@ impl Engine {
                 self.event(now, Event::Reported { worker, report }, writes, acts)
             }
             Command::Snapshot(sweep, reply) => {
-                acts.push(Act::Show(reply, self.snapshot(&sweep)));
+                acts.push(Act::Show(reply, self.snapshot(&sweep).map(Box::new)));
             }
             Command::Told { rows, runs, done } => {
                 writes.push(Write::Told { rows, runs });
@@ -358,7 +358,7 @@ impl Engine {
             }
             Act::Disconnect(to) => drop(to),
             Act::Show(reply, snapshot) => {
-                let _ = reply.send(snapshot);
+                let _ = reply.send(snapshot.map(|snapshot| *snapshot));
             }
             Act::Accepted(reply, accepted) => {
                 let _ = reply.send(accepted);

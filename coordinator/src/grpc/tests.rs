@@ -101,9 +101,10 @@ impl Coordinator {
         Reader::open(self.state.path()).unwrap()
     }
 
-    async fn worker(&self, name: &str, held: &[v1::Lease]) -> Worker {
+    async fn worker(&self, name: &str, held: &[v1::Lease], devices: Vec<v1::Device>) -> Worker {
         let (up, messages) = mpsc::unbounded_channel();
-        let hello = v1::Hello { worker: name.into(), slots: 1, held: held.to_vec(), ..v1::Hello::default() };
+        let hello =
+            v1::Hello { worker: name.into(), slots: 1, held: held.to_vec(), devices, ..v1::Hello::default() };
         let mut worker = Worker { up, down: None };
         worker.say(Up::Hello(hello));
         let mut client = WorkersClient::connect(self.server.url.clone()).await.unwrap();
@@ -114,7 +115,17 @@ impl Coordinator {
 
     /// A worker that got its welcome, and the leases that it was told have ended.
     async fn welcomed(&self, name: &str, held: &[v1::Lease]) -> (Worker, Vec<v1::Lease>) {
-        let mut worker = self.worker(name, held).await;
+        self.welcomed_with(name, held, Vec::new()).await
+    }
+
+    /// The same of a worker with these devices.
+    async fn welcomed_with(
+        &self,
+        name: &str,
+        held: &[v1::Lease],
+        devices: Vec<v1::Device>,
+    ) -> (Worker, Vec<v1::Lease>) {
+        let mut worker = self.worker(name, held, devices).await;
         let Some(Down::Welcome(welcome)) = worker.hear().await else { panic!("no welcome") };
         (worker, welcome.ended)
     }
@@ -281,6 +292,48 @@ async fn a_silent_worker_loses_its_stream_and_its_trial() {
     assert_eq!((inherited.trial, inherited.attempt), (lease.trial, 2));
     let (_, ended) = coordinator.welcomed("silent", std::slice::from_ref(&lease)).await;
     assert_eq!(ended, [lease]);
+}
+
+#[tokio::test]
+async fn the_checkpoint_of_a_lost_worker_goes_down_with_its_trials_next_assignment() {
+    let mut coordinator = Coordinator::start(500).await;
+    coordinator.submit(SWEEP).await.unwrap();
+    let (mut doomed, _) = coordinator.welcomed("doomed", &[]).await;
+    let (lease, assignment) = doomed.assigned().await;
+    assert_eq!(assignment.lanes[0].resume, None);
+    let files =
+        |step| v1::StoredFiles { url: format!("file:///c-{step}"), step, manifest_sha256: "ab".into() };
+    for (sequence, step) in [(1, 20), (2, 40), (3, 30)] {
+        doomed.report(&lease, sequence, Said::Checkpoint(files(step)));
+        assert_eq!(doomed.acknowledged(&lease).await, sequence);
+    }
+    assert_eq!(doomed.hear().await, None);
+    let (mut heir, _) = coordinator.welcomed("heir", &[]).await;
+    let (_, assignment) = heir.assigned().await;
+    assert_eq!(assignment.lanes[0].resume, Some(files(40)), "the one furthest on");
+}
+
+#[tokio::test]
+async fn lanes_that_fit_come_in_one_assignment_and_end_one_by_one() {
+    let mut coordinator = Coordinator::start(LONG).await;
+    coordinator.submit(&SWEEP.replace("[2e-5, 5e-5]", "[1e-5, 2e-5, 3e-5, 4e-5]")).await.unwrap();
+    let device = v1::Device { memory_bytes: 1000, max_lanes: 8, ..v1::Device::default() };
+    let (mut worker, _) = coordinator.welcomed_with("w", &[], vec![device]).await;
+    let (first, assignment) = worker.assigned().await;
+    assert_eq!(assignment.lanes.len(), 1);
+    let progress = v1::Progress { lease: Some(first.clone()), lane_bytes: 400, ..v1::Progress::default() };
+    worker.say(Up::Heartbeat(v1::Heartbeat { progress: vec![progress] }));
+    worker.report(&first, 1, completed(0.5));
+    worker.acknowledged(&first).await;
+    let (_, assignment) = worker.assigned().await;
+    let leases: Vec<v1::Lease> = assignment.lanes.iter().map(|lane| lane.lease.clone().unwrap()).collect();
+    assert_eq!(leases.iter().map(|lease| lease.trial).collect::<Vec<_>>(), [1, 2]);
+    worker.report(&leases[1], 1, completed(0.5));
+    worker.acknowledged(&leases[1]).await;
+    worker.report(&leases[0], 1, completed(0.5));
+    worker.acknowledged(&leases[0]).await;
+    let (last, _) = worker.assigned().await;
+    assert_eq!(last.trial, 3);
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ impl Sweep {
             return None;
         }
         let fresh = (self.next_point < self.size).then_some(self.next_point);
-        self.waiting.first().or(self.skipped.first()).copied().or(fresh)
+        self.waiting.first().or_else(|| self.skipped.first()).copied().or(fresh)
     }
 
     /// Trials that wait for a lease.

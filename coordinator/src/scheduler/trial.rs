@@ -6,7 +6,7 @@ use distilsweep_proto::ids::Term;
 
 use super::event::{FailureKind, Point, StoredFiles};
 
-/// Workers that a trial may lose before it is taken for what kills them.
+/// Workers that a trial may lose without coming further before it is taken for what kills them.
 pub const MAX_LOSSES: u32 = 8;
 
 /// A trial that has been leased and has not ended; a point that was never leased has no `Trial`, a trial that ended
@@ -25,7 +25,7 @@ pub struct Trial {
     pub attempts: u32,
     /// Failures that count against `max_retries`.
     pub failures: u32,
-    /// Workers lost while they trained it.
+    /// Workers lost while they trained it, since it came further last.
     pub losses: u32,
     /// The live lease; `None` while it waits for the next.
     pub lease: Option<Term>,
@@ -74,9 +74,12 @@ impl Trial {
     /// before, for points up to that step are recorded and none after it may be lost.
     pub fn published(&mut self, files: StoredFiles) -> StoredFiles {
         match &self.checkpoint {
-            Some(known) if known.step > files.step => known.clone(),
-            Some(_) | None => self.checkpoint.insert(files).clone(),
+            Some(known) if known.step > files.step => return known.clone(),
+            Some(known) if known.step == files.step => {}
+            // It came further: what the workers died of before was not this trial.
+            Some(_) | None => self.losses = 0,
         }
+        self.checkpoint.insert(files).clone()
     }
 
     /// Keeps of `points` those that no earlier report had, and remembers them. Within an attempt the steps of a
@@ -129,6 +132,21 @@ mod tests {
         assert_eq!(trial.after_failure(FailureKind::OutOfMemory, 4, 0), Next::Again);
         assert_eq!((trial.failures, trial.losses), (0, 0));
         assert_eq!(trial.after_failure(FailureKind::OutOfMemory, 1, 5), Next::Failed);
+    }
+
+    #[test]
+    fn a_trial_that_comes_further_may_lose_any_number_of_workers() {
+        let files = |step| StoredFiles { url: String::new(), step, manifest_sha256: String::new() };
+        let mut trial = Trial::default();
+        for step in 0..i64::from(3 * MAX_LOSSES) {
+            trial.published(files(step));
+            assert_eq!(trial.after_failure(FailureKind::WorkerLost, 1, 0), Next::Again);
+        }
+        for _ in 2..MAX_LOSSES {
+            trial.published(files(i64::from(3 * MAX_LOSSES) - 1));
+            assert_eq!(trial.after_failure(FailureKind::WorkerLost, 1, 0), Next::Again);
+        }
+        assert_eq!(trial.after_failure(FailureKind::WorkerLost, 1, 0), Next::Failed);
     }
 
     #[test]

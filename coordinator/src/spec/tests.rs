@@ -206,7 +206,7 @@ fn parameters_say_what_they_may_be() {
     sweep.yaml:6:45: `per_device_train_batch_size` is 16.5, it must be a whole number of at least 1
     sweep.yaml:6:23: `max_length` is 9.223372036854776e+18, it must be a whole number of at least 3
     sweep.yaml:6:30: `lr_scheduler_type` is "liner", it must be one of linear, cosine, polynomial, constant, constant_with_warmup
-    sweep.yaml:6:3: unknown parameter `fp16`
+    sweep.yaml:6:3: `fp16` of TrainingArguments cannot be set here: mixed precision here is `bf16`
     "#);
 }
 

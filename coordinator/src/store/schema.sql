@@ -31,7 +31,7 @@ CREATE TABLE trials (
     state       TEXT    NOT NULL,               -- running, waiting, completed, diverged, failed, cancelled
     attempts    INTEGER NOT NULL,
     failures    INTEGER NOT NULL DEFAULT 0,     -- those that count against max_retries
-    losses      INTEGER NOT NULL DEFAULT 0,     -- workers lost
+    losses      INTEGER NOT NULL DEFAULT 0,     -- workers lost since it came further last
     worker      TEXT    NOT NULL,               -- of the last attempt
     checkpoint  TEXT,                           -- the newest, to resume from
     result      TEXT,

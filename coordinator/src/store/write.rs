@@ -256,12 +256,15 @@ fn checkpoint(
 ) -> Result<(), WriteError> {
     set_sequence(t, lease, sequence)?;
     t.prepare_cached(
-        "UPDATE trials SET checkpoint = ?3 WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
+        "UPDATE trials SET checkpoint = ?3,
+             losses = CASE WHEN json_extract(checkpoint, '$.step') >= ?4 THEN losses ELSE 0 END
+         WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
     )?
     .execute(params![
         lease.trial.sweep.as_str(),
         lease.trial.index,
-        serde_json::to_string(files)?
+        serde_json::to_string(files)?,
+        files.step
     ])?;
     Ok(())
 }

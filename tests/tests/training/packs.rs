@@ -84,6 +84,37 @@ fn lanes_end_each_in_its_own_way() {
     assert!(early.steps < 39 && early.steps.is_multiple_of(13), "{}", early.steps);
 }
 
+fn batched(precision: Precision) -> Options {
+    Options { batched: Some(true), precision: Some(precision), ..Options::default() }
+}
+
+fn follows_alone(precision: Precision, tolerance: f64) {
+    let mut long = watched();
+    long.insert("max_steps".to_owned(), Value::Integer(100));
+    let alone_options = Options { precision: Some(precision), ..Options::default() };
+    let (alone, ..) = train(&mut trainer(alone_options), &long);
+    for (size, place) in [(2, 1), (4, 0), (7, 5)] {
+        let mut trials = packed(size, place);
+        trials[place] = long.clone();
+        let heard = pack(batched(precision), &trials, place);
+        assert_eq!(heard[place].steps.len(), 100);
+        for (got, alone) in heard[place].steps.iter().zip(&alone.steps) {
+            let difference = (got.loss - alone.loss).abs() / alone.loss;
+            assert!(difference < tolerance, "step {} at {place} of {size}: off by {difference:e}", got.step);
+        }
+    }
+}
+
+#[test]
+fn a_trial_batched_with_others_follows_itself_alone_in_double_precision() {
+    follows_alone(Precision::Fp64, 1e-8);
+}
+
+#[test]
+fn a_trial_batched_with_others_follows_itself_alone_in_single_precision() {
+    follows_alone(Precision::Fp32, 2e-4);
+}
+
 /// Three micro-batches of 2 are the batch of 6, in turn and batched.
 #[test]
 fn micro_batches_of_a_pack_add_up_to_its_batch() {
@@ -92,7 +123,7 @@ fn micro_batches_of_a_pack_add_up_to_its_batch() {
     cut.insert("gradient_accumulation_steps".to_owned(), Value::Integer(3));
     // An epoch's last window differs: Trainer gives each of its micro-batches the same weight.
     let whole_steps = 12;
-    for in_one_pass in [false] {
+    for in_one_pass in [false, true] {
         let options = |batched| Options {
             batched: Some(batched),
             precision: Some(Precision::Fp64),

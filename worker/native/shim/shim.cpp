@@ -21,11 +21,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-<<<<<<< HEAD
-#include <exception>
 #include <limits>
-=======
->>>>>>> main
 #include <vector>
 
 namespace {

@@ -97,7 +97,7 @@ impl Join {
             process,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             devices: vec![v1::Device {
-                max_lanes: self.lanes.unwrap_or(if device.name.starts_with("cuda") { 16 } else { 1 }),
+                max_lanes: self.lanes.unwrap_or_else(|| if device.name.starts_with("cuda") { 16 } else { 1 }),
                 ..device
             }],
             slots: 1,

@@ -14,6 +14,8 @@ mod output;
 #[cfg(feature = "torch")]
 mod predict;
 #[cfg(feature = "torch")]
+mod progress;
+#[cfg(feature = "torch")]
 mod record;
 #[cfg(feature = "torch")]
 mod report;

@@ -32,7 +32,7 @@ pub(super) struct Predict {
     #[arg(long)]
     file: Option<PathBuf>,
     /// Column with the text [default: text, sentence, content or review]
-    #[arg(long, requires = "file")]
+    #[arg(long, requires = "file", conflicts_with = "texts")]
     text_column: Option<String>,
     /// table for people; csv and json (a line each) for programs
     #[arg(long, default_value = "table")]
@@ -61,14 +61,13 @@ impl Predict {
         let all = if self.format == Format::Table { 1 } else { classes.len() };
         let top = self.top.map_or(all, usize::from).min(classes.len());
         let view = View { classes, top, width: width() };
-        print(&match self.format {
+        let mut out = match self.format {
             Format::Table => view.table_head(),
             Format::Csv => view.csv_head()?,
             Format::Json => String::new(),
-        })?;
+        };
         for group in texts.chunks(GROUP) {
             let probabilities = classifier.probabilities(group)?;
-            let mut out = String::new();
             for (text, row) in group.iter().zip(probabilities.chunks_exact(classes.len())) {
                 out += &match self.format {
                     Format::Table => view.table_rows(text, row),
@@ -77,6 +76,7 @@ impl Predict {
                 };
             }
             print(&out)?;
+            out.clear();
         }
         Ok(())
     }
@@ -240,8 +240,30 @@ mod tests {
     #[test]
     fn predictions_are_aligned_for_people_and_complete_for_programs() {
         let classes = ["joy", "电影", "sad"].map(str::to_owned);
-        insta::assert_snapshot!(shown(&View { classes: &classes, top: 3, width: Some(40) }), @"");
-        insta::assert_snapshot!(shown(&View { classes: &classes, top: 1, width: None }), @"");
+        insta::assert_snapshot!(shown(&View { classes: &classes, top: 3, width: Some(40) }), @r#"
+        label  probability  text
+        电影        0.5000  a, "quoted" text
+        joy         0.2500
+        sad         0.2500
+        joy         0.7000  a text that is long…
+        sad         0.2000
+        电影        0.1000
+        text,label,probability,joy,电影,sad
+        "a, ""quoted"" text",电影,0.5,0.25,0.5,0.25
+        a text that is longer than the room,joy,0.7,0.7,0.1,0.2
+        {"text":"a, \"quoted\" text","label":"电影","probability":0.5,"probabilities":[{"label":"电影","probability":0.5},{"label":"joy","probability":0.25},{"label":"sad","probability":0.25}]}
+        {"text":"a text that is longer than the room","label":"joy","probability":0.7,"probabilities":[{"label":"joy","probability":0.7},{"label":"sad","probability":0.2},{"label":"电影","probability":0.1}]}
+        "#);
+        insta::assert_snapshot!(shown(&View { classes: &classes, top: 1, width: None }), @r#"
+        label  probability  text
+        电影        0.5000  a, "quoted" text
+        joy         0.7000  a text that is longer than the room
+        text,label,probability,joy,电影,sad
+        "a, ""quoted"" text",电影,0.5,,0.5,
+        a text that is longer than the room,joy,0.7,0.7,,
+        {"text":"a, \"quoted\" text","label":"电影","probability":0.5,"probabilities":[{"label":"电影","probability":0.5}]}
+        {"text":"a text that is longer than the room","label":"joy","probability":0.7,"probabilities":[{"label":"joy","probability":0.7}]}
+        "#);
     }
 
     #[test]
@@ -251,6 +273,12 @@ mod tests {
             Err(error) => error.to_string(),
         };
         let cases: [&[u8]; 5] = [b"one\r\n\ntwo", "\u{feff}one\n".as_bytes(), b"", b" \n\n", b"one\n\xff"];
-        insta::assert_snapshot!(cases.map(said).join("\n"), @"");
+        insta::assert_snapshot!(cases.map(said).join("\n"), @r#"
+        ["one", "", "two"]
+        ["one"]
+        there is nothing to classify: give texts, --file, or a text a line on standard input
+        there is nothing to classify: give texts, --file, or a text a line on standard input
+        standard input line 2: not UTF-8; convert it to that encoding
+        "#);
     }
 }

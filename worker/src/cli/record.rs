@@ -9,28 +9,27 @@ use std::{
 
 use serde::Serialize;
 
-use super::output::unwritable;
-use crate::trainer::{
-    Checkpoint, Ended, EvaluationRecord, Job, Observer, Phase, Request, StepRecord, Trained,
+use super::{output::unwritable, progress::LaneProgress};
+use crate::{
+    machine,
+    trainer::{Checkpoint, Ended, EvaluationRecord, Job, Observer, Phase, Request, StepRecord, Trained},
 };
 
-/// Writes records as they come, and a line now and then for people.
+/// Writes records as they come, and shows people how far it is.
 pub(super) struct Recorder {
     steps: File,
     evaluations: File,
-    every: u64,
-    total: u64,
+    progress: LaneProgress,
     failed: Option<io::Error>,
     ended: Option<Result<Trained, Ended>>,
 }
 
 impl Recorder {
-    pub(super) fn new(output: &Path, every: u64) -> io::Result<Self> {
+    pub(super) fn new(output: &Path, progress: LaneProgress) -> io::Result<Self> {
         Ok(Self {
             steps: File::create(output.join("steps.jsonl"))?,
             evaluations: File::create(output.join("evals.jsonl"))?,
-            every,
-            total: 0,
+            progress,
             failed: None,
             ended: None,
         })
@@ -55,31 +54,20 @@ fn line(file: &mut File, record: &impl Serialize) -> io::Result<()> {
 }
 
 impl Observer for Recorder {
-    fn progress(&mut self, phase: Phase, _step: u64, total: u64) {
-        self.total = total;
-        match phase {
-            Phase::Loading => eprintln!("loading"),
-            Phase::Training => {}
-            Phase::Evaluating => eprintln!("evaluating"),
-            Phase::Finishing => eprintln!("finishing"),
-        }
+    fn progress(&mut self, phase: Phase, step: u64, total: u64) {
+        self.progress.at(phase, step, total);
     }
 
     fn logged(&mut self, record: &StepRecord) {
         let written = line(&mut self.steps, record);
         self.keep_first(written);
-        if record.step.is_multiple_of(self.every) || record.step == self.total {
-            eprintln!("step {}/{} loss {:.4}", record.step, self.total, record.loss);
-        }
+        self.progress.logged(record);
     }
 
     fn evaluated(&mut self, record: &EvaluationRecord) {
         let written = line(&mut self.evaluations, record);
         self.keep_first(written);
-        eprintln!(
-            "epoch {:.2} eval_loss {:.4} eval_f1_score {:.4}",
-            record.epoch, record.scores.loss, record.scores.f1_score
-        );
+        self.progress.evaluated(record);
     }
 
     fn request(&mut self) -> Request {
@@ -91,6 +79,7 @@ impl Observer for Recorder {
     fn measured(&mut self, _lane_bytes: u64) {}
 
     fn ended(&mut self, ended: Result<Trained, Ended>) {
+        self.progress.ended();
         self.ended = Some(ended);
     }
 }
@@ -155,7 +144,5 @@ impl Report {
 
 /// The most memory that this process had resident, where the system tells (Linux does).
 fn peak_rss_mib() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)
+    machine::resident().map(|(_, most)| most as f64 / f64::from(1 << 20))
 }

@@ -12,6 +12,7 @@ pub(super) const WIDTH: usize = 80;
 const NAME: usize = 24;
 /// Spaces between the columns of the scores.
 const GAP: &str = "  ";
+const HEADING: &str = "confusion matrix (row: truth, column: prediction)";
 /// Confusions that are told of in words.
 const TOLD: usize = 5;
 
@@ -68,18 +69,17 @@ fn matrix(rows: &[Vec<u64>], names: &[String], width: usize) -> Vec<String> {
     let widths: Vec<usize> = names.iter().map(|name| name.width().max(digits) + GAP.len()).collect();
     let label = names.iter().map(|name| name.width()).max().unwrap_or(0);
     if label + widths.iter().sum::<usize>() <= width {
-        let mut lines = vec!["confusion matrix: a row a true class, a column a predicted one".to_owned()];
+        let mut lines = vec![HEADING.to_owned()];
         lines.extend(block(rows, names, names, &widths, 0..names.len()));
         return lines;
     }
-    let numbers: Vec<String> = (1..=names.len()).map(|number| number.to_string()).collect();
+    let numbers: Vec<String> = (0..names.len()).map(|number| number.to_string()).collect();
     let number = numbers.last().map_or(1, String::len);
     let numbered: Vec<String> =
         names.iter().zip(&numbers).map(|(name, n)| format!("{n:>number$} {name}")).collect();
     let cell = digits.max(number) + 1;
     let beside = (width.saturating_sub(number + 1 + label) / cell).max(1);
-    let mut lines =
-        vec!["confusion matrix: a row a true class, a column a predicted one, by their numbers".to_owned()];
+    let mut lines = vec![HEADING.to_owned()];
     // Blocks of one size: a last one of two columns would look like an accident.
     let blocks = names.len().div_ceil(beside);
     let size = names.len().div_ceil(blocks.max(1)).max(1);
@@ -194,23 +194,52 @@ mod tests {
 
     #[test]
     fn few_classes_have_their_names_above_the_matrix() {
-        insta::assert_snapshot!(shown(4, 2000, 80), @"");
+        insta::assert_snapshot!(shown(4, 2000, 80), @"
+        rows      2000
+        loss      0.5000
+        accuracy  0.6000
+        Matthews  0.4683
+
+        class       precision  recall      F1  support
+        ──────────────────────────────────────────────
+        admiration     0.7481  0.5976  0.6644      666
+        amusement      0.4304  0.6018  0.5019      334
+        anger          0.7514  0.6027  0.6689      667
+        annoyance      0.4270  0.5976  0.4981      333
+        ──────────────────────────────────────────────
+        weighted       0.6427  0.6000  0.6111     2000
+        macro          0.5892  0.5999  0.5833     2000
+
+        confusion matrix (row: truth, column: prediction)
+                    admiration  amusement  anger  annoyance
+        admiration         398        134      ·        134
+        amusement           67        201     66          ·
+        anger                ·        132    402        133
+        annoyance           67          ·     67        199
+
+        commonest confusions
+        134  admiration taken for amusement
+        134  admiration taken for annoyance
+        133  anger taken for annoyance
+        132  anger taken for amusement
+         67  amusement taken for admiration
+        ");
     }
 
     #[test]
     fn many_classes_are_numbered_and_cut_into_blocks_that_fit() {
-        insta::assert_snapshot!(shown(28, 5427, 80), @"");
+        insta::assert_snapshot!(shown(28, 5427, 80));
     }
 
     #[test]
     fn a_wide_terminal_shows_a_large_matrix_whole() {
         let shown = shown(28, 5427, 200);
-        assert_eq!(shown.lines().filter(|line| line.starts_with("28 neutral")).count(), 1, "{shown}");
+        assert_eq!(shown.lines().filter(|line| line.starts_with("27 neutral")).count(), 1, "{shown}");
     }
 
     #[test]
     fn every_width_holds_the_report() {
-        for width in [44, 60, 80, 100, 131, 200] {
+        for width in [52, 60, 80, 100, 131, 200] {
             for classes in [2, 3, 6, 28] {
                 let shown = shown(classes, 997, width);
                 assert!(shown.contains("confusion matrix"), "{shown}");

@@ -11,6 +11,7 @@ use distilsweep_proto::{
 
 use super::{
     output::{Output, unwritable},
+    progress,
     record::{Recorder, Report},
 };
 use crate::{
@@ -123,10 +124,11 @@ impl Train {
             log_every_step: true,
         })?;
         let output = Output::create(&self.output)?;
+        let every = jobs.first().map_or(1, |job| job.arguments.logging_steps as u64);
         let mut recorders = Vec::new();
-        for job in &jobs {
+        for (job, lane) in jobs.iter().zip(progress::lanes(jobs.len(), every)) {
             std::fs::create_dir_all(&job.output).map_err(|error| unwritable(&job.output, &error))?;
-            let recorder = Recorder::new(&job.output, job.arguments.logging_steps as u64);
+            let recorder = Recorder::new(&job.output, lane);
             recorders.push(recorder.map_err(|error| unwritable(&job.output, &error))?);
         }
         let mut observers: Vec<&mut dyn Observer> =

@@ -435,6 +435,53 @@ mod tests {
     }
 
     #[test]
+    fn a_classifier_needs_a_head_for_its_classes() {
+        let config = config(Family::DistilBert);
+        let directory = checkpoint(&shapes(&config, 3));
+        let loaded = Parameters::load_classifier(directory.path(), &config, 3, Kind::Float).unwrap();
+        assert_eq!(loaded.get("classifier.weight").size(), [3, 4]);
+        let said = |directory: &TempDir, config: &Config| {
+            let error = Parameters::load_classifier(directory.path(), config, 2, Kind::Float)
+                .unwrap_err()
+                .to_string();
+            error.replace(&directory.path().display().to_string(), "DIR")
+        };
+        let headless = checkpoint(&shapes(&config, 0));
+        let bert = Config { family: Family::Bert, ..config.clone() };
+        let wrong = [said(&directory, &config), said(&headless, &config), said(&headless, &bert)];
+        insta::assert_snapshot!(wrong.join("\n"), @r#"
+        DIR/model.safetensors: tensor `classifier.weight` has the shape [3, 4], config.json makes it [2, 4]
+        DIR/model.safetensors has no tensor `pre_classifier.weight`
+        DIR/config.json: `model_type` is "bert", it must be distilbert to classify: training makes one of it
+        "#);
+    }
+
+    /// As save_pretrained(.., max_shard_size=..) of transformers writes them.
+    #[test]
+    fn a_sharded_checkpoint_is_the_whole_one() {
+        let config = config(Family::DistilBert);
+        let whole = checkpoint(&shapes(&config, 3));
+        let parts = TempDir::new().unwrap();
+        let bytes = std::fs::read(whole.path().join("model.safetensors")).unwrap();
+        let stored = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut map = serde_json::Map::new();
+        for shard in 0..3 {
+            let file = format!("model-{:05}-of-00003.safetensors", shard + 1);
+            let views: Vec<_> =
+                stored.tensors().into_iter().filter(|(name, _)| name.len() % 3 == shard).collect();
+            map.extend(views.iter().map(|(name, _)| (name.clone(), file.clone().into())));
+            serialize_to_file(views, None, &parts.path().join(file)).unwrap();
+        }
+        let index = serde_json::json!({"metadata": {"total_size": bytes.len()}, "weight_map": map});
+        std::fs::write(parts.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+        let [a, b] = [&whole, &parts]
+            .map(|directory| Parameters::load(directory.path(), &config, 3, 1, Kind::Float).unwrap());
+        for name in a.names() {
+            assert_eq!(values(a.get(name)), values(b.get(name)), "{name}");
+        }
+    }
+
+    #[test]
     fn missing_and_misshapen_weights_are_named() {
         let config = config(Family::DistilBert);
         let mut tensors = shapes(&config, 0);

@@ -151,7 +151,9 @@ fn what_is_wrong(bytes: &[u8]) -> Option<String> {
         return Some(format!("it has {size} bytes, the length of its header alone takes {LENGTH}"));
     };
     if length == 0 {
-        return Some(format!("its header has no bytes; the {size} bytes of it may never have been written"));
+        return Some(format!(
+            "the length of its header is 0: its {size} bytes were set aside and never filled"
+        ));
     }
     let Some(header) = usize::try_from(length).ok().and_then(|length| bytes.get(LENGTH..)?.get(..length))
     else {
@@ -177,5 +179,140 @@ fn what_is_wrong(bytes: &[u8]) -> Option<String> {
             Some(format!("{} bytes follow its last tensor; it must end there", held - whole))
         }
         None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::{Dtype, serialize_to_file};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A file with tensors of four numbers each, all of them this one.
+    fn store(path: &Path, tensors: &[(&str, f32)]) {
+        let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, value)| value.to_le_bytes().repeat(4)).collect();
+        let views = tensors
+            .iter()
+            .zip(&bytes)
+            .map(|((name, _), bytes)| (*name, TensorView::new(Dtype::F32, vec![2, 2], bytes).unwrap()));
+        serialize_to_file(views, None, path).unwrap();
+    }
+
+    fn whole(directory: &Path) -> Vec<u8> {
+        store(&directory.join(FILE), &[("a", 1.0), ("b", 2.0), ("c", 3.0)]);
+        fs::read(directory.join(FILE)).unwrap()
+    }
+
+    /// What reading a directory says, "fine" where nothing.
+    fn said(directory: &Path) -> String {
+        let read = WeightFiles::open(directory).and_then(|files| files.tensors().map(|_| ()));
+        read.map_or_else(
+            |error| error.to_string().replace(&*directory.to_string_lossy(), "DIR"),
+            |()| "fine".to_owned(),
+        )
+    }
+
+    #[test]
+    fn a_file_that_is_not_whole_or_not_ours_says_what_is_wrong() {
+        let directory = TempDir::new().unwrap();
+        let whole = whole(directory.path());
+        let header = usize::try_from(u64::from_le_bytes(whole[..LENGTH].try_into().unwrap())).unwrap();
+        let data = LENGTH + header;
+        let longer = [&whole[..], b"rest"].concat();
+        let cases: [&[u8]; 12] = [
+            &whole,
+            &whole[..data + 32],
+            &whole[..data + 17],
+            &whole[..data],
+            &whole[..40],
+            &whole[..3],
+            b"",
+            &longer,
+            &vec![0; whole.len()],
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            b"PK\x03\x04 and so on, as torch.save has it",
+            b"<!DOCTYPE html><html>sign in</html>",
+        ];
+        let said: Vec<String> = cases
+            .iter()
+            .map(|bytes| {
+                fs::write(directory.path().join(FILE), bytes).unwrap();
+                said(directory.path())
+            })
+            .collect();
+        insta::assert_snapshot!(said.join("\n"), @"
+        fine
+        DIR/model.safetensors is no safetensors file: it is cut off in tensor `c`: 48 bytes should follow its header, 32 do
+        DIR/model.safetensors is no safetensors file: it is cut off in tensor `b`: 48 bytes should follow its header, 17 do
+        DIR/model.safetensors is no safetensors file: it is cut off in tensor `a`: 48 bytes should follow its header, 0 do
+        DIR/model.safetensors is no safetensors file: it is cut off: its header has 176 bytes, the file 40 in all
+        DIR/model.safetensors is no safetensors file: it has 3 bytes, the length of its header alone takes 8
+        DIR/model.safetensors is no safetensors file: it has 0 bytes, the length of its header alone takes 8
+        DIR/model.safetensors is no safetensors file: 4 bytes follow its last tensor; it must end there
+        DIR/model.safetensors is no safetensors file: the length of its header is 0: its 232 bytes were set aside and never filled
+        DIR/model.safetensors is no safetensors file: it is a pointer of Git LFS, `git lfs pull` fetches the file itself
+        DIR/model.safetensors is no safetensors file: it is a pickle of torch.save, save_pretrained(.., safe_serialization=True) writes it
+        DIR/model.safetensors is no safetensors file: its first 8 bytes are no length of a header (5789751444030890300, the file has 35 bytes)
+        ");
+    }
+
+    #[test]
+    fn shards_are_read_as_one_and_named_where_they_are_wrong() {
+        let directory = TempDir::new().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let index = |map: &[(&str, &str)]| {
+            let map: BTreeMap<_, _> = map.iter().copied().collect();
+            fs::write(path(INDEX), serde_json::json!({"weight_map": map}).to_string()).unwrap();
+        };
+        let (first, second) = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors");
+        store(&path(first), &[("a", 1.0), ("unlisted", 9.0)]);
+        store(&path(second), &[("b", 2.0)]);
+        index(&[("a", first), ("b", second)]);
+        let files = WeightFiles::open(directory.path()).unwrap();
+        let weights = files.tensors().unwrap();
+        for (name, shard, value) in [("a", first, 1f32), ("b", second, 2.0)] {
+            let (file, view) = weights.find(name).unwrap();
+            assert_eq!(
+                (file, view.data()),
+                (path(shard).as_path(), value.to_le_bytes().repeat(4).as_slice())
+            );
+        }
+        assert!(weights.find("unlisted").is_none());
+        assert_eq!(weights.path(), path(INDEX));
+
+        let mut wrong = Vec::new();
+        index(&[("a", first), ("c", second)]);
+        wrong.push(said(directory.path()));
+        index(&[("a", first), ("b", "../elsewhere.safetensors")]);
+        wrong.push(said(directory.path()));
+        index(&[("a", first), ("b", "model-00003-of-00002.safetensors")]);
+        wrong.push(said(directory.path()));
+        fs::write(path(INDEX), "{}").unwrap();
+        wrong.push(said(directory.path()));
+        index(&[("a", first), ("b", second)]);
+        let cut = fs::read(path(second)).unwrap();
+        fs::write(path(second), &cut[..cut.len() - 1]).unwrap();
+        wrong.push(said(directory.path()));
+        insta::assert_snapshot!(wrong.join("\n"), @"
+        DIR/model-00002-of-00002.safetensors has no tensor `c`
+        DIR/model.safetensors.index.json is no JSON file: `../elsewhere.safetensors` is no file name beside it
+        cannot read DIR/model-00003-of-00002.safetensors: No such file or directory (os error 2)
+        DIR/model.safetensors.index.json is no JSON file: missing field `weight_map` at line 1 column 2
+        DIR/model-00002-of-00002.safetensors is no safetensors file: it is cut off in tensor `b`: 16 bytes should follow its header, 15 do
+        ");
+        whole(directory.path());
+        assert_eq!(said(directory.path()), "fine", "a whole file comes before shards");
+    }
+
+    #[test]
+    fn a_pickle_is_refused_by_name() {
+        let directory = TempDir::new().unwrap();
+        let nothing = said(directory.path());
+        fs::write(directory.path().join("pytorch_model.bin"), b"\x80\x02").unwrap();
+        insta::assert_snapshot!(format!("{nothing}\n{}", said(directory.path())), @"
+        cannot read DIR/model.safetensors: No such file or directory (os error 2)
+        DIR has pytorch_model.bin but no model.safetensors: save it again with save_pretrained(.., safe_serialization=True)
+        ");
     }
 }

@@ -28,6 +28,7 @@ pub(crate) use self::load::{find_model, unknown_token};
 pub use self::options::{DeviceChoice, Options, Precision, device_name};
 use crate::{
     clock,
+    devices::Meter,
     model::{self, Config, ModelError, Parameters, Rates, WORD_EMBEDDINGS},
     train::{self, Finished, Identity, Machine, Prepared, Shared, Trial},
     trainer::{Ended, Job, Observer, Phase, Trained, Trainer},
@@ -83,6 +84,7 @@ impl TorchTrainer {
         }
         let pack = self.load(jobs)?;
         let began = clock::now();
+        let meter = Meter::start(self.device);
         let mut trials = Vec::new();
         for (number, (job, observer)) in jobs.iter().zip(&mut *observers).enumerate() {
             match self.trial(number, job, &pack) {
@@ -93,7 +95,9 @@ impl TorchTrainer {
                 }
             }
         }
-        let machine = Machine { clock: &|| began.elapsed(), lane_bytes: &|| None };
+        let count = trials.len() as u64;
+        let lane_bytes = || Some(meter.taken()?.div_ceil(count.max(1)));
+        let machine = Machine { clock: &|| began.elapsed(), lane_bytes: &lane_bytes };
         train::run(&pack.shared, trials, observers, &machine, &mut |number, finished, observer| {
             let trained = finished.and_then(|finished| self.keep(&jobs[number], &pack, finished));
             told.borrow_mut()[number] = true;

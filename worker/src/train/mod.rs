@@ -7,6 +7,7 @@
 //! ```
 //! What a lane computes depends on its trial alone, so lanes may come, go and fail beside each other.
 
+mod batched;
 mod best;
 mod data;
 mod evaluation;
@@ -23,6 +24,7 @@ use std::{sync::Arc, time::Duration};
 
 use tch::{Device, Kind, Reduction, Tensor};
 
+use self::{batched::Batched, feed::Window, lane::Lane, room::Room};
 pub use self::{
     data::{Prepared, Tokenized},
     evaluation::Evaluation,
@@ -31,7 +33,6 @@ pub use self::{
     schedule::Plan,
     state::Identity,
 };
-use self::{feed::Window, lane::Lane, room::Room};
 use crate::{
     model::{Config, DistilBertForSequenceClassification, Parameters, TorchError},
     trainer::{Ended, EvaluationRecord, Observer, Scores},
@@ -130,6 +131,7 @@ pub fn run(
             Err(why) => on_end(number, Err(why), observers[number]),
         }
     }
+    let mut batched = Batched::default();
     let mut turns = 0;
     loop {
         let mut ready = Vec::new();
@@ -147,10 +149,26 @@ pub fn run(
         if ready.is_empty() {
             return;
         }
+        let began = (machine.clock)();
+        let together = shared.batched.then(|| batched.turn(&mut ready, shared, &mut room)).transpose();
+        let mut together = match together {
+            Ok(losses) => losses.map(Vec::into_iter),
+            Err(why) => {
+                for lane in ready {
+                    on_end(lane.trial.number, Err(why.clone()), observers[lane.trial.number]);
+                }
+                return;
+            }
+        };
         lanes = Vec::new();
         for mut lane in ready {
             let number = lane.trial.number;
-            match step(&mut lane, shared, &mut room, machine, observers[number]) {
+            let observer = &mut *observers[number];
+            let settled = match together.as_mut().and_then(Iterator::next) {
+                Some((loss, examples)) => lane.settle(loss, examples, shared, began, machine.clock, observer),
+                None => step(&mut lane, shared, &mut room, machine, observer),
+            };
+            match settled {
                 Ok(()) => lanes.push(lane),
                 Err(why) => on_end(number, Err(why), observers[number]),
             }

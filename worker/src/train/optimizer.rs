@@ -78,11 +78,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// A parameter without a gradient; what libtorch says.
-    pub fn step(
-        &mut self,
-        learning_rate: f64,
-        arguments: &TrainingArguments,
-    ) -> Result<Tensor, TorchError> {
+    pub fn step(&mut self, learning_rate: f64, arguments: &TrainingArguments) -> Result<Tensor, TorchError> {
         let norm = gradient_norm(&self.all)?;
         let mut divisor = None;
         if arguments.max_grad_norm > 0.0 {

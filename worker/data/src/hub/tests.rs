@@ -128,6 +128,22 @@ async fn a_model_is_downloaded_once_and_only_what_is_needed_of_it() {
 }
 
 #[tokio::test]
+async fn a_model_in_shards_comes_with_its_index_and_all_of_them() {
+    let cache = tempfile::tempdir().unwrap();
+    let mut files = model_files();
+    files.remove(WEIGHTS);
+    let shards = [INDEX, "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    files.extend(shards.map(|name| (name, b"{}".to_vec())));
+    files.insert("consolidated.safetensors", b"{}".to_vec());
+    let hub = FakeHub::start("models/owner/tiny", files);
+    let online = settings(cache.path(), &hub.endpoint, false);
+    let directory = model_in(&online, "owner/tiny", None).await.unwrap();
+    assert!(shards.iter().all(|name| directory.join(name).is_file()));
+    assert!(!directory.join("consolidated.safetensors").exists());
+    assert_eq!(model_in(&online, &directory.to_string_lossy(), None).await.unwrap(), directory);
+}
+
+#[tokio::test]
 async fn a_data_set_s_files_come_by_split() {
     let cache = tempfile::tempdir().unwrap();
     let names = ["README.md", "train.csv", "validation.csv"];
