@@ -1,145 +1,119 @@
 #!/usr/bin/env python3
-"""Trains the sample model with transformers' Trainer and with the worker, and compares them step by step.
+"""Trains with transformers' Trainer and with the worker over a table of settings, and compares them step by step.
 
-usage: compare.py WORKER ASSETS [--steps N] [--threads N] [--batch N] [--keep-dropout] [--seeds N]
+usage: compare.py WORKER ASSETS [--only NAME[,NAME…]] [--threads N]
+       compare.py WORKER ASSETS --keep-dropout [--steps N] [--seeds N] [--threads N]
 
 WORKER is the program distilsweep-worker, ASSETS the directory that deploy/assets.py made. Both train from the same
-checkpoint in single precision, in the same order, on the same number of threads, one after the other. Prints the
-largest differences of loss and gradient norm and both speeds. Dropout is zero, since the two draw it differently; with
---keep-dropout the last losses and scores of --seeds seeds are printed instead of differences. compare.sh has the
-versions.
+checkpoint with the same hyperparameters on the same rows. Dropout is zero, since the two draw it differently. Prints a
+line a setting: the largest differences over the steps and evaluations, and whether they are within bounds; exits with 1
+where they are not. In double precision losses and gradient norms may differ by 1e-8, and evaluations' accuracy and F1
+not at all. In single precision, where trajectories part by rounding, losses may differ by 1e-4 and gradient norms by
+1e-3, relative, or by three times what Trainer differs from itself between one thread and two.
+
+With --keep-dropout the sample model is trained with dropout on, and the last losses and scores of --seeds seeds are
+printed. compare.sh has the versions.
 """
-import argparse, csv, json, os, subprocess, sys, tempfile, time
+import argparse, os, statistics, sys, tempfile
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-import torch
-from torch.utils.data import Dataset
-from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer,
-                          TrainerCallback, TrainingArguments, set_seed)
+import reference
 
-CLASSES = ["negative", "neutral", "positive"]
-EVALUATED = 800
-
-
-class Rows(Dataset):
-    def __init__(self, path, tokenizer):
-        with open(path, newline="", encoding="utf-8") as f:
-            rows = list(csv.DictReader(f))
-        self.ids = tokenizer([row["text"] for row in rows], truncation=True, max_length=128)["input_ids"]
-        self.labels = [CLASSES.index(row["label"]) for row in rows]
-
-    def __len__(self):
-        return len(self.ids)
-
-    def __getitem__(self, i):
-        return {"input_ids": self.ids[i], "attention_mask": [1] * len(self.ids[i]), "labels": self.labels[i]}
-
-
-def weighted_f1(prediction):
-    guess, truth = prediction.predictions.argmax(-1), prediction.label_ids
-    total = 0.0
-    for c in range(len(CLASSES)):
-        hits, said, true = ((guess == c) & (truth == c)).sum(), (guess == c).sum(), (truth == c).sum()
-        total += true * 2 * hits / (said + true) if said + true else 0.0
-    return {"f1_score": float(total / len(truth))}
-
-
-def train_with_trainer(converted, files, params, dropout, threads, out):
-    """Returns the steps, the validation F1 and steps per second; leaves the start in out/start."""
-    torch.set_num_threads(threads)
-    tokenizer = AutoTokenizer.from_pretrained(converted)
-    rates = {} if dropout else dict.fromkeys(("dropout", "attention_dropout", "seq_classif_dropout"), 0.0)
-    config = AutoConfig.from_pretrained(converted, num_labels=len(CLASSES), **rates)
-    config.id2label, config.label2id = dict(enumerate(CLASSES)), {name: i for i, name in enumerate(CLASSES)}
-    set_seed(params["seed"])
-    model = AutoModelForSequenceClassification.from_pretrained(converted, config=config)
-    model.save_pretrained(os.path.join(out, "start"))
-    tokenizer.save_pretrained(os.path.join(out, "start"))
-    steps, losses = [], []
-
-    class Log(TrainerCallback):
-        def on_log(self, args, state, control, logs=None, **kw):
-            if "grad_norm" in logs:
-                steps.append({"loss": losses.pop(), "grad_norm": float(logs["grad_norm"]),
-                              "learning_rate": float(logs["learning_rate"])})
-
-    class Unrounded(Trainer):
-        def compute_loss(self, model, inputs, return_outputs=False, **kw):
-            computed = super().compute_loss(model, inputs, return_outputs=return_outputs, **kw)
-            if model.training:
-                losses.append(float((computed[0] if return_outputs else computed).detach()))
-            return computed
-
-    arguments = TrainingArguments(output_dir=os.path.join(out, "hf"), report_to="none", save_strategy="no",
-                                  logging_steps=1, disable_tqdm=True, use_cpu=True, per_device_eval_batch_size=64, **params)
-    trainer = Unrounded(model=model, args=arguments, train_dataset=Rows(files["train"], tokenizer),
-                        eval_dataset=Rows(files["validation"], tokenizer), callbacks=[Log()],
-                        data_collator=DataCollatorWithPadding(tokenizer), compute_metrics=weighted_f1)
-    began = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - began
-    return steps, trainer.evaluate()["eval_f1_score"], len(steps) / seconds
+# Shape, precision and hyperparameters; `rows` cuts the training split.
+COMMON = {"learning_rate": 5e-4, "per_device_train_batch_size": 16, "max_steps": 100}
+TABLE = {
+    "linear, warm-up by ratio": ("small", "fp64", {"warmup_ratio": 0.1}),
+    "cosine, warm-up by steps, decay 0.1": ("small", "fp64", {"lr_scheduler_type": "cosine", "warmup_steps": 7, "weight_decay": 0.1}),
+    "polynomial": ("small", "fp64", {"lr_scheduler_type": "polynomial"}),
+    "constant, not clipped": ("small", "fp64", {"lr_scheduler_type": "constant", "max_grad_norm": 0.0}),
+    "constant with warm-up": ("small", "fp64", {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 20}),
+    "accumulation of 3": ("small", "fp64", {"gradient_accumulation_steps": 3, "per_device_train_batch_size": 5}),
+    "label smoothing 0.1": ("small", "fp64", {"label_smoothing_factor": 0.1}),
+    "decay 0.1, betas and epsilon": ("small", "fp64", {"weight_decay": 0.1, "adam_beta1": 0.85, "adam_beta2": 0.98,
+                                                       "adam_epsilon": 1e-6}),
+    "odd last batch": ("small", "fp64", {"rows": 203, "max_steps": 100}),
+    "odd last window": ("small", "fp64", {"rows": 203, "gradient_accumulation_steps": 4, "max_steps": 40}),
+    "last batch dropped": ("small", "fp64", {"rows": 203, "dataloader_drop_last": True}),
+    "grouped by length": ("small", "fp64", {"rows": 1000, "group_by_length": True}),
+    "two epochs, each evaluated": ("small", "fp64", {"rows": 800, "max_steps": -1, "num_train_epochs": 2}),
+    "evaluated every 30 steps": ("small", "fp64", {"eval_strategy": "steps", "eval_steps": 30, "max_steps": 90}),
+    "seeds 7 and 11": ("small", "fp64", {"seed": 7, "data_seed": 11}),
+    "MiniLM": ("minilm", "fp64", {"learning_rate": 5e-5, "max_steps": 10}),
+    "base": ("base", "fp64", {"learning_rate": 5e-5, "max_steps": 3}),
+    "small, single": ("small", "fp32", {"max_steps": 60}),
+    "MiniLM, single": ("minilm", "fp32", {"learning_rate": 5e-5, "max_steps": 60}),
+    "base, single": ("base", "fp32", {"learning_rate": 5e-5, "max_steps": 6}),
+}
+ROWS = 2000
+BOUNDS = {"fp64": {"loss": 1e-8, "grad_norm": 1e-8, "learning_rate": 1e-12, "eval_loss": 1e-8, "metrics": 0.0},
+          "fp32": {"loss": 1e-4, "grad_norm": 1e-3, "learning_rate": 1e-12}}
 
 
-def train_with_worker(worker, files, params, dropout, threads, out):
-    result = os.path.join(out, "worker")
-    command = [worker, "train", "--model", os.path.join(out, "start"), "--train", files["train"], "--validation",
-               files["validation"], "--labels", ",".join(CLASSES), "--params", json.dumps(params), "--max-length", "128",
-               "--threads", str(threads), "--output", result, *([] if dropout else ["--dropout", "0"])]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    with open(os.path.join(result, "steps.jsonl")) as f:
-        steps = [json.loads(line) for line in f]
-    with open(os.path.join(result, "result.json")) as f:
-        report = json.load(f)
-    return steps, report["metrics"]["best_validation_f1"], report["steps_per_second"]
+class Comparison:
+    def __init__(self, worker, assets, threads, out):
+        self.worker, self.assets, self.threads, self.out, self.count = worker, assets, threads, out, 0
 
+    def job(self, shape, precision, params, dropout=False):
+        """What both are given, and a directory of its own."""
+        params = {"seed": 42, **COMMON, **params}
+        rows = params.pop("rows", ROWS)
+        here = os.path.join(self.out, str(self.count))
+        self.count += 1
+        os.makedirs(here)
+        checkpoint = reference.start(self.worker, self.assets, shape, 42, os.path.join(self.out, f"start-{shape}"))
+        files = reference.sample(self.assets, here, train=rows, validation=200 if shape == "small" else 64)
+        return {"checkpoint": checkpoint, "files": files, "params": params, "precision": precision,
+                "threads": self.threads, "dropout": dropout, "out": here}
 
-def compare(theirs, ours):
-    """Largest differences over the steps."""
-    if len(theirs) != len(ours):
-        sys.exit(f"Trainer made {len(theirs)} steps, the worker {len(ours)}")
-    pairs = list(zip(theirs, ours))
-    return {"loss, absolute": max(abs(a["loss"] - b["loss"]) for a, b in pairs),
-            "gradient norm, relative": max(abs(a["grad_norm"] - b["grad_norm"]) / a["grad_norm"] for a, b in pairs),
-            "learning rate, relative": max(abs(a["learning_rate"] - b["learning_rate"]) / max(a["learning_rate"], 1e-30)
-                                           for a, b in pairs)}
+    def line(self, name):
+        """Compares one setting. Returns whether it is within bounds."""
+        shape, precision, params = TABLE[name]
+        job = self.job(shape, precision, params)
+        theirs = reference.by_trainer(**job)
+        found = reference.differences(theirs, reference.by_worker(self.worker, **job))
+        bounds = dict(BOUNDS[precision])
+        beyond = [what for what, bound in bounds.items() if found[what] > bound]
+        if beyond and precision == "fp32":
+            other = reference.by_trainer(**{**job, "threads": 1 if self.threads > 1 else 2})
+            gap = reference.differences(theirs, other)
+            bounds = {what: max(bound, 3 * gap[what]) for what, bound in bounds.items()}
+            beyond = [what for what, bound in bounds.items() if found[what] > bound]
+        columns = "".join(f"{found[what]:>11.1e}" for what in ("loss", "grad_norm", "learning_rate", "eval_loss", "metrics"))
+        verdict = "within" if not beyond else "BEYOND in " + ", ".join(beyond)
+        print(f"{name:36}{precision:>5}{len(theirs['steps']):>6}{columns}  {verdict}", flush=True)
+        return not beyond
+
+    def with_dropout(self, seed, steps):
+        job = self.job("minilm", "fp32", {"learning_rate": 2e-4, "max_steps": steps, "seed": seed, "rows": None}, dropout=True)
+        pair = [reference.by_trainer(**job), reference.by_worker(self.worker, **job)]
+        losses = [statistics.fmean(step["loss"] for step in side["steps"][-20:]) for side in pair]
+        scores = [side["evals"][-1]["f1_score"] for side in pair]
+        print(f"seed {seed}: mean of the last 20 losses {losses[0]:.4f} Trainer, {losses[1]:.4f} worker; "
+              f"validation F1 {scores[0]:.4f} and {scores[1]:.4f}", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("worker")
     parser.add_argument("assets")
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--only", help="settings by the start of their names, separated by commas; the table's otherwise")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--keep-dropout", action="store_true")
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=1)
     given = parser.parse_args()
+    wanted = [name for name in TABLE if not given.only or any(name.startswith(start) for start in given.only.split(","))]
+    if not wanted:
+        parser.error(f"--only {given.only} fits none of: {'; '.join(TABLE)}")
     with tempfile.TemporaryDirectory() as out:
-        converted = os.path.join(out, "converted")
-        subprocess.run([given.worker, "convert", "--model", os.path.join(given.assets, "model"), "--output", converted],
-                       check=True, stderr=subprocess.DEVNULL)
-        files = {"train": os.path.join(given.assets, "train.csv"), "validation": os.path.join(out, "validation.csv")}
-        with open(os.path.join(given.assets, "validation.csv"), newline="", encoding="utf-8") as f:
-            head = list(csv.reader(f))[:EVALUATED + 1]
-        with open(files["validation"], "w", newline="", encoding="utf-8") as f:
-            csv.writer(f).writerows(head)
-        for seed in range(42, 42 + given.seeds):
-            here = os.path.join(out, str(seed))
-            os.makedirs(here)
-            params = {"learning_rate": 2e-4 if given.keep_dropout else 5e-5, "max_steps": given.steps, "seed": seed,
-                      "per_device_train_batch_size": given.batch}
-            a = train_with_trainer(converted, files, params, given.keep_dropout, given.threads, here)
-            b = train_with_worker(given.worker, files, params, given.keep_dropout, given.threads, here)
-            if given.keep_dropout:
-                mean = lambda steps: sum(step["loss"] for step in steps[-20:]) / len(steps[-20:])
-                print(f"seed {seed}: mean of the last 20 losses {mean(a[0]):.4f} Trainer, {mean(b[0]):.4f} worker; "
-                      f"validation F1 {a[1]:.4f} and {b[1]:.4f}", flush=True)
-            else:
-                for what, difference in compare(a[0], b[0]).items():
-                    print(f"seed {seed}: largest difference of {what}: {difference:.2e}")
-                print(f"seed {seed}: validation F1 {a[1]:.6f} Trainer, {b[1]:.6f} worker")
-            print(f"seed {seed}: steps per second {a[2]:.2f} Trainer, {b[2]:.2f} worker: {b[2] / a[2]:.2f} times", flush=True)
+        comparison = Comparison(given.worker, given.assets, given.threads, out)
+        if given.keep_dropout:
+            for seed in range(42, 42 + given.seeds):
+                comparison.with_dropout(seed, given.steps)
+            return
+        print(f"{'setting':36}{'':>5}{'steps':>6}{'loss':>11}{'grad norm':>11}{'lr':>11}{'eval loss':>11}{'scores':>11}")
+        beyond = [name for name in wanted if not comparison.line(name)]
+    print(f"{len(wanted) - len(beyond)} of {len(wanted)} settings within bounds")
+    sys.exit(1 if beyond else 0)
 
 
 main()

@@ -1,20 +1,15 @@
 #!/usr/bin/env bash
-# Trains the sample model with transformers' Trainer and with the worker and compares them step by step, and in speed.
+# Trains with transformers' Trainer and with the worker over a table of settings, and compares them step by step.
 #
-# usage: tests/parity/compare.sh [--steps N] [--threads N] [--batch N] [--keep-dropout] [--seeds N]
+# usage: tests/parity/compare.sh [--only NAME[,NAME…]] [--threads N]
+#        tests/parity/compare.sh --keep-dropout [--steps N] [--seeds N] [--threads N]
 #
 # Builds the release worker and installs the reference (torch 2.11.0, transformers 4.57.6, accelerate 1.12.0; some
 # gigabytes) into the cache where they are missing. See compare.py --help.
 set -euo pipefail
-# shellcheck source=deploy/common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../../deploy/common.sh"
 
-case "${1:-}" in -h | --help) usage "$0"; exit 0 ;; esac
+case "${1:-}" in -h | --help) awk 'NR > 1 && !/^#/ { exit } NR > 1 { sub(/^# ?/, ""); print }' "$0"; exit 0 ;; esac
 
-cd "$root"
-check_needs
-deploy/libtorch.sh >/dev/null
-cargo build --release --locked --quiet -p distilsweep-worker
-assets=$(python3 deploy/assets.py --link .distilsweep/sample)
-reference=$(python_environment reference torch==2.11.0 transformers==4.57.6 accelerate==1.12.0)
-exec "$reference/bin/python" tests/parity/compare.py "${CARGO_TARGET_DIR:-target}/release/distilsweep-worker" "$assets" "$@"
+# shellcheck source=tests/parity/environment.sh
+. "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+exec "$python" tests/parity/compare.py "$worker" "$assets" "$@"

@@ -10,10 +10,12 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import torch
 from torch.utils.data import Dataset
 from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding,
-                          DistilBertConfig, DistilBertForSequenceClassification, Trainer, TrainerCallback,
-                          TrainingArguments, set_seed)
-from transformers.trainer_pt_utils import LabelSmoother
+                          DistilBertConfig, DistilBertForSequenceClassification, PrinterCallback, Trainer,
+                          TrainerCallback, TrainingArguments, set_seed)
+from transformers.utils import logging
+from transformers.trainer_pt_utils import LabelSmoother, LengthGroupedSampler
 
+logging.set_verbosity_error()
 CLASSES = ["negative", "neutral", "positive"]
 MAX_LENGTH = 128
 # Shapes without a checkpoint at hand; all take the sample model's tokenizer.
@@ -41,6 +43,20 @@ class WideSmoother(LabelSmoother):
         logs = -torch.nn.functional.log_softmax(output["logits"], dim=-1)
         nll = logs.gather(-1, labels.unsqueeze(-1)).mean()
         return (1 - self.epsilon) * nll + self.epsilon * logs.mean()
+
+
+class GroupedByEpoch(LengthGroupedSampler):
+    """Shuffles with the generator that Trainer has without group_by_length: seed plus epoch, counted from 0. Trainer's
+    own sampler takes torch's global one, which dropout and every loader advance, so that no two programs agree."""
+
+    def __init__(self, seed, *args, **kw):
+        super().__init__(*args, **kw)
+        self.seed = seed
+
+    def __iter__(self):
+        self.generator = torch.Generator().manual_seed(self.seed)
+        self.seed += 1
+        return super().__iter__()
 
 
 def read(path):
@@ -128,6 +144,13 @@ def by_trainer(checkpoint, files, params, *, precision, threads, dropout, out):
                 losses.append(float((computed[0] if return_outputs else computed).detach()))
             return computed
 
+        def _get_train_sampler(self, train_dataset=None):
+            if not self.args.group_by_length:
+                return super()._get_train_sampler(train_dataset)
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            return GroupedByEpoch(seed, self.args.train_batch_size * self.args.gradient_accumulation_steps,
+                                  dataset=self.train_dataset)
+
     arguments = TrainingArguments(
         output_dir=os.path.join(out, "trainer"), report_to="none", save_strategy="no", logging_steps=1,
         disable_tqdm=True, use_cpu=True,
@@ -137,6 +160,8 @@ def by_trainer(checkpoint, files, params, *, precision, threads, dropout, out):
                         data_collator=DataCollatorWithPadding(tokenizer), compute_metrics=scores)
     if precision == "fp64" and trainer.label_smoother is not None:
         trainer.label_smoother = WideSmoother(epsilon=trainer.label_smoother.epsilon)
+    # Its lines of numbers would stand among ours.
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     batch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
     return {"steps": steps, "evals": evals,

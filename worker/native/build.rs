@@ -21,7 +21,7 @@ fn main() {
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .include(libtorch.join("include"))
         .include(libtorch.join("include/torch/csrc/api/include"))
-        .files(["shim/shim.cpp", "shim/lanes.cpp", "shim/device.cpp"])
+        .files(["shim/shim.cpp", "shim/lanes.cpp", "shim/block.cpp", "shim/device.cpp"])
         .compile("distilsweep_shim");
     println!("cargo:rustc-link-search=native={}", library.display());
     // After the shim: a linker that drops unneeded libraries reads them in order.

@@ -29,6 +29,40 @@ unsafe extern "C" {
         p: f64,
         tensors: bool,
     ) -> *mut c_char;
+    pub(crate) fn distilsweep_linear(
+        out: *mut *mut c_void,
+        rows: *const c_void,
+        weight: *const c_void,
+        bias: *const c_void,
+        kind: i32,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_attention(
+        out: *mut *mut c_void,
+        query: *const c_void,
+        key: *const c_void,
+        value: *const c_void,
+        starts: *const c_void,
+        examples: *const c_void,
+        heads: i64,
+        seed: u64,
+        site: u64,
+        step: u64,
+        p: f64,
+    ) -> *mut c_char;
+    pub(crate) fn distilsweep_residual_norm(
+        out: *mut *mut c_void,
+        rows: *const c_void,
+        residual: *const c_void,
+        weight: *const c_void,
+        bias: *const c_void,
+        examples: *const c_void,
+        positions: *const c_void,
+        seed: u64,
+        site: u64,
+        step: u64,
+        p: f64,
+        epsilon: f64,
+    ) -> *mut c_char;
     pub(crate) fn distilsweep_scatter_rows(
         out: *mut *mut c_void,
         rows: *const c_void,

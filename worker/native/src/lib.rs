@@ -3,6 +3,7 @@
 //! Nothing here keeps state. Dropout is a function of what it is for: the mask of a unit is a hash of (seed, site,
 //! step, example, position, unit), so that padding, packing, micro-batches, threads and devices cannot change it.
 
+mod block;
 mod device;
 mod ffi;
 mod lanes;
@@ -11,6 +12,7 @@ use std::ffi::{CStr, c_char, c_void};
 
 use tch::{Device, Tensor};
 
+pub use block::{Drop, Norm, Packed, attention, linear, residual_norm};
 pub use device::{CudaMemory, CudaModel, cuda_forget_peak, cuda_memory, cuda_model};
 pub use lanes::{
     LaneDropout, dropout_lane_attention, dropout_lane_attention_by, dropout_lane_rows, dropout_lane_rows_by,

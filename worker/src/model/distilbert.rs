@@ -1,10 +1,14 @@
-//! The forward pass. Linear layers, LayerNorms and embeddings see real tokens only, as rows; attention alone pads.
+//! The forward pass. Linear layers, LayerNorms and embeddings see real tokens only, as rows. Attention pads on a GPU; on a
+//! CPU it takes each example's rows as they are.
 //!
 //! Source: `modeling_distilbert.py` of transformers 4.57. The last block computes the first token's query, output
 //! and feed-forward alone, since the head reads nothing else of it.
 
-use distilsweep_native::{DropoutKey, dropout_attention, dropout_rows, gather_rows, scatter_rows};
-use tch::{Kind, Tensor};
+use distilsweep_native::{
+    Drop, DropoutKey, Norm, Packed, attention, dropout_attention, dropout_rows, gather_rows, linear,
+    residual_norm, scatter_rows,
+};
+use tch::{Device, Kind, Tensor};
 
 use super::{
     batch::Batch,
@@ -45,19 +49,17 @@ impl Dropout {
     }
 }
 
+/// Dropout of a site, where there is any.
+fn drop(dropout: Option<&Dropout>, site: Site, rate: impl Fn(&Rates) -> f64) -> Option<Drop> {
+    let drop = dropout.map(|dropout| Drop { key: dropout.key(site), rate: rate(&dropout.rates) });
+    drop.filter(|drop| drop.rate > 0.0)
+}
+
 /// Drops units of rows; the keys are each row's example and position.
-fn dropped(
-    rows: Tensor,
-    keys: (&Tensor, &Tensor),
-    dropout: Option<&Dropout>,
-    site: Site,
-    rate: impl Fn(&Rates) -> f64,
-) -> Result<Tensor, TorchError> {
-    match dropout {
-        Some(dropout) if rate(&dropout.rates) > 0.0 => {
-            Ok(dropout_rows(&rows, keys.0, keys.1, dropout.key(site), rate(&dropout.rates))?)
-        }
-        _ => Ok(rows),
+fn dropped(rows: Tensor, keys: (&Tensor, &Tensor), drop: Option<Drop>) -> Result<Tensor, TorchError> {
+    match drop {
+        Some(drop) => Ok(dropout_rows(&rows, keys.0, keys.1, drop.key, drop.rate)?),
+        None => Ok(rows),
     }
 }
 
@@ -78,8 +80,7 @@ impl Linear {
 
     /// [n, in] to [n, out], in the kind of computing.
     fn forward(&self, rows: &Tensor) -> Result<Tensor, TorchError> {
-        let (weight, bias) = (self.weight.f_to_kind(self.compute)?, self.bias.f_to_kind(self.compute)?);
-        Ok(rows.f_to_kind(self.compute)?.f_linear(&weight, Some(bias))?)
+        Ok(linear(rows, &self.weight, &self.bias, self.compute)?)
     }
 }
 
@@ -100,6 +101,21 @@ impl LayerNorm {
         let width = self.weight.size();
         Ok(rows.f_layer_norm(&width, Some(&self.weight), Some(&self.bias), LAYER_NORM_EPSILON, false)?)
     }
+
+    /// Of `residual` plus `rows`, of which units are dropped.
+    fn residual(
+        &self,
+        rows: Tensor,
+        residual: &Tensor,
+        keys: (&Tensor, &Tensor),
+        drop: Option<Drop>,
+    ) -> Result<Tensor, TorchError> {
+        if rows.device() == Device::Cpu {
+            let norm = Norm { weight: &self.weight, bias: &self.bias, epsilon: LAYER_NORM_EPSILON };
+            return Ok(residual_norm(&rows, residual, norm, keys.0, keys.1, drop)?);
+        }
+        self.forward(&dropped(rows, keys, drop)?.f_add(residual)?)
+    }
 }
 
 struct Embeddings {
@@ -115,7 +131,7 @@ impl Embeddings {
         let positions = Tensor::f_embedding(&self.position_embeddings, &batch.positions, -1, false, false)?;
         let rows = self.layer_norm.forward(&words.f_add(&positions)?)?;
         let keys = (&batch.token_examples, &batch.positions);
-        dropped(rows, keys, dropout, Site::Embeddings, |rates| rates.hidden)
+        dropped(rows, keys, drop(dropout, Site::Embeddings, |rates| rates.hidden))
     }
 }
 
@@ -137,29 +153,50 @@ impl MultiHeadSelfAttention {
         dropout: Option<&Dropout>,
         layer: u64,
     ) -> Result<Tensor, TorchError> {
-        let head = rows.size()[1] / self.n_heads;
-        let queries = self.q_lin.forward(first.unwrap_or(rows))?.f_mul_scalar(1.0 / (head as f64).sqrt())?;
-        let query = match first {
-            Some(_) => queries.f_reshape([batch.size, 1, self.n_heads, head])?.f_transpose(1, 2)?,
-            None => self.heads(&queries, batch)?,
+        // Once, and not in each of the three layers.
+        let rows = &rows.f_to_kind(self.q_lin.compute)?;
+        let drop = drop(dropout, Site::Attention(layer), |rates| rates.attention);
+        let query = self.q_lin.forward(first.unwrap_or(rows))?;
+        let (key, value) = (self.k_lin.forward(rows)?, self.v_lin.forward(rows)?);
+        let context = if rows.device() == Device::Cpu {
+            let packed = Packed { starts: &batch.first, examples: &batch.examples, heads: self.n_heads };
+            attention(&query, &key, &value, packed, drop)?
+        } else {
+            self.padded(&query, &key, &value, first.is_some(), batch, drop)?
         };
-        let key = self.heads(&self.k_lin.forward(rows)?, batch)?;
-        let value = self.heads(&self.v_lin.forward(rows)?, batch)?;
+        self.out_lin.forward(&context)
+    }
+
+    /// The same by operators of libtorch, which want every example of one length.
+    fn padded(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        first_only: bool,
+        batch: &Batch,
+        drop: Option<Drop>,
+    ) -> Result<Tensor, TorchError> {
+        let head = key.size()[1] / self.n_heads;
+        let query = query.f_mul_scalar(1.0 / (head as f64).sqrt())?;
+        let query = match first_only {
+            true => query.f_reshape([batch.size, 1, self.n_heads, head])?.f_transpose(1, 2)?,
+            false => self.heads(&query, batch)?,
+        };
+        let (key, value) = (self.heads(key, batch)?, self.heads(value, batch)?);
         let mut scores = query.f_matmul(&key.f_transpose(2, 3)?)?;
         if let Some(mask) = &batch.mask {
             scores = scores.f_add(&mask.f_to_kind(scores.f_kind()?)?)?;
         }
         let mut weights = scores.f_softmax(-1, None::<Kind>)?;
-        if let Some(dropout) = dropout.filter(|dropout| dropout.rates.attention > 0.0) {
-            let key = dropout.key(Site::Attention(layer));
-            weights = dropout_attention(&weights, &batch.examples, key, dropout.rates.attention)?;
+        if let Some(drop) = drop {
+            weights = dropout_attention(&weights, &batch.examples, drop.key, drop.rate)?;
         }
         let context = weights.f_matmul(&value)?.f_transpose(1, 2)?.f_reshape([-1, self.n_heads * head])?;
-        let context = match first {
-            Some(_) => context,
-            None => gather_rows(&context, &batch.slots)?,
-        };
-        self.out_lin.forward(&context)
+        match first_only {
+            true => Ok(context),
+            false => Ok(gather_rows(&context, &batch.slots)?),
+        }
     }
 
     /// [T, dim] padded and cut into heads: [B, heads, L, dim / heads].
@@ -227,14 +264,13 @@ impl TransformerBlock {
     ) -> Result<Tensor, TorchError> {
         let first = first_only.then(|| gather_rows(rows, &batch.first)).transpose()?;
         let attended = self.attention.forward(rows, first.as_ref(), batch, dropout, self.number)?;
-        let rows = self.sa_layer_norm.forward(&attended.f_add(first.as_ref().unwrap_or(rows))?)?;
         let keys = match first_only {
             true => (&batch.examples, &batch.first_positions),
             false => (&batch.token_examples, &batch.positions),
         };
-        let site = Site::FeedForward(self.number);
-        let output = dropped(self.ffn.forward(&rows)?, keys, dropout, site, |rates| rates.hidden)?;
-        self.output_layer_norm.forward(&output.f_add(&rows)?)
+        let rows = self.sa_layer_norm.residual(attended, first.as_ref().unwrap_or(rows), keys, None)?;
+        let drop = drop(dropout, Site::FeedForward(self.number), |rates| rates.hidden);
+        self.output_layer_norm.residual(self.ffn.forward(&rows)?, &rows, keys, drop)
     }
 }
 
@@ -278,7 +314,7 @@ impl DistilBertForSequenceClassification {
         }
         let pooled = self.pre_classifier.forward(&rows)?.f_relu()?;
         let keys = (&batch.examples, &batch.first_positions);
-        let pooled = dropped(pooled, keys, dropout, Site::Classifier, |rates| rates.classifier)?;
+        let pooled = dropped(pooled, keys, drop(dropout, Site::Classifier, |rates| rates.classifier))?;
         let kind = self.embeddings.word_embeddings.f_kind()?;
         Ok(self.classifier.forward(&pooled)?.f_to_kind(kind)?)
     }

@@ -66,6 +66,7 @@ impl TorchTrainer {
     /// # Errors
     /// The device is not there.
     pub fn new(options: Options) -> Result<Self, Ended> {
+        distilsweep_native::keep_freed_memory();
         let device = options.device.open()?;
         if let Some(threads) = options.threads {
             tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
