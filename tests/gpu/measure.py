@@ -183,7 +183,8 @@ def main():
     failed = []
     for name in given.checks:
         with tempfile.TemporaryDirectory() as out:
-            files = reference.sample(given.assets, out, validation=64)
+            # What is checked needs no more rows, and every training reads them all.
+            files = reference.sample(given.assets, out, train=None if name == "speed" else 4000, validation=64)
             if not checks[name](given, files, out):
                 failed.append(name)
     if failed:
