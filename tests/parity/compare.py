@@ -19,7 +19,7 @@ import argparse, os, statistics, sys, tempfile
 import reference
 
 # Shape, precision and hyperparameters; `rows` cuts the training split.
-COMMON = {"learning_rate": 5e-4, "per_device_train_batch_size": 16, "max_steps": 100}
+COMMON = {"learning_rate": 2e-3, "per_device_train_batch_size": 16, "max_steps": 100}
 TABLE = {
     "linear, warm-up by ratio": ("small", "fp64", {"warmup_ratio": 0.1}),
     "cosine, warm-up by steps, decay 0.1": ("small", "fp64", {"lr_scheduler_type": "cosine", "warmup_steps": 7, "weight_decay": 0.1}),

@@ -5,7 +5,7 @@
 # shellcheck source=deploy/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../deploy/common.sh"
 
-cd "$root"
+cd "$root" || exit 1
 check_needs
 deploy/libtorch.sh >/dev/null
 cargo build --release --locked --quiet -p distilsweep-worker

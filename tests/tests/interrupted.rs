@@ -213,8 +213,6 @@ fn a_pack_of_a_killed_worker_goes_on_lane_by_lane() -> anyhow::Result<()> {
     stage.tidy()
 }
 
-/// Steps of a real trial.
-const STEPS: u64 = 3000;
 const REAL: &[&str] = &["--checkpoint-interval", "0.3", "--scratch", "scratch"];
 
 /// A stream of numbers from a seed: SplitMix64.
@@ -252,12 +250,14 @@ fn curves(mlflow: &Mlflow, ranking: &Ranking) -> anyhow::Result<Vec<Vec<(i64, f6
 
 /// By default a few times; `DISTILSWEEP_TEST_KILLS=20` for the full number.
 #[test]
-fn a_trial_killed_at_random_moments_has_the_undisturbed_numbers_to_the_last_bit() -> anyhow::Result<()> {
-    let kills: u64 = std::env::var("DISTILSWEEP_TEST_KILLS").map_or(Ok(3), |text| text.parse())?;
+fn a_trial_interrupted_at_random_moments_has_the_undisturbed_numbers_to_the_last_bit() -> anyhow::Result<()> {
+    let times: u64 = std::env::var("DISTILSWEEP_TEST_KILLS").map_or(Ok(4), |text| text.parse())?;
+    // More than it makes until the last of them.
+    let steps = 1000 + 400 * times;
     let mut random = Random::seeded()?;
     let scene = Scene::new()?;
     let mlflow = Mlflow::start(&scene.path("mlflow"))?;
-    let sweep = one_trial("one", STEPS);
+    let sweep = one_trial("one", steps);
     let recording = ["--mlflow", &mlflow.url];
     let told = |stage: &Stage| {
         stage.coordinator.ranking_when(&stage.scene, "a sweep that MLflow knows", |ranking| {
@@ -269,22 +269,29 @@ fn a_trial_killed_at_random_moments_has_the_undisturbed_numbers_to_the_last_bit(
     let baseline = told(&stage)?;
     drop(whole);
     let expected = curves(&mlflow, &baseline)?;
-    assert_eq!(expected[0].len() as u64, STEPS / 10);
+    assert_eq!(expected[0].len() as u64, steps / 10);
 
     let stage = Stage::of(&sweep, &recording)?;
-    for kill in 0..kills {
+    for time in 0..times {
         let mut doomed = stage.worker(REAL)?;
         until("a lease", PATIENCE, || Ok(doomed.err().contains("training").then_some(())))?;
-        let moment = Duration::from_millis(random.below(1500));
+        let moment = Duration::from_millis(random.below(1000));
         // The moment is the fault.
         std::thread::sleep(moment);
-        doomed.kill()?;
-        eprintln!("kill {kill} {moment:?} after the lease, checkpoints {:?}", stage.checkpoints().keys());
+        let fault = if time > 0 && random.below(3) == 0 {
+            doomed.signal(Signal::TERM)?;
+            assert_eq!(doomed.wait(PATIENCE)?.code, Some(0));
+            "told to go"
+        } else {
+            doomed.kill()?;
+            "killed"
+        };
+        eprintln!("{fault} {moment:?} after the lease, checkpoints {:?}", stage.checkpoints().keys());
     }
     let _heir = stage.worker(REAL)?;
     let ranking = told(&stage)?;
     assert_eq!(ranking.metrics(), baseline.metrics());
-    assert_eq!(ranking.trials()[0].attempts(), kills + 1, "every kill hit the trial");
+    assert_eq!(ranking.trials()[0].attempts(), times + 1, "every fault hit the trial");
     assert_eq!(curves(&mlflow, &ranking)?, expected, "each point once, and the same");
     stage.tidy()?;
     mlflow.stop()

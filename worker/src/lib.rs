@@ -1,5 +1,6 @@
 //! The worker: trains trials under leases from a coordinator, or one without any.
 
+mod chores;
 #[cfg(feature = "torch")]
 pub mod classifier;
 pub mod cli;
@@ -15,6 +16,7 @@ pub mod machine;
 pub mod model;
 pub mod runtime;
 pub mod saver;
+pub mod scratch;
 pub mod scripted;
 pub mod session;
 pub mod store;

@@ -175,7 +175,8 @@ struct Tellers<'a> {
 impl Tellers<'_> {
     fn train(&mut self, trainer: &mut dyn Trainer, pack: Vec<(Lane, Wish)>) {
         let (mut jobs, mut tellers, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-        for (Lane { assignment, resume }, wish) in pack {
+        let lanes = u32::try_from(pack.len()).unwrap_or(u32::MAX);
+        for (place, (Lane { assignment, resume }, wish)) in (1_u32..).zip(pack) {
             let lease = assignment.lease.clone();
             if wish.request() != Request::GoOn {
                 self.ended(lease, Err(Ended::Stopped));
@@ -184,7 +185,8 @@ impl Tellers<'_> {
             match self.output() {
                 Ok(output) => {
                     jobs.push(job(assignment, output.path(), &resume));
-                    let due = clock::now() + self.checkpoint_interval;
+                    // Their first ones are spread, so that not all copies are in memory at once.
+                    let due = clock::now() + self.checkpoint_interval * place / lanes;
                     let (interval, events) = (self.checkpoint_interval, self.events);
                     tellers.push(Teller { lease, wish, interval, due, events, output: Some(output) });
                     kept.push(resume);

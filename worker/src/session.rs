@@ -3,11 +3,7 @@
 //! One task owns the [`Ledger`] and decides; the [`crate::link`] keeps the connection, the [`Runtime`] trains. A
 //! crash of this process loses what was not acknowledged: the coordinator's deadline then gives its trials to others.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use distilsweep_proto::{
     ids::{Lease, Term},
@@ -23,13 +19,14 @@ use tokio::{
 use tonic::transport::Endpoint;
 
 use crate::{
+    chores::{self, Superfluous},
     ledger::Ledger,
     link::{self, LinkEvent},
-    live::{Live, final_metrics},
+    live::Live,
     runtime::{Lane, Runtime, RuntimeEvent},
-    store::{self, Kind, Resume, StoreError, TrialFiles},
+    store::StoreError,
     trainer::{Checkpoint, Ended, Trained},
-    wire::{Assignment, Completed, FromCoordinator, Point, Published, Report, ReportBody},
+    wire::{Assignment, FromCoordinator, Point, Published, Report, ReportBody},
 };
 
 /// New points wait this long for others, to go up as one block.
@@ -276,7 +273,8 @@ impl Session {
     fn prepare(&self, lanes: Vec<Assignment>) {
         let (done, scratch) = (self.done.clone(), self.scratch.clone());
         tokio::spawn(async move {
-            let lanes = join_all(lanes.into_iter().map(|assignment| fetched(assignment, &scratch))).await;
+            let lanes =
+                join_all(lanes.into_iter().map(|assignment| chores::fetch(assignment, &scratch))).await;
             let _ = done.send(Done::Prepared(lanes)).await;
         });
     }
@@ -343,7 +341,7 @@ impl Session {
         let (done, scratch) = (self.done.clone(), self.scratch.clone());
         let (lease, store_url) = (lease.clone(), live.assignment.store_url.clone());
         tokio::spawn(async move {
-            let saved = saved(&store_url, &lease, checkpoint, scratch).await;
+            let saved = chores::save(&store_url, &lease, checkpoint, scratch).await;
             let _ = done.send(Done::Saved(lease, saved)).await;
         });
     }
@@ -382,7 +380,7 @@ impl Session {
     fn publish(&self, assignment: Assignment, trained: Trained, output: TempDir) {
         let done = self.done.clone();
         tokio::spawn(async move {
-            let body = result(&assignment, trained, &output.path().join("model")).await;
+            let body = chores::publish(&assignment, trained, &output.path().join("model")).await;
             let _ = done.send(Done::Finished(assignment.lease, body)).await;
         });
     }
@@ -398,22 +396,12 @@ impl Session {
             .iter()
             .any(|body| matches!(body, ReportBody::Completed(_) | ReportBody::Failed(Ended::Diverged(_))));
         let Some(store_url) = self.stores.get(&lease.term).cloned() else { return };
-        if !has_result && accepted.is_none() {
-            return;
-        }
-        let lease = lease.clone();
-        self.tidying.spawn(async move {
-            let files = TrialFiles::open(&store_url, &lease.trial);
-            let tidied = match (files, accepted) {
-                (Ok(files), _) if has_result => files.remove_checkpoints().await,
-                (Ok(files), Some(step)) => files.keep_last_two(&lease, step).await,
-                (Ok(_), None) => Ok(()),
-                (Err(error), _) => Err(error),
-            };
-            if let Err(error) = tidied {
-                tracing::warn!(%lease, %error, "old checkpoints could not be removed");
-            }
-        });
+        let superfluous = match accepted {
+            _ if has_result => Superfluous::All,
+            Some(step) => Superfluous::Before(step),
+            None => return,
+        };
+        self.tidying.spawn(chores::tidy(store_url, lease.clone(), superfluous));
     }
 
     fn drain(&mut self) {
@@ -476,51 +464,5 @@ impl Session {
 
     fn note_held(&self) {
         self.held.send_replace(self.ledger.held());
-    }
-}
-
-/// A lane with what it goes on from. Where nothing can be fetched it begins again: slower, and the same result.
-async fn fetched(assignment: Assignment, scratch: &Path) -> Lane {
-    let Assignment { store_url, lease, resume, .. } = &assignment;
-    let resume = store::resume(store_url, lease, resume.as_ref(), scratch).await.unwrap_or_else(|error| {
-        tracing::warn!(%lease, %error, "no checkpoint can be fetched, beginning again");
-        Resume::default()
-    });
-    Lane { assignment, resume }
-}
-
-async fn saved(
-    store_url: &str,
-    lease: &Lease,
-    checkpoint: Checkpoint,
-    scratch: PathBuf,
-) -> Result<Published, StoreError> {
-    let step = checkpoint.step;
-    let directory = store::blocking(move || {
-        let write = |scratch: &Path| {
-            std::fs::create_dir_all(scratch)?;
-            let directory = tempfile::tempdir_in(scratch)?;
-            (checkpoint.write)(directory.path())?;
-            Ok(directory)
-        };
-        write(&scratch).map_err(|source| StoreError::File { path: scratch, source })
-    })
-    .await?;
-    let files = TrialFiles::open(store_url, &lease.trial)?;
-    files.publish(lease, Kind::Checkpoint, step, directory.path()).await
-}
-
-async fn result(assignment: &Assignment, trained: Trained, model: &Path) -> ReportBody {
-    let Assignment { store_url, lease, .. } = assignment;
-    let published = match TrialFiles::open(store_url, &lease.trial) {
-        Ok(files) => files.publish(lease, Kind::Model, trained.best.step, model).await,
-        Err(error) => Err(error),
-    };
-    match published {
-        Ok(model) => {
-            let metrics = final_metrics(assignment, &trained);
-            ReportBody::Completed(Box::new(Completed { trained, metrics, model }))
-        }
-        Err(error) => ReportBody::Failed(Ended::Internal(error.to_string())),
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct Run {
     device: String,
 
     /// Seconds between two checkpoints of a trial; each epoch makes one too
-    #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, value_parser = positive)]
     checkpoint_interval: f64,
 
     /// Trials that may train in one pack on a worker [default: 16 on CUDA, 1 on a CPU]
@@ -185,6 +185,12 @@ impl Run {
         };
         most.min(usize::try_from(trials_left).unwrap_or(usize::MAX)).max(1)
     }
+}
+
+/// Reads a positive number.
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| *number > 0.0 && number.is_finite());
+    number.ok_or_else(|| format!("{text} must be a positive number"))
 }
 
 fn cores() -> usize {

@@ -48,8 +48,7 @@ pub async fn model_directory_async(id: &str, revision: Option<&str>) -> Result<P
 async fn model_in(settings: &Settings, id: &str, revision: Option<&str>) -> Result<PathBuf, DataError> {
     let directory = Path::new(id);
     if directory.is_dir() {
-        let has = |name: &str| directory.join(name).is_file();
-        return match NEEDED.iter().find(|name| !has(name) && !(**name == WEIGHTS && has(INDEX))) {
+        return match absent(|name| directory.join(name).is_file()) {
             None => Ok(directory.to_owned()),
             Some(absent) => Err(DataError::Missing {
                 path: directory.join(absent),
@@ -60,7 +59,7 @@ async fn model_in(settings: &Settings, id: &str, revision: Option<&str>) -> Resu
     let repository = Repository::open(settings, id, RepoType::Model, revision)?;
     let snapshot = repository.snapshot().await?;
     let sharded = !snapshot.has(WEIGHTS) && snapshot.has(INDEX);
-    if let Some(absent) = NEEDED.iter().find(|name| !snapshot.has(name) && !(**name == WEIGHTS && sharded)) {
+    if let Some(absent) = absent(|name| snapshot.has(name)) {
         return Err(
             repository.error(format!("it has no {absent}; a model needs {}", NEEDED.join(", ")), false)
         );
@@ -72,6 +71,11 @@ async fn model_in(settings: &Settings, id: &str, revision: Option<&str>) -> Resu
     }
     repository.remember(&snapshot)?;
     Ok(snapshot.directory)
+}
+
+/// A file that a model cannot do without and that is not there.
+fn absent(has: impl Fn(&str) -> bool) -> Option<&'static str> {
+    NEEDED.into_iter().find(|name| !(has(name) || *name == WEIGHTS && has(INDEX)))
 }
 
 /// Whether a file is a shard of the weights as save_pretrained names it, or their index.

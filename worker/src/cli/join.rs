@@ -14,6 +14,7 @@ use super::CliError;
 use crate::{
     machine,
     runtime::{MakeTrainer, Runtime},
+    scratch::Scratch,
     scripted::ScriptedTrainer,
     session::{self, SessionError, SessionOptions},
 };
@@ -45,7 +46,7 @@ pub(super) struct Join {
     grace: u64,
 
     /// Seconds between two checkpoints of a trial; each epoch makes one too
-    #[arg(long, default_value = "300", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, default_value = "300", value_name = "SECONDS", value_parser = super::seconds)]
     checkpoint_interval: Duration,
 
     /// Trials that may train in one pack [default: 16 on CUDA, 1 on a CPU]
@@ -86,7 +87,11 @@ impl Join {
             .keep_alive_while_idle(true)
             .http2_keep_alive_interval(Duration::from_secs(10));
         let (device, make) = self.trainer()?;
-        let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let root = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let claimed = Scratch::claim(&root).map_err(|error| {
+            CliError::failure(format!("scratch directory {} cannot be used: {error}", root.display()))
+        })?;
+        let scratch = claimed.path().to_owned();
         let (handle, events) = Runtime::start(&device.name, scratch.clone(), self.checkpoint_interval, make)
             .map_err(|error| CliError::failure(format!("no thread for {}: {error}", device.name)))?;
         let hostname = hostname();
@@ -194,13 +199,6 @@ impl Join {
 }
 
 /// Reads a positive number of seconds.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: Option<f64> = text.parse().ok().filter(|seconds| *seconds > 0.0);
-    seconds
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| format!("{text} is no interval, it must be a positive number of seconds"))
-}
-
 fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();

@@ -1,6 +1,8 @@
 //! The command line: parse, run, one sentence on failure, an exit code.
 
 #[cfg(feature = "torch")]
+mod checkpoints;
+#[cfg(feature = "torch")]
 mod convert;
 #[cfg(feature = "torch")]
 mod devices;
@@ -23,6 +25,8 @@ mod report;
 mod terminal;
 #[cfg(feature = "torch")]
 mod train;
+
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use distilsweep_proto::exit::Exit;
@@ -120,4 +124,12 @@ impl Cli {
             Command::Devices(devices) => devices.run(),
         }
     }
+}
+
+/// Reads a positive number of seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok().filter(|seconds| *seconds > 0.0);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| format!("{text} is no interval, it must be a positive number of seconds"))
 }

@@ -28,6 +28,12 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Takes a directory whatever is in it, or makes one. It stays as it is when the command fails.
+    pub(super) fn reopen(path: &'a Path) -> Result<Self, Ended> {
+        std::fs::create_dir_all(path).map_err(|error| unwritable(path, &error))?;
+        Ok(Self { path, made: false, kept: true })
+    }
+
     /// The directory is complete and stays.
     pub(super) fn keep(mut self) {
         self.kept = true;

@@ -1,12 +1,13 @@
 //! How far a training is, for people, on standard error: a bar a lane on a terminal, plain lines elsewhere.
 
 use std::{
+    fmt,
     io::{self, IsTerminal},
     rc::Rc,
     time::Duration,
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::trainer::{EvaluationRecord, Phase, StepRecord};
 
@@ -14,7 +15,7 @@ use crate::trainer::{EvaluationRecord, Phase, StepRecord};
 const TICK: Duration = Duration::from_millis(500);
 
 /// The bar takes what the rest of the line leaves. Colours go where NO_COLOR is set.
-const STEPPING: &str = "{prefix}{msg} {wide_bar:.cyan/dim} {pos}/{len} {per_sec:>9} {eta_precise:.dim}";
+const STEPPING: &str = "{prefix}{msg} {wide_bar:.cyan/dim} {pos}/{len} {speed} {eta_precise:.dim}";
 /// What cannot say how much of it is done.
 const WAITING: &str = "{prefix}{spinner} {msg} {elapsed:.dim}";
 
@@ -57,6 +58,20 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("━━╌")
+        .with_key("speed", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            // A field of a line in a terminal: there is nobody to tell that it was not written.
+            let _ = out.write_str(&speed(state.per_sec()));
+        })
+}
+
+/// Steps by second, or seconds by step where those are the larger number.
+fn speed(steps_per_second: f64) -> String {
+    match steps_per_second {
+        // Nothing was measured yet.
+        rate if rate <= 0.0 => "- steps/s".to_owned(),
+        rate if rate < 1.0 => format!("{:.1} s/step", 1.0 / rate),
+        rate => format!("{rate:.1} steps/s"),
+    }
 }
 
 /// The progress of one lane.
@@ -220,6 +235,12 @@ mod tests {
         lane 2: epoch 2.00 eval_loss 0.5000 eval_f1_score 0.6250
         lane 2: finishing
         ");
+    }
+
+    #[test]
+    fn a_speed_is_told_by_the_larger_number() {
+        let told = [0.0, 0.026, 0.5, 1.0, 12.34].map(speed);
+        assert_eq!(told, ["- steps/s", "38.5 s/step", "2.0 s/step", "1.0 steps/s", "12.3 steps/s"]);
     }
 
     /// Rates and times are left out: they are the machine's.

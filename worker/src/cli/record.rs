@@ -2,34 +2,56 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::{output::unwritable, progress::LaneProgress};
 use crate::{
-    machine,
+    clock, machine,
     trainer::{Checkpoint, Ended, EvaluationRecord, Job, Observer, Phase, Request, StepRecord, Trained},
 };
 
 /// Writes records as they come, and shows people how far it is.
 pub(super) struct Recorder {
-    steps: File,
-    evaluations: File,
+    steps: Lines,
+    evaluations: Lines,
     progress: LaneProgress,
+    /// Where checkpoints go, if they are kept, and when the next is due.
+    checkpoints: Option<UnboundedSender<Checkpoint>>,
+    interval: Duration,
+    due: Instant,
+    stop: Arc<AtomicBool>,
     failed: Option<io::Error>,
     ended: Option<Result<Trained, Ended>>,
 }
 
 impl Recorder {
-    pub(super) fn new(output: &Path, progress: LaneProgress) -> io::Result<Self> {
+    /// Records into the directory `output`, where an earlier attempt may have written.
+    pub(super) fn new(
+        output: &Path,
+        progress: LaneProgress,
+        checkpoints: Option<UnboundedSender<Checkpoint>>,
+        interval: Duration,
+        stop: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
         Ok(Self {
-            steps: File::create(output.join("steps.jsonl"))?,
-            evaluations: File::create(output.join("evals.jsonl"))?,
+            steps: Lines::open(output.join("steps.jsonl"))?,
+            evaluations: Lines::open(output.join("evals.jsonl"))?,
             progress,
+            checkpoints,
+            interval,
+            due: clock::now() + interval,
+            stop,
             failed: None,
             ended: None,
         })
@@ -49,8 +71,41 @@ impl Recorder {
     }
 }
 
-fn line(file: &mut File, record: &impl Serialize) -> io::Result<()> {
-    file.write_all((serde_json::to_string(record)? + "\n").as_bytes())
+/// A file of one record a line, by step.
+struct Lines {
+    path: PathBuf,
+    /// Open once this attempt has a record.
+    file: Option<File>,
+}
+
+impl Lines {
+    fn open(path: PathBuf) -> io::Result<Self> {
+        // Also where no record ever comes.
+        let _there = OpenOptions::new().create(true).append(true).open(&path)?;
+        Ok(Self { path, file: None })
+    }
+
+    fn add(&mut self, step: u64, record: &impl Serialize) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(from(&self.path, step)?),
+        };
+        file.write_all((serde_json::to_string(record)? + "\n").as_bytes())
+    }
+}
+
+/// Opens a file whose records from `step` on an attempt makes again: they go, with what a killed one left of a line.
+fn from(path: &Path, step: u64) -> io::Result<File> {
+    #[derive(Deserialize)]
+    struct Step {
+        step: u64,
+    }
+    let text = fs::read_to_string(path)?;
+    let before = |line: &&str| serde_json::from_str::<Step>(line).is_ok_and(|record| record.step < step);
+    let kept: String = text.lines().filter(before).flat_map(|line| [line, "\n"]).collect();
+    let mut file = File::create(path)?;
+    file.write_all(kept.as_bytes())?;
+    Ok(file)
 }
 
 impl Observer for Recorder {
@@ -59,22 +114,37 @@ impl Observer for Recorder {
     }
 
     fn logged(&mut self, record: &StepRecord) {
-        let written = line(&mut self.steps, record);
+        let written = self.steps.add(record.step, record);
         self.keep_first(written);
         self.progress.logged(record);
     }
 
     fn evaluated(&mut self, record: &EvaluationRecord) {
-        let written = line(&mut self.evaluations, record);
+        let written = self.evaluations.add(record.step, record);
         self.keep_first(written);
         self.progress.evaluated(record);
     }
 
     fn request(&mut self) -> Request {
-        if self.failed.is_some() { Request::Stop } else { Request::GoOn }
+        if self.failed.is_some() {
+            return Request::Stop;
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            return Request::HandBack;
+        }
+        if clock::now() < self.due {
+            return Request::GoOn;
+        }
+        Request::Checkpoint
     }
 
-    fn checkpointed(&mut self, _checkpoint: Checkpoint) {}
+    fn checkpointed(&mut self, checkpoint: Checkpoint) {
+        self.due = clock::now() + self.interval;
+        if let Some(checkpoints) = &self.checkpoints {
+            // Its thread ends only after this sender.
+            let _ = checkpoints.send(checkpoint);
+        }
+    }
 
     fn measured(&mut self, _lane_bytes: u64) {}
 

@@ -1,6 +1,6 @@
 //! `train`: one trial without a coordinator.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use distilsweep_proto::{
@@ -10,6 +10,7 @@ use distilsweep_proto::{
 };
 
 use super::{
+    checkpoints::Keeper,
     output::{Output, unwritable},
     progress,
     record::{Recorder, Report},
@@ -71,7 +72,16 @@ pub(super) struct Train {
     /// Whether more of the metric is better; its habit when left out
     #[arg(long)]
     goal: Option<Goal>,
-    /// New or empty directory for steps.jsonl, evals.jsonl, result.json and model/
+    /// Go on from the last checkpoint in --output, where there is one
+    #[arg(long)]
+    resume: bool,
+    /// Seconds between two checkpoints; each epoch makes one too, and so do SIGTERM and Ctrl-C
+    #[arg(long, default_value = "300", value_name = "SECONDS", value_parser = super::seconds)]
+    checkpoint_interval: Duration,
+    /// Keep no checkpoints
+    #[arg(long, conflicts_with = "resume")]
+    no_checkpoints: bool,
+    /// New or empty directory for steps.jsonl, evals.jsonl, result.json and model/; with --resume one that has them
     #[arg(long)]
     output: PathBuf,
 }
@@ -114,7 +124,7 @@ impl Train {
     /// # Errors
     /// Why there is no result.
     pub(super) fn run(&self) -> Result<(), Ended> {
-        let jobs = self.jobs()?;
+        let mut jobs = self.jobs()?;
         let mut trainer = TorchTrainer::new(Options {
             device: self.device,
             precision: self.precision,
@@ -123,33 +133,55 @@ impl Train {
             dropout: self.dropout,
             log_every_step: true,
         })?;
-        let output = Output::create(&self.output)?;
+        let output = if self.resume { Output::reopen(&self.output)? } else { Output::create(&self.output)? };
+        let mut keeper = Keeper::new(&self.output)?;
         let every = jobs.first().map_or(1, |job| job.arguments.logging_steps as u64);
-        let mut recorders = Vec::new();
-        for (job, lane) in jobs.iter().zip(progress::lanes(jobs.len(), every)) {
+        let (mut recorders, mut fetched) = (Vec::new(), Vec::new());
+        for (lane, progress) in (0..jobs.len()).zip(progress::lanes(jobs.len(), every)) {
+            let job = &mut jobs[lane];
             std::fs::create_dir_all(&job.output).map_err(|error| unwritable(&job.output, &error))?;
-            let recorder = Recorder::new(&job.output, lane);
+            if self.resume {
+                let newest = keeper.newest(lane)?;
+                job.resume.clone_from(&newest.directories);
+                fetched.push(newest);
+            }
+            let checkpoints = job.checkpoints.then(|| keeper.writer(lane)).transpose()?;
+            let recorder =
+                Recorder::new(&job.output, progress, checkpoints, self.checkpoint_interval, keeper.stop());
             recorders.push(recorder.map_err(|error| unwritable(&job.output, &error))?);
         }
         let mut observers: Vec<&mut dyn Observer> =
             recorders.iter_mut().map(|recorder| recorder as &mut dyn Observer).collect();
         trainer.train(&jobs, &mut observers);
-        let mut first = None;
-        for (job, recorder) in jobs.iter().zip(recorders) {
-            let kept = recorder.finish(&job.output).and_then(|trained| Report::new(job, &trained).write(job));
-            if let Err(why) = kept {
-                eprintln!("{}: {why}", job.output.display());
-                first.get_or_insert(why);
+        drop(fetched);
+        let (mut finished, mut first) = (Vec::new(), None);
+        for ((lane, job), recorder) in jobs.iter().enumerate().zip(recorders) {
+            match recorder.finish(&job.output).and_then(|trained| Report::new(job, &trained).write(job)) {
+                Ok(()) => finished.push(lane),
+                Err(why) => {
+                    if jobs.len() > 1 {
+                        eprintln!("{}: {why}", job.output.display());
+                    }
+                    first.get_or_insert(why);
+                }
             }
         }
+        keeper.finish(&finished)?;
         match first {
             None => output.keep(),
-            // What the other lanes reached is worth keeping.
-            Some(why) if jobs.len() > 1 => {
+            Some(Ended::Stopped) if self.no_checkpoints => return Err(Ended::Stopped),
+            Some(Ended::Stopped) => {
+                eprintln!("stopped: the same command with --resume goes on from here");
                 output.keep();
+                return Err(Ended::Stopped);
+            }
+            Some(why) => {
+                if jobs.len() > 1 {
+                    // What the other lanes reached is worth keeping.
+                    output.keep();
+                }
                 return Err(why);
             }
-            Some(why) => return Err(why),
         }
         Ok(())
     }
@@ -191,7 +223,7 @@ impl Train {
             selection: self.metric,
             maximize: self.goal.map_or(self.metric.maximize, |goal| goal == Goal::Maximize),
             output,
-            checkpoints: false,
+            checkpoints: !self.no_checkpoints,
             resume: Vec::new(),
         })
     }

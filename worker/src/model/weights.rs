@@ -123,7 +123,7 @@ impl<'a> Weights<'a> {
 
     /// The file that should have named a tensor that is not there.
     pub(super) fn path(&self) -> &'a Path {
-        let first = || self.files.first().map_or(Path::new(FILE), |(path, _)| path);
+        let first = || self.files.first().map_or_else(|| Path::new(FILE), |(path, _)| path);
         self.index.map_or_else(first, |(path, _)| path)
     }
 }

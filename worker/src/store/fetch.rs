@@ -102,32 +102,12 @@ pub async fn resume(
 ) -> Result<Resume, StoreError> {
     let Some(accepted) = accepted else { return Ok(Resume::default()) };
     let files = TrialFiles::open(store_url, &lease.trial)?;
-    let directory = std::fs::create_dir_all(scratch)
-        .and_then(|()| tempfile::tempdir_in(scratch))
-        .map_err(|source| StoreError::File { path: scratch.to_owned(), source })?;
-    let mut sound = Vec::new();
     let mut candidates = vec![Candidate::accepted(&files, accepted)];
     match files.checkpoints().await {
         Ok(found) => candidates.extend(older(&files, found, accepted)),
         Err(error) => tracing::warn!(%lease, %error, "older checkpoints cannot be looked for"),
     }
-    for (number, candidate) in candidates.iter().enumerate() {
-        if sound.len() == CANDIDATES {
-            break;
-        }
-        let into = directory.path().join(number.to_string());
-        match files.fetch(candidate, &into).await {
-            Ok(()) => {
-                tracing::info!(%lease, step = candidate.step, from = candidate.url, "checkpoint fetched");
-                sound.push(into);
-            }
-            Err(why) => tracing::warn!(%lease, step = candidate.step, %why, "checkpoint refused"),
-        }
-    }
-    if sound.is_empty() {
-        tracing::warn!(%lease, "no sound checkpoint, beginning again");
-    }
-    Ok(Resume { directories: sound, _scratch: Some(directory) })
+    files.sound(candidates, scratch).await
 }
 
 /// A checkpoint that may be one.
@@ -168,6 +148,47 @@ pub(super) fn older<'a>(
 }
 
 impl TrialFiles {
+    /// Fetches the newest checkpoints into `scratch`, for a trial that nobody else keeps the record of.
+    ///
+    /// # Errors
+    /// Where the store cannot be listed or `scratch` not be written to.
+    pub async fn newest(&self, scratch: &Path) -> Result<Resume, StoreError> {
+        let mut found = self.checkpoints().await?;
+        found.retain(|found| found.published);
+        found.sort_by_key(|found| std::cmp::Reverse((found.step, found.term)));
+        let candidates = found.into_iter().map(|Found { step, term, .. }| {
+            let (path, url) = self.below(&Self::name(Kind::Checkpoint, term, step));
+            Candidate { path, url, step, manifest_sha256: None }
+        });
+        self.sound(candidates.collect(), scratch).await
+    }
+
+    /// Fetches the first of `candidates` that are sound.
+    async fn sound(&self, candidates: Vec<Candidate>, scratch: &Path) -> Result<Resume, StoreError> {
+        let directory = std::fs::create_dir_all(scratch)
+            .and_then(|()| tempfile::tempdir_in(scratch))
+            .map_err(|source| unusable(scratch, source))?;
+        let trial = &self.trial;
+        let mut sound = Vec::new();
+        for (number, candidate) in candidates.iter().enumerate() {
+            if sound.len() == CANDIDATES {
+                break;
+            }
+            let into = directory.path().join(number.to_string());
+            match self.fetch(candidate, &into).await {
+                Ok(()) => {
+                    tracing::info!(%trial, step = candidate.step, from = candidate.url, "checkpoint fetched");
+                    sound.push(into);
+                }
+                Err(why) => tracing::warn!(%trial, step = candidate.step, %why, "checkpoint refused"),
+            }
+        }
+        if sound.is_empty() && !candidates.is_empty() {
+            tracing::warn!(%trial, "no sound checkpoint, beginning again");
+        }
+        Ok(Resume { directories: sound, _scratch: Some(directory) })
+    }
+
     /// Fetches a checkpoint into a new directory, checking every byte of it.
     pub(super) async fn fetch(&self, from: &Candidate, into: &Path) -> Result<(), Refused> {
         let url = &from.url;

@@ -128,6 +128,15 @@ impl TrialFiles {
         Ok(Self { store, directory, url, trial: trial.clone() })
     }
 
+    /// The next term of a trial that nobody gives terms to: above that of every checkpoint there.
+    ///
+    /// # Errors
+    /// Where the store cannot be listed.
+    pub async fn next_term(&self) -> Result<Term, StoreError> {
+        let found = self.checkpoints().await?;
+        Ok(Term(found.iter().map(|found| found.term.0).max().unwrap_or(0) + 1))
+    }
+
     fn name(kind: Kind, term: Term, step: u64) -> String {
         match kind {
             Kind::Model => format!("{}/{step}", term.0),
