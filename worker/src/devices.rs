@@ -91,18 +91,43 @@ impl Found {
     }
 }
 
-/// Memory of `device` that this process holds now, in bytes: on a processor its resident set, on a CUDA device what
-/// libtorch has taken of it, which stays at the most that was needed so far. None where the system does not say.
-pub fn memory_in_use(device: Device) -> Option<u64> {
-    match device {
-        Device::Cuda(number) => distilsweep_native::cuda_memory(number).ok().map(|memory| memory.held),
-        Device::Cpu => machine::resident(),
-        Device::Mps | Device::Vulkan => None,
+/// Measures what a training takes of a device's memory.
+#[derive(Debug)]
+pub struct Meter {
+    device: Device,
+    /// Used already when it was started, in bytes.
+    before: Option<u64>,
+}
+
+impl Meter {
+    /// Starts before the training has its first tensor. Of two on one device only the last one started is right.
+    pub fn start(device: Device) -> Self {
+        let before = match device {
+            Device::Cuda(number) => distilsweep_native::cuda_forget_peak(number)
+                .and_then(|()| distilsweep_native::cuda_memory(number))
+                .map(|memory| memory.used)
+                .ok(),
+            Device::Cpu | Device::Mps | Device::Vulkan => machine::resident().map(|(held, _)| held),
+        };
+        Self { device, before }
+    }
+
+    /// The most that was in use since the start, besides what was before, in bytes. On a processor, where the system
+    /// counts the most of the whole process's life, it can be more than was taken, never less. None where the device
+    /// does not say.
+    pub fn taken(&self) -> Option<u64> {
+        let most = match self.device {
+            Device::Cuda(number) => distilsweep_native::cuda_memory(number).ok()?.peak,
+            Device::Cpu | Device::Mps | Device::Vulkan => machine::resident()?.1,
+        };
+        Some(most.saturating_sub(self.before?))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tch::{Kind, Tensor};
+
     use super::*;
 
     #[test]
@@ -112,5 +137,14 @@ mod tests {
         assert!(survey.devices[0].memory_bytes > 0);
         assert!(survey.threads > 0);
         assert_eq!(survey.devices.len() == 1, survey.no_cuda.is_some(), "{survey:?}");
+    }
+
+    #[test]
+    fn a_meter_counts_what_was_taken_and_given_back() {
+        let meter = Meter::start(Device::Cpu);
+        drop(Tensor::ones([64 << 20], (Kind::Uint8, Device::Cpu)));
+        let taken = meter.taken().unwrap();
+        // Other tests of this process may free some meanwhile.
+        assert!(taken > 32 << 20, "{taken}");
     }
 }

@@ -38,9 +38,11 @@ pub fn memory() -> Memory {
     }
 }
 
-/// Memory that this process holds, its resident set, in bytes. None where the system does not say.
-pub fn resident() -> Option<u64> {
-    kibibytes(&read("/proc/self/status"), "VmRSS:")
+/// Memory that this process holds, its resident set, and the most that it ever held, in bytes. None where the system
+/// does not say.
+pub fn resident() -> Option<(u64, u64)> {
+    let text = read("/proc/self/status");
+    Some((kibibytes(&text, "VmRSS:")?, kibibytes(&text, "VmHWM:")?))
 }
 
 fn read(path: &str) -> String {
@@ -95,14 +97,15 @@ mod tests {
     fn what_is_available_is_part_of_the_whole_and_holds_this_process() {
         let memory = memory();
         assert!(memory.available > 0 && memory.available <= memory.total, "{memory:?}");
-        assert!(resident().is_some_and(|held| held > 0 && held < memory.total));
+        let (held, most) = resident().unwrap();
+        assert!(held > 0 && held < memory.total && most >= held, "{held} {most} {memory:?}");
     }
 
     #[test]
     fn the_resident_set_grows_with_what_is_held() {
-        let before = resident().unwrap();
+        let (before, _) = resident().unwrap();
         let held = vec![1u8; 64 << 20];
-        let after = resident().unwrap();
+        let (after, _) = resident().unwrap();
         // Other tests of this process may free some meanwhile.
         assert!(after > before + (32 << 20), "{before} before, {after} with {} more", held.len());
     }

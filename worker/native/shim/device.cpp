@@ -26,16 +26,31 @@ void succeeded(int status, const char *name) {
 
 extern "C" {
 
-char *distilsweep_cuda_memory(uint64_t *held, uint64_t *free, uint64_t *total, int64_t index) {
+// CudaMemory of src/device.rs.
+struct distilsweep_memory {
+  uint64_t held, used, peak, free, total;
+};
+
+char *distilsweep_cuda_memory(distilsweep_memory *memory, int64_t index) {
   return guarded([&] {
     at::globalContext().lazyInitDevice(at::kCUDA);
     c10::DeviceAllocator *allocator = c10::getDeviceAllocator(at::kCUDA);
     const auto device = static_cast<c10::DeviceIndex>(index);
     const auto sizes = allocator->getMemoryInfo(device);
+    const auto stats = allocator->getDeviceStats(device);
     const auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-    *held = static_cast<uint64_t>(allocator->getDeviceStats(device).reserved_bytes[all].current);
-    *free = sizes.first;
-    *total = sizes.second;
+    memory->held = static_cast<uint64_t>(stats.reserved_bytes[all].current);
+    memory->used = static_cast<uint64_t>(stats.allocated_bytes[all].current);
+    memory->peak = static_cast<uint64_t>(stats.allocated_bytes[all].peak);
+    memory->free = sizes.first;
+    memory->total = sizes.second;
+  });
+}
+
+char *distilsweep_cuda_forget_peak(int64_t index) {
+  return guarded([&] {
+    at::globalContext().lazyInitDevice(at::kCUDA);
+    c10::getDeviceAllocator(at::kCUDA)->resetPeakStats(static_cast<c10::DeviceIndex>(index));
   });
 }
 

@@ -5,10 +5,15 @@ use std::ffi::CStr;
 use crate::{NativeError, checked, ffi};
 
 /// Memory of a CUDA device, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct CudaMemory {
     /// Held by this process's libtorch, what it keeps for later included.
     pub held: u64,
+    /// In its tensors.
+    pub used: u64,
+    /// The most that was in its tensors since [`cuda_forget_peak`].
+    pub peak: u64,
     /// Held by nobody.
     pub free: u64,
     /// All of it.
@@ -29,10 +34,19 @@ pub struct CudaModel {
 /// # Errors
 /// The device is not there, or libtorch's CUDA half is not.
 pub fn cuda_memory(index: usize) -> Result<CudaMemory, NativeError> {
-    let (mut held, mut free, mut total) = (0, 0, 0);
-    // SAFETY: the numbers live through the call, which writes them.
-    checked(unsafe { ffi::distilsweep_cuda_memory(&mut held, &mut free, &mut total, index as i64) })?;
-    Ok(CudaMemory { held, free, total })
+    let mut memory = CudaMemory::default();
+    // SAFETY: the struct, laid out as in C, lives through the call, which writes it.
+    checked(unsafe { ffi::distilsweep_cuda_memory(&mut memory, index as i64) })?;
+    Ok(memory)
+}
+
+/// From here on [`CudaMemory::peak`] is counted anew.
+///
+/// # Errors
+/// As [`cuda_memory`].
+pub fn cuda_forget_peak(index: usize) -> Result<(), NativeError> {
+    // SAFETY: it takes a number.
+    checked(unsafe { ffi::distilsweep_cuda_forget_peak(index as i64) })
 }
 
 /// Name and capability of the CUDA device of this number.

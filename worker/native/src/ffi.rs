@@ -2,6 +2,8 @@
 
 use std::ffi::{c_char, c_void};
 
+use crate::CudaMemory;
+
 unsafe extern "C" {
     pub(crate) fn distilsweep_torch_version() -> *const c_char;
     pub(crate) fn distilsweep_keep_freed_memory();
@@ -132,12 +134,8 @@ unsafe extern "C" {
         lane: i64,
         parameters: *const *const c_void,
     ) -> *mut c_char;
-    pub(crate) fn distilsweep_cuda_memory(
-        held: *mut u64,
-        free: *mut u64,
-        total: *mut u64,
-        index: i64,
-    ) -> *mut c_char;
+    pub(crate) fn distilsweep_cuda_memory(memory: *mut CudaMemory, index: i64) -> *mut c_char;
+    pub(crate) fn distilsweep_cuda_forget_peak(index: i64) -> *mut c_char;
     pub(crate) fn distilsweep_cuda_model(
         name: *mut c_char,
         length: i32,

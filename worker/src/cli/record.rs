@@ -17,7 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{output::unwritable, progress::LaneProgress};
 use crate::{
-    clock,
+    clock, machine,
     trainer::{Checkpoint, Ended, EvaluationRecord, Job, Observer, Phase, Request, StepRecord, Trained},
 };
 
@@ -214,7 +214,5 @@ impl Report {
 
 /// The most memory that this process had resident, where the system tells (Linux does).
 fn peak_rss_mib() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)
+    machine::resident().map(|(_, most)| most as f64 / f64::from(1 << 20))
 }

@@ -28,7 +28,7 @@ pub(crate) use self::load::{find_model, unknown_token};
 pub use self::options::{DeviceChoice, Options, Precision, device_name};
 use crate::{
     clock,
-    devices::memory_in_use,
+    devices::Meter,
     model::{self, Config, ModelError, Parameters, Rates, WORD_EMBEDDINGS},
     train::{self, Finished, Identity, Machine, Prepared, Shared, Trial},
     trainer::{Ended, Job, Observer, Phase, Trained, Trainer},
@@ -85,7 +85,7 @@ impl TorchTrainer {
         }
         let pack = self.load(jobs)?;
         let began = clock::now();
-        let before = memory_in_use(self.device);
+        let meter = Meter::start(self.device);
         let mut trials = Vec::new();
         for (number, (job, observer)) in jobs.iter().zip(&mut *observers).enumerate() {
             match self.trial(number, job, &pack) {
@@ -96,8 +96,8 @@ impl TorchTrainer {
                 }
             }
         }
-        let lanes = trials.len().max(1) as u64;
-        let lane_bytes = || Some(memory_in_use(self.device)?.saturating_sub(before?) / lanes);
+        let count = trials.len() as u64;
+        let lane_bytes = || Some(meter.taken()?.div_ceil(count.max(1)));
         let machine = Machine { clock: &|| began.elapsed(), lane_bytes: &lane_bytes };
         train::run(&pack.shared, trials, observers, &machine, &mut |number, finished, observer| {
             let trained = finished.and_then(|finished| self.keep(&jobs[number], &pack, finished));
