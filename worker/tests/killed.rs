@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 /// Two epochs of 77 steps with everything that has a state: dropout, warm-up, moments, the best evaluation so far.
 const PARAMS: &str = r#"{"num_train_epochs": 2, "per_device_train_batch_size": 1, "learning_rate": 0.001,
-    "warmup_ratio": 0.1, "weight_decay": 0.1, "seed": 6, "early_stopping_patience": 5, "eval_strategy": "steps",
+    "warmup_ratio": 0.1, "weight_decay": 0.1, "seed": 6, "early_stopping_patience": 50, "eval_strategy": "steps",
     "eval_steps": 20}"#;
 const DEADLINE: Duration = Duration::from_secs(120);
 
