@@ -22,34 +22,50 @@ const PARAMS: &str = r#"{"num_train_epochs": 2, "per_device_train_batch_size": 1
     "eval_steps": 20}"#;
 const DEADLINE: Duration = Duration::from_secs(120);
 
-fn train(output: &Path, log: &Path, more: &[&str]) -> Child {
+/// A training that does not outlive its test.
+struct Training(Child);
+
+impl Drop for Training {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn train(output: &Path, log: &Path, more: &[&str]) -> Training {
     let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/fixture");
     let mut command = Command::new(env!("CARGO_BIN_EXE_distilsweep-worker"));
     command.arg("train").arg("--model").arg(fixture.join("start")).arg("--output").arg(output);
     for split in ["train", "validation"] {
         command.arg(format!("--{split}")).arg(fixture.join(format!("{split}.csv")));
     }
-    command
+    let child = command
         .args(["--labels", "praise,blame,fact", "--threads", "1", "--dropout", "0.2", "--params", PARAMS])
         .args(more)
         .env("RUST_LOG", "info")
         .stdout(Stdio::null())
         .stderr(File::options().create(true).append(true).open(log).unwrap())
-        .spawn()
-        .unwrap()
+        .spawn();
+    Training(child.unwrap())
 }
 
-fn ended(mut child: Child, log: &Path) -> ExitStatus {
+/// Waits for a condition, until a deadline.
+#[expect(clippy::disallowed_methods, reason = "tests wait by the clock")]
+fn until(what: &str, log: &Path, mut met: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
-    while Instant::now() < deadline {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        thread::sleep(Duration::from_millis(5));
+    while !met() {
+        assert!(Instant::now() < deadline, "{what} did not come: {}", fs::read_to_string(log).unwrap());
+        thread::sleep(Duration::from_millis(1));
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    panic!("no end in {DEADLINE:?}: {}", fs::read_to_string(log).unwrap());
+}
+
+fn ended(mut training: Training, log: &Path) -> ExitStatus {
+    let mut status = None;
+    until("the end", log, || {
+        status = training.0.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
 }
 
 fn lines(output: &Path) -> usize {
@@ -83,20 +99,17 @@ fn a_training_killed_at_random_moments_and_resumed_ends_as_an_undisturbed_one_to
     let often = ["--resume", "--checkpoint-interval", "0.01"];
     for _ in 0..kills {
         let before = lines(&killed);
-        let mut child = train(&killed, &log, &often);
+        let mut training = train(&killed, &log, &often);
         // At once, in loading, or some steps further; then at any moment of a step or of writing a checkpoint.
         let steps = random.random_range(0..=5) * 22 / kills as usize;
-        let deadline = Instant::now() + DEADLINE;
-        while steps > 0 && lines(&killed) == before && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(1));
-        }
-        let from = lines(&killed);
-        while steps > 0 && lines(&killed) < from + steps && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(1));
+        if steps > 0 {
+            until("a step", &log, || lines(&killed) != before);
+            let from = lines(&killed);
+            until("more steps", &log, || lines(&killed) >= from + steps);
         }
         thread::sleep(Duration::from_micros(random.random_range(0..20_000)));
-        child.kill().unwrap();
-        assert_eq!(child.wait().unwrap().signal(), Some(9), "it ended before it was killed");
+        training.0.kill().unwrap();
+        assert_eq!(training.0.wait().unwrap().signal(), Some(9), "it ended before it was killed");
     }
     assert!(ended(train(&killed, &log, &["--resume"]), &log).success());
     let log = fs::read_to_string(&log).unwrap();
@@ -112,14 +125,10 @@ fn sigterm_leaves_a_checkpoint_that_the_same_command_goes_on_from() {
     let log = directory.path().join("log");
     assert!(ended(train(&whole, &log, &["--no-checkpoints"]), &log).success());
 
-    let child = train(&stopped, &log, &[]);
-    let deadline = Instant::now() + DEADLINE;
-    while lines(&stopped) < 9 {
-        assert!(Instant::now() < deadline, "no ninth step");
-        thread::sleep(Duration::from_millis(1));
-    }
-    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
-    let status = ended(child, &log);
+    let training = train(&stopped, &log, &[]);
+    until("the ninth step", &log, || lines(&stopped) >= 9);
+    assert!(Command::new("kill").arg(training.0.id().to_string()).status().unwrap().success());
+    let status = ended(training, &log);
     assert_eq!(status.code(), Some(130), "{}", fs::read_to_string(&log).unwrap());
     let done = lines(&stopped);
     assert!((9..154).contains(&done), "{done}");

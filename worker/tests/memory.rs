@@ -15,7 +15,7 @@ const ROWS: usize = 1500;
 
 fn train(directory: &Path, output: &str, batch: usize, limit_kib: Option<u64>) -> Output {
     let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/fixture");
-    let limit = limit_kib.map_or("unlimited".to_owned(), |kib| kib.to_string());
+    let limit = limit_kib.map_or_else(|| "unlimited".to_owned(), |kib| kib.to_string());
     let params =
         format!(r#"{{"max_steps": 2, "per_device_train_batch_size": {batch}, "learning_rate": 0.001}}"#);
     Command::new("bash")

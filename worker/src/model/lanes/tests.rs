@@ -286,8 +286,8 @@ fn lanes_go_on_by_their_own_optimizers_and_in_another_stack_when_one_has_left() 
             descend(&held[*lane]);
         }
     }
-    for lane in 0..3 {
-        let differences = pack.parameters[lane].tensors().iter().zip(solo[lane].tensors());
+    for (lane, alone) in solo.iter().enumerate() {
+        let differences = pack.parameters[lane].tensors().iter().zip(alone.tensors());
         for (name, (a, b)) in pack.parameters[lane].names().iter().zip(differences) {
             let difference = f64::try_from((a.detach() - b.detach()).abs().max()).unwrap();
             assert!(difference < 1e-10, "lane {lane}: {name} differs by {difference:e}");
