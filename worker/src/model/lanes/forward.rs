@@ -53,8 +53,7 @@ impl LayerNorm {
 
     fn forward(&self, rows: &Tensor) -> Result<Tensor, TorchError> {
         let width = [self.weight.size()[1]];
-        let normal =
-            rows.f_layer_norm(&width, None::<&Tensor>, None::<&Tensor>, LAYER_NORM_EPSILON, false)?;
+        let normal = rows.f_layer_norm(width, None::<&Tensor>, None::<&Tensor>, LAYER_NORM_EPSILON, false)?;
         Ok(self.bias.f_unsqueeze(1)?.f_addcmul(&normal, &self.weight.f_unsqueeze(1)?)?)
     }
 }

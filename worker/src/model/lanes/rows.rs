@@ -156,7 +156,8 @@ impl Rows {
             }
         }
 
-        let rates = |batch: &LaneBatch| batch.dropout.map_or(Rates::uniform(0.0), |dropout| dropout.rates);
+        let rates =
+            |batch: &LaneBatch| batch.dropout.map_or_else(|| Rates::uniform(0.0), |dropout| dropout.rates);
         let stream = |batch: &LaneBatch, site| {
             let none = DropoutKey { seed: 0, site: 0, step: 0 };
             batch.dropout.as_ref().map_or(none, |dropout| dropout.key(site)).stream()

@@ -286,9 +286,8 @@ fn lanes_go_on_by_their_own_optimizers_and_in_another_stack_when_one_has_left() 
             descend(&held[*lane]);
         }
     }
-    for lane in 0..3 {
-        let differences = pack.parameters[lane].tensors().iter().zip(solo[lane].tensors());
-        for (name, (a, b)) in pack.parameters[lane].names().iter().zip(differences) {
+    for (lane, (packed, alone)) in pack.parameters.iter().zip(&solo).enumerate() {
+        for ((name, a), b) in packed.names().iter().zip(packed.tensors()).zip(alone.tensors()) {
             let difference = f64::try_from((a.detach() - b.detach()).abs().max()).unwrap();
             assert!(difference < 1e-10, "lane {lane}: {name} differs by {difference:e}");
         }
