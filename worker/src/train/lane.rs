@@ -172,16 +172,17 @@ impl Lane {
         Dropout { rates: self.trial.rates, seed: self.trial.arguments.seed, step: self.step }
     }
 
-    /// Makes the step whose gradients are there, and what is due after it. `began` is when the step did.
+    /// Makes the step whose gradients are there, and what is due after it. `computing` is what the gradients took.
     pub(super) fn settle(
         &mut self,
         loss: Tensor,
         examples: usize,
         shared: &Shared,
-        began: Duration,
+        computing: Duration,
         clock: &dyn Fn() -> Duration,
         observer: &mut dyn Observer,
     ) -> Result<(), Ended> {
+        let began = clock();
         let arguments = &self.trial.arguments;
         let learning_rate = self.plan.learning_rate(arguments, self.step);
         let norm = self.optimizer.step(learning_rate, arguments)?;
@@ -191,7 +192,7 @@ impl Lane {
         self.samples += examples as u64;
         let logged = self.step.is_multiple_of(arguments.logging_steps as u64) || self.step == self.plan.total;
         let record = logged.then(|| self.record(&norm, learning_rate)).transpose()?;
-        self.stepping += clock().saturating_sub(began);
+        self.stepping += computing + clock().saturating_sub(began);
         if let Some(record) = record {
             observer.logged(&record);
         }

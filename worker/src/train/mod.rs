@@ -151,6 +151,7 @@ pub fn run(
         }
         let began = (machine.clock)();
         let together = shared.batched.then(|| batched.turn(&mut ready, shared, &mut room)).transpose();
+        let computing = (machine.clock)().saturating_sub(began);
         let mut together = match together {
             Ok(losses) => losses.map(Vec::into_iter),
             Err(why) => {
@@ -165,7 +166,7 @@ pub fn run(
             let number = lane.trial.number;
             let observer = &mut *observers[number];
             let settled = match together.as_mut().and_then(Iterator::next) {
-                Some((loss, examples)) => lane.settle(loss, examples, shared, began, machine.clock, observer),
+                Some((loss, examples)) => lane.settle(loss, examples, shared, computing, machine.clock, observer),
                 None => step(&mut lane, shared, &mut room, machine, observer),
             };
             match settled {
@@ -194,7 +195,10 @@ fn step(
     loop {
         let window = lane.window()?;
         match gradients(lane, &window) {
-            Ok(loss) => return lane.settle(loss, window.examples, shared, began, machine.clock, observer),
+            Ok(loss) => {
+                let computing = (machine.clock)().saturating_sub(began);
+                return lane.settle(loss, window.examples, shared, computing, machine.clock, observer);
+            }
             Err(error) if error.out_of_memory() => {
                 *room = room.smaller(&error)?;
                 lane.cut(shared, room.examples)?;
