@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Directory of checkpoints in an output.
-pub(super) const CHECKPOINTS: &str = "checkpoints";
+const CHECKPOINTS: &str = "checkpoints";
 
 /// Writes the checkpoints of a command's trials beside their training, and hears the signals that end it.
 pub(super) struct Keeper {
@@ -59,7 +59,12 @@ impl Keeper {
                     }
                 });
             }
-            Ok(Self { runtime, output: output.canonicalize()?, stop, writers: Vec::new() })
+            let keeper = Self { runtime, output: output.canonicalize()?, stop, writers: Vec::new() };
+            // What a killed attempt was writing.
+            match std::fs::remove_dir_all(keeper.scratch()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => Ok(keeper),
+            }
         };
         made().map_err(|error| Ended::Internal(format!("checkpoints cannot be kept: {error}")))
     }
@@ -67,6 +72,10 @@ impl Keeper {
     /// Turns true when the training is to end.
     pub(super) fn stop(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.output.join(CHECKPOINTS).join("scratch")
     }
 
     fn files(&self, lane: usize) -> Result<TrialFiles, StoreError> {
@@ -79,7 +88,7 @@ impl Keeper {
 
     /// The newest sound checkpoints of a lane.
     pub(super) fn newest(&self, lane: usize) -> Result<Resume, Ended> {
-        Ok(self.runtime.block_on(self.files(lane)?.newest(&self.output.join(CHECKPOINTS)))?)
+        Ok(self.runtime.block_on(self.files(lane)?.newest(&self.scratch()))?)
     }
 
     /// Where the checkpoints of a lane are to be sent: each is written, unless a newer one waits by then.
@@ -88,7 +97,7 @@ impl Keeper {
         let term = self.runtime.block_on(files.next_term())?;
         let (sender, receiver) = unbounded_channel();
         let lease = Lease { trial: trial(lane), attempt: 1, term };
-        let scratch = self.output.join(CHECKPOINTS);
+        let scratch = self.scratch();
         self.writers.push(self.runtime.spawn(write(files, lease, scratch, receiver)));
         Ok(sender)
     }
@@ -101,7 +110,8 @@ impl Keeper {
         for lane in finished {
             self.runtime.block_on(self.files(*lane)?.remove_checkpoints())?;
         }
-        // Gone with the last checkpoint: it cannot be removed while another lane has one.
+        let _ = std::fs::remove_dir_all(self.scratch());
+        // Only where no lane has a checkpoint left.
         let _ = std::fs::remove_dir(self.output.join(CHECKPOINTS));
         Ok(())
     }

@@ -166,7 +166,9 @@ pub fn run(
             let number = lane.trial.number;
             let observer = &mut *observers[number];
             let settled = match together.as_mut().and_then(Iterator::next) {
-                Some((loss, examples)) => lane.settle(loss, examples, shared, computing, machine.clock, observer),
+                Some((loss, examples)) => {
+                    lane.settle(loss, examples, shared, computing, machine.clock, observer)
+                }
                 None => step(&mut lane, shared, &mut room, machine, observer),
             };
             match settled {
