@@ -6,6 +6,7 @@
 pub mod convert;
 pub mod dataset;
 pub mod exit;
+pub mod hex;
 pub mod ids;
 pub mod names;
 pub mod params;

@@ -26,6 +26,7 @@ mod tree;
 
 use distilsweep_proto::{
     dataset::DatasetSpec,
+    hex::hex,
     names::{self, Selection},
 };
 use serde::{Deserialize, Serialize};
@@ -136,6 +137,6 @@ impl SweepSpec {
         let described = Self { description: None, ..self.clone() };
         let json =
             serde_json::to_vec(&described).expect("text keys and finite numbers alone always become JSON");
-        Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&Sha256::digest(&json))
     }
 }

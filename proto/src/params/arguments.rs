@@ -89,7 +89,7 @@ pub struct TrainingArguments {
     pub early_stopping_patience: Option<u32>,
     /// What counts as an improvement must be larger than this.
     pub early_stopping_threshold: f64,
-    /// Leave out an epoch's last micro-batch where it is not full.
+    /// Leave out an epoch's last micro-batch where it is not full; evaluations leave nothing out (the Trainer's do).
     pub dataloader_drop_last: bool,
     /// Put texts of similar length into one batch.
     pub group_by_length: bool,

@@ -16,7 +16,10 @@ mod tidy;
 
 use std::{path::PathBuf, sync::Arc};
 
-use distilsweep_proto::ids::{Lease, Term, TrialId};
+use distilsweep_proto::{
+    hex::hex,
+    ids::{Lease, Term, TrialId},
+};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{
     ObjectMeta, ObjectStore, ObjectStoreScheme, local::LocalFileSystem, path::Path as StorePath,
@@ -197,10 +200,6 @@ fn parse(url: &Url) -> Result<(Arc<dyn ObjectStore>, StorePath), object_store::E
     }
     let (store, path) = object_store::parse_url(url)?;
     Ok((Arc::from(store), path))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Runs blocking file work and waits for it, off the thread that keeps the connection.

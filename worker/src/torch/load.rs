@@ -6,7 +6,7 @@ use std::{
 };
 
 use distilsweep_data::{DataError, TokenizedSplit};
-use distilsweep_proto::dataset::DatasetSpec;
+use distilsweep_proto::{dataset::DatasetSpec, hex::hex};
 use sha2::{Digest, Sha256};
 use tch::{Device, Tensor};
 
@@ -90,7 +90,7 @@ pub(super) fn digest(parameters: &Parameters) -> Result<String, TorchError> {
         hash.update(name);
         hash.update(bytes);
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hash.finalize()))
 }
 
 impl From<DataError> for Ended {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use distilsweep_proto::hex::hex;
 use sha2::{Digest, Sha256};
 
 use super::metrics;
@@ -117,7 +118,7 @@ impl Prepared {
         for class in &self.classes {
             add(&mut class.bytes().map(u64::from));
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&hash.finalize())
     }
 
     /// Accuracy and weighted F1 of always guessing the training split's commonest class.

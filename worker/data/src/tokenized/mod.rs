@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use distilsweep_proto::dataset::DatasetSpec;
+use distilsweep_proto::{dataset::DatasetSpec, hex::hex};
 use sha2::{Digest, Sha256};
 
 use self::cache::Cache;
@@ -135,7 +135,7 @@ fn key(files: &Files, spec: &DatasetSpec, tokenizer: &Path, max_length: usize) -
         "tokenizer": digest(tokenizer)?,
         "max_length": max_length,
     });
-    Ok(hexadecimal(&Sha256::digest(depends.to_string())))
+    Ok(hex(&Sha256::digest(depends.to_string())))
 }
 
 /// The SHA-256 of a file's content. A file that is not there has none: reading it will say what is missing.
@@ -150,12 +150,8 @@ fn digest(path: &Path) -> Result<Option<String>, DataError> {
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(Some(hexadecimal(&hash.finalize()))),
+            0 => return Ok(Some(hex(&hash.finalize()))),
             read => hash.update(&buffer[..read]),
         }
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
