@@ -40,7 +40,8 @@ TABLE = {
     "seeds 7 and 11": ("small", "fp64", {"seed": 7, "data_seed": 11}),
     "MiniLM": ("minilm", "fp64", {"learning_rate": 5e-5, "max_steps": 10}),
     "base": ("base", "fp64", {"learning_rate": 5e-5, "max_steps": 3}),
-    "small, single": ("small", "fp32", {"max_steps": 60}),
+    # At 2e-3 rounding parts them after some 25 steps, Trainer's one and two threads not.
+    "small, single": ("small", "fp32", {"learning_rate": 5e-4, "max_steps": 60}),
     "MiniLM, single": ("minilm", "fp32", {"learning_rate": 5e-5, "max_steps": 60}),
     "base, single": ("base", "fp32", {"learning_rate": 5e-5, "max_steps": 6}),
 }
