@@ -184,7 +184,7 @@ fn word(phase: Phase) -> &'static str {
 mod tests {
     use std::cell::RefCell;
 
-    use indicatif::{InMemoryTerm, TermLike};
+    use indicatif::InMemoryTerm;
 
     use super::*;
     use crate::trainer::Scores;
@@ -253,7 +253,10 @@ mod tests {
             lanes[1].at(Phase::Training, 1, 40);
             let mut bars = Vec::new();
             train(&mut lanes[0], |event| {
-                terminal.flush().unwrap();
+                // Drawing has a rate: what was not drawn at once comes with the next tick.
+                let drawn = || event != "step" || terminal.contents().contains("lane 0: loss ");
+                let looks = (0..1000).take_while(|_| !drawn()).map(|_| std::thread::sleep(TICK / 100));
+                assert!(looks.count() < 1000, "{}", terminal.contents());
                 bars.push((event.to_owned(), terminal.contents()));
             });
             let widest = bars.iter().flat_map(|(_, screen)| screen.lines()).map(|line| line.chars().count());
