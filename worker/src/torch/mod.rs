@@ -38,8 +38,14 @@ use crate::{
 pub struct TorchTrainer {
     options: Options,
     device: Device,
-    data: Kept<(PathBuf, DatasetSpec, usize), Arc<Prepared>>,
+    data: Kept<(PathBuf, DatasetSpec, usize), Data>,
     models: Kept<(PathBuf, usize, Precision), Loaded>,
+}
+
+struct Data {
+    prepared: Arc<Prepared>,
+    /// Of everything in it.
+    digest: String,
 }
 
 struct Loaded {
@@ -53,6 +59,7 @@ struct Loaded {
 struct Pack {
     directory: PathBuf,
     loaded: Rc<Loaded>,
+    data: Rc<Data>,
     shared: Shared,
     precision: Precision,
     /// Rows of the checkpoint's word embeddings that the texts use.
@@ -129,21 +136,24 @@ impl TorchTrainer {
         }
         let precision = Precision::of(self.options.precision, job.arguments.bf16, self.device);
         let key = (directory.clone(), job.dataset.clone(), max_length);
-        let data = self
-            .data
-            .get(key, |(directory, dataset, length)| prepare(directory, dataset, *length).map(Arc::new))?;
-        let key = (directory.clone(), data.classes.len(), precision);
+        let data = self.data.get(key, |(directory, dataset, length)| {
+            let prepared = Arc::new(prepare(directory, dataset, *length)?);
+            let digest = prepared.digest();
+            Ok(Data { prepared, digest })
+        })?;
+        let prepared = &data.prepared;
+        let key = (directory.clone(), prepared.classes.len(), precision);
         let loaded = self.models.get(key, |(directory, classes, precision)| {
             let config = Config::read(directory)?;
             let parameters = Parameters::load(directory, &config, *classes, 0, precision.storage())?;
             let digest = digest(&parameters)?;
             Ok(Loaded { config, parameters, digest })
         })?;
-        check_vocabulary(&data, &loaded.config, &directory)?;
-        let rows: Vec<i64> = data.vocabulary.iter().map(|token| i64::from(*token)).collect();
+        check_vocabulary(prepared, &loaded.config, &directory)?;
+        let rows: Vec<i64> = prepared.vocabulary.iter().map(|token| i64::from(*token)).collect();
         let shared = Shared {
-            padding: config.pad_token_id.and_then(|pad| data.place(pad)),
-            data: Arc::clone(&data),
+            padding: config.pad_token_id.and_then(|pad| prepared.place(pad)),
+            data: Arc::clone(prepared),
             config,
             device: self.device,
             storage: precision.storage(),
@@ -151,7 +161,7 @@ impl TorchTrainer {
             batched: self.options.batched.unwrap_or_else(|| self.device.is_cuda()) && jobs.len() > 1,
         };
         let rows = tch::Tensor::f_from_slice(&rows)?;
-        Ok(Pack { directory, loaded, shared, precision, rows, max_length })
+        Ok(Pack { directory, loaded, data, shared, precision, rows, max_length })
     }
 
     /// A job's trial with weights of its own.
@@ -175,7 +185,7 @@ impl TorchTrainer {
         let text = serde_json::to_string(&arguments)
             .map_err(|error| Ended::Internal(format!("the arguments are no JSON: {error}")))?;
         let identity = Identity::from([
-            ("the data set".to_owned(), pack.shared.data.digest()),
+            ("the data set".to_owned(), pack.data.digest.clone()),
             ("the checkpoint to start from".to_owned(), pack.loaded.digest.clone()),
             ("its arguments".to_owned(), text),
             ("dropout".to_owned(), format!("{rates:?}")),

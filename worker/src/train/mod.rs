@@ -202,7 +202,10 @@ fn step(
                 return lane.settle(loss, window.examples, shared, computing, machine.clock, observer);
             }
             Err(error) if error.out_of_memory() => {
-                *room = room.smaller(&error)?;
+                // Another lane may have found out already how much fits.
+                if window.pieces.iter().all(|piece| piece.rows.len() <= room.examples) {
+                    *room = room.smaller(&error)?;
+                }
                 lane.cut(shared, room.examples)?;
             }
             Err(error) => return Err(error.into()),
