@@ -345,7 +345,7 @@ impl Engine {
     }
 
     fn snapshot(&self, id: &SweepId) -> Option<Snapshot> {
-        let sweep = self.scheduler.sweeps().iter().find(|sweep| sweep.id == *id)?.clone();
+        let sweep = self.scheduler.sweeps().iter().find(|sweep| sweep.id == *id)?;
         let spec = self.specs.get(id)?;
         let running = self
             .scheduler
@@ -357,7 +357,7 @@ impl Engine {
                 progress: self.progress.get(&lease.term).cloned().unwrap_or_default(),
             })
             .collect();
-        Some(Snapshot { sweep, running, workers: self.scheduler.connected() })
+        Some(Snapshot { counts: sweep.counts, best: sweep.best, running, workers: self.scheduler.connected() })
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Turn {
     now: Time,
     writes: Vec<Write>,
     acts: Vec<Act>,
+    /// Whether anything is otherwise than before.
+    changed: bool,
     stop: bool,
 }
 
@@ -59,7 +61,9 @@ impl Turns {
     /// Lets out what follows from a turn that is durable. False where it was the last.
     pub fn act(&mut self, turn: Turn) -> bool {
         turn.acts.into_iter().for_each(Engine::act);
-        self.engine.changed.send_modify(|version| *version += 1);
+        if turn.changed {
+            self.engine.changed.send_modify(|version| *version += 1);
+        }
         let told = |write: &Write| matches!(write, Write::Tell(..) | Write::Record(Record::Metrics(..), _));
         if turn.writes.iter().any(told) {
             self.engine.outbox_grew.send_modify(|version| *version += 1);
@@ -81,7 +85,7 @@ impl Turns {
 
     fn take(&mut self, first: Command) -> Turn {
         let now = self.engine.clock.now();
-        let mut turn = Turn { now, writes: Vec::new(), acts: Vec::new(), stop: false };
+        let mut turn = Turn { now, writes: Vec::new(), acts: Vec::new(), changed: false, stop: false };
         let mut next = Some(first);
         let mut taken = 0;
         while let Some(command) = next {
@@ -89,10 +93,13 @@ impl Turns {
                 turn.stop = true;
                 break;
             }
+            // What only asks, or only lets time pass, changes something where there is something to write.
+            turn.changed |= !matches!(command, Command::Snapshot(..) | Command::Tick);
             self.engine.take(now, command, &mut turn.writes, &mut turn.acts);
             taken += 1;
             next = if taken < BATCH { self.queue.try_recv().ok() } else { None };
         }
+        turn.changed |= !turn.writes.is_empty();
         turn
     }
 }

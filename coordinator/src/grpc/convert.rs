@@ -4,7 +4,7 @@ use distilsweep_proto::{convert::parameters, ids::Term, params::Params, v1};
 use tonic::Status;
 
 use crate::{
-    engine::{Progress, RunningTrial, ToWorker},
+    engine::{Progress, Snapshot, ToWorker},
     mlflow::op::RunIds,
     scheduler::{
         AttemptEnd, Best, Failure, FailureKind, Point, Report, ReportBody, StoredFiles, SweepState,
@@ -170,22 +170,15 @@ pub fn status(row: &SweepRow) -> v1::SweepStatus {
         reason: row.reason.clone().unwrap_or_default(),
         metric: Some(metric(&row.metric, row.maximize)),
         total: row.size,
-        completed: row.counts.completed,
-        failed: row.counts.failed,
-        diverged: row.counts.diverged,
-        running: Vec::new(),
         created_ms: row.created_ms,
         finished_ms: row.finished_ms.unwrap_or_default(),
-        workers: 0,
-        best: row.best.map(|Best { trial, value }| v1::BestTrial { trial, value }),
-        outbox_depth: row.outbox.0,
-        outbox_runs: row.outbox.1,
-        mlflow_url: String::new(),
+        ..Default::default()
     }
 }
 
-/// Adds the trials under way to a status.
-pub fn with_running(status: v1::SweepStatus, running: Vec<RunningTrial>, workers: usize) -> v1::SweepStatus {
+/// Adds what is alive to a status.
+pub fn with_snapshot(status: v1::SweepStatus, snapshot: Snapshot) -> v1::SweepStatus {
+    let Snapshot { counts, best, running, workers } = snapshot;
     let running = running
         .into_iter()
         .map(|trial| v1::RunningTrial {
@@ -201,7 +194,15 @@ pub fn with_running(status: v1::SweepStatus, running: Vec<RunningTrial>, workers
             parameters: parameters(trial.params),
         })
         .collect();
-    v1::SweepStatus { running, workers: u32::try_from(workers).unwrap_or(u32::MAX), ..status }
+    v1::SweepStatus {
+        completed: counts.completed,
+        failed: counts.failed,
+        diverged: counts.diverged,
+        best: best.map(|Best { trial, value }| v1::BestTrial { trial, value }),
+        running,
+        workers: u32::try_from(workers).unwrap_or(u32::MAX),
+        ..status
+    }
 }
 
 /// A trial's row for the wire, with the hyperparameters of its point.

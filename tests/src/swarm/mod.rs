@@ -214,7 +214,12 @@ async fn ended(
         anyhow::ensure!(Instant::now() < deadline, "the sweep did not end within 60 s of its last report: {status:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Ok(sweeps.get_results(request()).await.context("results")?.into_inner())
+    let mut parts = sweeps.get_results(request()).await.context("results")?.into_inner();
+    let mut results = v1::SweepResults::default();
+    while let Some(part) = parts.message().await? {
+        results.trials.extend(part.trials);
+    }
+    Ok(results)
 }
 
 #[derive(Debug, Default)]
