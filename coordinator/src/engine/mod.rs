@@ -25,7 +25,7 @@ use distilsweep_proto::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use handle::{EngineHandle, EngineOutbox, EngineStopped, OutboxError};
+pub use handle::{EngineError, EngineHandle, EngineOutbox, EngineStopped, OutboxError};
 pub use turns::{Turn, Turns};
 pub use types::{EngineOptions, NewSweep, Progress, RunningTrial, Snapshot, StreamNumber, ToWorker};
 
@@ -357,7 +357,12 @@ impl Engine {
                 progress: self.progress.get(&lease.term).cloned().unwrap_or_default(),
             })
             .collect();
-        Some(Snapshot { counts: sweep.counts, best: sweep.best, running, workers: self.scheduler.connected() })
+        Some(Snapshot {
+            counts: sweep.counts,
+            best: sweep.best,
+            running,
+            workers: self.scheduler.connected(),
+        })
     }
 }
 

@@ -69,11 +69,7 @@ impl SweepsService {
         })
     }
 
-    async fn with_outbox(
-        &self,
-        status: v1::SweepStatus,
-        sweep: &SweepId,
-    ) -> Result<v1::SweepStatus, Status> {
+    async fn with_outbox(&self, status: v1::SweepStatus, sweep: &SweepId) -> Result<v1::SweepStatus, Status> {
         let id = sweep.clone();
         let (outbox_depth, outbox_runs) = self.engine.read(move |reader| reader.outbox_depth(&id)).await?;
         Ok(v1::SweepStatus { outbox_depth, outbox_runs, ..status })
@@ -88,11 +84,13 @@ impl SweepsService {
     ) -> Result<v1::SweepStatus, Status> {
         let status = self.status_but_outbox(sweep).await?;
         match shown {
-            Some(shown) if !is_final(&status) && !number.is_multiple_of(WATCH_OUTBOX) => Ok(v1::SweepStatus {
-                outbox_depth: shown.outbox_depth,
-                outbox_runs: shown.outbox_runs,
-                ..status
-            }),
+            Some(shown) if !is_final(&status) && !number.is_multiple_of(WATCH_OUTBOX) => {
+                Ok(v1::SweepStatus {
+                    outbox_depth: shown.outbox_depth,
+                    outbox_runs: shown.outbox_runs,
+                    ..status
+                })
+            }
             Some(_) | None => self.with_outbox(status, sweep).await,
         }
     }

@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use read::{Loaded, MlflowRun, Reader, SweepRow, TrialRow};
 pub use write::{SweepFile, Write};
@@ -27,6 +27,8 @@ const FROM_1_TO_2: &str = "\
     ALTER TABLE leases ADD COLUMN pack INTEGER;
     ALTER TABLE leases ADD COLUMN lanes INTEGER NOT NULL DEFAULT 1;";
 const DATABASE: &str = "coordinator.db";
+/// Size up to which a database is looked through at each start: a fraction of a second.
+const CHECKED_BYTES: i64 = 64 << 20;
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +52,7 @@ pub enum StoreError {
         found: i64,
     },
     /// The directory can't be used.
-    #[error("state directory {path} cannot be used: {source}")]
+    #[error("state directory {path} cannot be used, {source}{}", remedy(source))]
     Directory {
         /// Which one.
         path: PathBuf,
@@ -58,7 +60,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// SQLite said no.
-    #[error("database {path}: {source}")]
+    #[error("{}", explain(path, source))]
     Database {
         /// Which one.
         path: PathBuf,
@@ -68,6 +70,42 @@ pub enum StoreError {
     /// A document in the database is not what this program writes.
     #[error("a record in the database cannot be read: {0}")]
     Record(#[from] serde_json::Error),
+}
+
+/// What to do about a directory that cannot be used, where that is known.
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            ": make it writable for this user, or name another with --state"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": free some space, or name another with --state"
+        }
+        _ => "",
+    }
+}
+
+/// What is the matter with a database, and what to do about it.
+fn explain(path: &Path, source: &rusqlite::Error) -> String {
+    let path = path.display();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => format!(
+            "database {path} cannot be written, its disk is full: free some space and start the coordinator again, it goes on from what it acknowledged"
+        ),
+        Some(ErrorCode::SystemIoFailure) => format!(
+            "database {path} cannot be read or written, {source}: see to its disk and to limits on the size of files, and start the coordinator again, it goes on from what it acknowledged"
+        ),
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => format!(
+            "database {path} cannot be opened for writing, {source}: make it and its directory writable for this user, or name another with --state"
+        ),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => format!(
+            "database {path} is damaged, {source}: put a copy of the state directory in its place, or save what can be read with `sqlite3 {path} .recover`"
+        ),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            format!("database {path} is held by another program, {source}: end that program")
+        }
+        Some(_) | None => format!("database {path}: {source}"),
+    }
 }
 
 /// The writer's connection, with the lock of the state directory.
@@ -102,8 +140,26 @@ impl Store {
         let connection =
             open_database(&path).map_err(|source| StoreError::Database { path: path.clone(), source })?;
         let mut store = Self { connection, path, _lock: lock };
+        store.check()?;
         store.migrate(new_id)?;
         Ok(store)
+    }
+
+    /// Looks for damage before anything is built on it. Of a large database a look at every page would take longer
+    /// than a start may: there, damage is found where it is read.
+    fn check(&mut self) -> Result<(), StoreError> {
+        let size: i64 = self.sql(|c| {
+            c.query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| {
+                row.get(0)
+            })
+        })?;
+        if size > CHECKED_BYTES {
+            return Ok(());
+        }
+        self.sql(|c| {
+            let found: String = c.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            if found == "ok" { Ok(()) } else { Err(damage(found)) }
+        })
     }
 
     /// Path of the database, for readers.
@@ -138,6 +194,11 @@ impl Store {
     ) -> Result<T, StoreError> {
         run(&mut self.connection).map_err(|source| StoreError::Database { path: self.path.clone(), source })
     }
+}
+
+fn damage(found: String) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(code, Some(found.replace('\n', " ")))
 }
 
 fn open_database(path: &Path) -> Result<Connection, rusqlite::Error> {

@@ -47,7 +47,8 @@ impl Coordinator {
         let stat = self.proc("stat")?;
         // The name of the program, in parentheses, may hold blanks.
         let (_, fields) = stat.rsplit_once(')').context("a line of /proc/PID/stat")?;
-        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+        let ticks =
+            fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
         Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 

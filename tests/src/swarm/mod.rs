@@ -5,10 +5,7 @@ mod coordinator;
 mod tally;
 mod worker;
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use distilsweep_proto::v1::{self, sweeps_client::SweepsClient};
@@ -103,7 +100,8 @@ pub fn run(options: &Options) -> anyhow::Result<Figures> {
 }
 
 async fn drive(options: &Options, coordinator: &Coordinator) -> anyhow::Result<Figures> {
-    let mut sweeps = SweepsClient::connect(coordinator.url.clone()).await?.max_decoding_message_size(usize::MAX);
+    let mut sweeps =
+        SweepsClient::connect(coordinator.url.clone()).await?.max_decoding_message_size(usize::MAX);
     let tally = Arc::new(Tally::default());
     let script = Arc::new(Script {
         url: coordinator.url.clone(),
@@ -138,7 +136,8 @@ async fn drive(options: &Options, coordinator: &Coordinator) -> anyhow::Result<F
     loop {
         tick.tick().await;
         let elapsed = start.elapsed().as_secs_f64();
-        if options.seconds.is_some_and(|seconds| elapsed >= seconds) || tally.completions() >= options.trials {
+        if options.seconds.is_some_and(|seconds| elapsed >= seconds) || tally.completions() >= options.trials
+        {
             break;
         }
         owed += options.workers as f64 * options.kill_percent / 100.0 / 10.0;
@@ -211,7 +210,10 @@ async fn ended(
         if distilsweep::grpc::is_final(&status) {
             break;
         }
-        anyhow::ensure!(Instant::now() < deadline, "the sweep did not end within 60 s of its last report: {status:?}");
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "the sweep did not end within 60 s of its last report: {status:?}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let mut parts = sweeps.get_results(request()).await.context("results")?.into_inner();
