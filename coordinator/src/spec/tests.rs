@@ -504,11 +504,11 @@ proptest! {
 #[test]
 fn a_sweep_may_be_bounded_in_trials_failures_and_time() {
     let spec = good(&and("max_concurrent_trials: 4\nmax_failed_trials: 0\ntime_budget: 2h 30m\n"));
-    let limits = Limits {
+    let limits = super::Limits {
         max_concurrent_trials: Some(4),
         max_failed_trials: Some(0),
         time_budget: Some(9_000),
-        ..Limits::default()
+        ..super::Limits::default()
     };
     assert_eq!(spec.limits, limits);
     assert_eq!(good(&and("time_budget: 90\n")).limits.time_budget, Some(90));
