@@ -4,5 +4,6 @@
 pub mod fleet;
 pub mod mlflow;
 pub mod process;
+pub mod swarm;
 pub mod sweep;
 pub mod wait;
