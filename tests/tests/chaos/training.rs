@@ -1,4 +1,4 @@
-//! Faults while real trials train: each test first runs the sweep undisturbed, then shows that the fault fired, and that
+//! Single faults while real trials train: each test first runs the sweep undisturbed, then shows that the fault fired, and that
 //! the results are the same.
 
 use std::time::Duration;
