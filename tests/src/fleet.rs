@@ -21,18 +21,30 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Scene {
     directory: tempfile::TempDir,
+    label: String,
     started: std::cell::Cell<u32>,
 }
 
 impl Scene {
-    /// An empty one.
+    /// An empty one. It goes with the value, unless `DISTILSWEEP_TEST_KEEP` is set, whatever to.
     ///
     /// # Errors
     /// The directory cannot be made.
     pub fn new() -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("distilsweep-test-").tempdir()?;
+        Self::labelled("")
+    }
+
+    /// The same where several are on at once: the names of its processes' logs begin with `label`.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn labelled(label: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("distilsweep-test-")
+            .disable_cleanup(std::env::var_os("DISTILSWEEP_TEST_KEEP").is_some())
+            .tempdir()?;
         std::fs::create_dir(directory.path().join("logs"))?;
-        Ok(Self { directory, started: std::cell::Cell::new(0) })
+        Ok(Self { directory, label: label.to_owned(), started: std::cell::Cell::new(0) })
     }
 
     /// A path in it.
@@ -95,7 +107,7 @@ impl Scene {
     fn name(&self, program: &str) -> String {
         let number = self.started.get() + 1;
         self.started.set(number);
-        format!("{number}-{program}")
+        format!("{}{number}-{program}", self.label)
     }
 
     /// Starts a process.
@@ -114,7 +126,10 @@ impl Scene {
     pub fn start_limitable(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Process> {
         let command = self.command(program, arguments)?;
         let mut shell = self.bare("sh".as_ref());
-        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+        shell
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(command.get_program())
+            .args(command.get_args());
         Process::start(&self.name(program), shell, &self.path("logs"))
     }
 

@@ -69,6 +69,11 @@ impl Ranking {
         Ok(Self(serde_json::from_str(text).with_context(|| format!("a ranking, not {text:?}"))?))
     }
 
+    /// The text that [`Ranking::parse`] reads.
+    pub fn text(&self) -> String {
+        self.0.to_string()
+    }
+
     /// `running`, `completed`, ...
     pub fn state(&self) -> &str {
         self.0["state"].as_str().unwrap_or_default()

@@ -1,13 +1,11 @@
 //! A sweep from its start to its end, with the faults of a schedule in between.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 use rustix::process::Signal;
 
-use super::{
-    STEP_MS, STEPS, WORKERS, schedule::Schedule, strike::Strikes, verdict,
-};
+use super::{STEP_MS, STEPS, WORKERS, schedule::Schedule, strike::Strikes, verdict};
 use crate::{
     fleet::{Coordinator, Scene, worker},
     mlflow::{Mlflow, free_port},
@@ -31,8 +29,18 @@ pub struct Outcome {
     pub faults: usize,
     /// Attempts beyond the first of each trial.
     pub again: usize,
-    /// Steps that were trained, lost and trained again.
-    pub checkpoints_used: usize,
+    /// Results that rest on a checkpoint.
+    pub resumed: usize,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seconds, faults, again, resumed } = self;
+        write!(
+            f,
+            "{seconds:5.1} s  {faults} faults, {again:2} more attempts, {resumed:2} results from checkpoints"
+        )
+    }
 }
 
 /// The processes of a sweep.
@@ -58,9 +66,9 @@ pub(super) struct Recorder {
 }
 
 impl Fleet {
-    fn start(mlflow: bool) -> anyhow::Result<Self> {
-        let scene = Scene::new()?;
-        let mlflow = mlflow.then(|| Recorder::start(&scene)).transpose()?;
+    fn start(schedule: &Schedule) -> anyhow::Result<Self> {
+        let scene = Scene::labelled(&format!("seed-{}-", schedule.seed))?;
+        let mlflow = schedule.mlflow.then(|| Recorder::start(&scene)).transpose()?;
         let listen = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let coordinator = start_coordinator(&scene, listen, mlflow.as_ref())?;
         let seats = (0..WORKERS)
@@ -95,7 +103,10 @@ impl Fleet {
             Ok(ranking) => format!("the sweep does not end: {ranking:?}"),
             Err(error) => format!("the sweep does not end, and there is no ranking: {error:#}"),
         })?;
-        anyhow::ensure!(watched.code == Some(0), "`sweep watch` of a sweep that should complete: {watched:?}");
+        anyhow::ensure!(
+            watched.code == Some(0),
+            "`sweep watch` of a sweep that should complete: {watched:?}"
+        );
         if self.mlflow.is_none() {
             return self.coordinator.ranking(&self.scene);
         }
@@ -175,13 +186,15 @@ pub fn survive(seed: u64, undisturbed: &Ranking) -> anyhow::Result<Outcome> {
 }
 
 fn run(schedule: &Schedule, undisturbed: &Ranking) -> anyhow::Result<Outcome> {
-    let mut fleet = Fleet::start(schedule.mlflow)?;
+    let mut fleet = Fleet::start(schedule)?;
     let file = fleet.scene.write("grid.yaml", &forty_trials("grid", STEPS))?;
     fleet.coordinator.submit(&fleet.scene, &file)?;
     let start = now();
     let mut strikes = Strikes::new(schedule);
-    until("every planned fault", PATIENCE, || Ok(strikes.advance(&mut fleet, start.elapsed())?.then_some(())))
-        .with_context(|| strikes.to_string())?;
+    until("every planned fault", PATIENCE, || {
+        Ok(strikes.advance(&mut fleet, start.elapsed())?.then_some(()))
+    })
+    .with_context(|| strikes.to_string())?;
     let ranking = fleet.finish()?;
     let seconds = start.elapsed().as_secs_f64();
     verdict::same_results(&ranking, undisturbed)?;
@@ -189,6 +202,6 @@ fn run(schedule: &Schedule, undisturbed: &Ranking) -> anyhow::Result<Outcome> {
         verdict::mlflow_knows_all_once(&mlflow.server, &ranking)?;
     }
     let scene = fleet.stop()?;
-    let (again, checkpoints_used) = verdict::nothing_lost_nothing_twice(&scene, &ranking)?;
-    Ok(Outcome { seconds, faults: schedule.faults.len(), again, checkpoints_used })
+    let (again, resumed) = verdict::nothing_lost_nothing_twice(&scene, &ranking)?;
+    Ok(Outcome { seconds, faults: schedule.faults.len(), again, resumed })
 }

@@ -1,7 +1,7 @@
 //! A sweep under faults: a coordinator, four workers that follow a script, and a [`Schedule`] of what goes wrong. Each
 //! planned fault is shown to have happened, and the sweep must end as if none had.
 //!
-//! [`fleet`](crate::chaos) owns the processes; `strike` does the faults, `verdict` looks at what is left.
+//! `drill` owns the processes, `strike` does the faults, `verdict` judges the results and what is on record.
 
 mod drill;
 mod recorded;

@@ -49,7 +49,10 @@ pub(super) fn mlflow_knows_all_once(mlflow: &Mlflow, ranking: &Ranking) -> anyho
             .with_context(|| format!("trial {number} has no run"))?;
         for metric in ["best_validation_f1", "test_loss"] {
             let (here, there) = (trial.metric(metric), run.metric(metric));
-            ensure!(here.is_some() && here == there, "{metric} of trial {number}: {here:?}, in MLflow {there:?}");
+            ensure!(
+                here.is_some() && here == there,
+                "{metric} of trial {number}: {here:?}, in MLflow {there:?}"
+            );
         }
         let steps: Vec<i64> = mlflow.history(run.id(), "loss")?.iter().map(|(step, _)| *step).collect();
         let each_once: Vec<i64> = logged().map(|step| step as i64).collect();
@@ -85,7 +88,10 @@ fn explains_itself(recorded: &Recorded) -> anyhow::Result<()> {
     let innocent = |kind: &String| INNOCENT.contains(&kind.as_str());
     let explained = lost.iter().all(|lease| lease.ended && lease.failure.as_ref().is_some_and(innocent));
     ensure!(explained, "every other attempt was lost or handed back, and for no other reason");
-    ensure!(recorded.losses == logged().collect::<Vec<_>>(), "each point of a curve is recorded once, in order");
+    ensure!(
+        recorded.losses == logged().collect::<Vec<_>>(),
+        "each point of a curve is recorded once, in order"
+    );
     Ok(())
 }
 
@@ -122,7 +128,10 @@ impl Trained {
         let term = recorded.leases.last().map_or(0, |lease| lease.term);
         let before = recorded.checkpoints.iter().filter(|(by, _)| *by < term);
         let saved = before.map(|(_, step)| *step).max().unwrap_or(0);
-        ensure!(begun == saved + 1, "the last attempt begins after step {saved}, the last that was accepted before it");
+        ensure!(
+            begun == saved + 1,
+            "the last attempt begins after step {saved}, the last that was accepted before it"
+        );
         Ok(())
     }
 }
