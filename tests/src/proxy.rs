@@ -43,6 +43,13 @@ pub struct Counts {
     pub held: u64,
 }
 
+impl Counts {
+    /// Connections that somebody asked for, whatever became of them.
+    pub fn asked(&self) -> u64 {
+        self.passed + self.refused + self.unanswered
+    }
+}
+
 /// A listener that forwards to one address.
 #[derive(Debug)]
 pub struct Proxy {

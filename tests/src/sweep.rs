@@ -25,10 +25,10 @@ pub fn one_trial(name: &str, steps: u64) -> String {
     sweep(name, steps, "[1e-3]", "[1]")
 }
 
-/// A sweep file of forty trials of `steps` steps, logged every five: five learning rates by eight seeds.
+/// A sweep file of forty trials of `steps` steps, each logged: five learning rates by eight seeds.
 pub fn forty_trials(name: &str, steps: u64) -> String {
     let sweep = sweep(name, steps, "[1e-5, 2e-5, 3e-5, 4e-5, 5e-5]", "[1, 2, 3, 4, 5, 6, 7, 8]");
-    format!("{sweep}  logging_steps: {{value: 5}}\n")
+    format!("{sweep}  logging_steps: {{value: 1}}\n")
 }
 
 fn sweep(name: &str, steps: u64, rates: &str, seeds: &str) -> String {

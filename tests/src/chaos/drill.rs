@@ -57,6 +57,15 @@ pub(super) struct Fleet {
 pub(super) struct Seat {
     pub(super) worker: Process,
     pub(super) proxy: Proxy,
+    /// Connections that its predecessors asked for.
+    asked: u64,
+}
+
+impl Seat {
+    /// Whether the worker has come so far as to ask for a connection: before, a signal finds no handler.
+    pub(super) fn is_up(&self) -> bool {
+        self.proxy.counts().asked() > self.asked
+    }
 }
 
 /// MLflow, which may be away.
@@ -74,7 +83,7 @@ impl Fleet {
         let seats = (0..WORKERS)
             .map(|_| {
                 let proxy = Proxy::start(listen)?;
-                Ok(Seat { worker: start_worker(&scene, &proxy.url(), STEP_MS)?, proxy })
+                Ok(Seat { worker: start_worker(&scene, &proxy.url(), STEP_MS)?, proxy, asked: 0 })
             })
             .collect::<anyhow::Result<Vec<Seat>>>()?;
         let connected = || Ok(seats.iter().all(|seat| seat.proxy.counts().passed > 0).then_some(()));
@@ -85,6 +94,7 @@ impl Fleet {
     /// Another worker in a seat.
     pub(super) fn replace_worker(&mut self, seat: usize) -> anyhow::Result<()> {
         let seat = &mut self.seats[seat];
+        seat.asked = seat.proxy.counts().asked();
         seat.worker = start_worker(&self.scene, &seat.proxy.url(), STEP_MS)?;
         Ok(())
     }
@@ -118,6 +128,7 @@ impl Fleet {
     /// Tells all to stop: everybody has handed back what they held and ends well, and nobody is left.
     fn stop(mut self) -> anyhow::Result<Scene> {
         for seat in &mut self.seats {
+            until("a worker that is up", PATIENCE, || Ok(seat.is_up().then_some(())))?;
             seat.worker.signal(Signal::TERM)?;
         }
         for seat in &mut self.seats {
@@ -157,7 +168,7 @@ fn start_coordinator(
 
 fn start_worker(scene: &Scene, url: &str, step_ms: u64) -> anyhow::Result<Process> {
     let script = format!("{STEPS}x{step_ms}");
-    worker(scene, url, &["--scripted", &script, "--checkpoint-interval", "0.2", "--scratch", "scratch"])
+    worker(scene, url, &["--scripted", &script, "--checkpoint-interval", "0.3", "--scratch", "scratch"])
 }
 
 /// The sweep's results without any fault and at full speed: how long a step takes changes none.

@@ -19,4 +19,4 @@ const STEPS: u64 = 20;
 /// Milliseconds that each takes.
 const STEP_MS: u64 = 40;
 /// Steps between two points of a curve.
-const LOGGING: u64 = 5;
+const LOGGING: u64 = 1;

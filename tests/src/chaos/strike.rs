@@ -79,7 +79,12 @@ fn strike(fleet: &mut Fleet, fault: Fault) -> anyhow::Result<bool> {
     match fault {
         Fault::KillWorker { worker, .. } => fleet.seats[worker].worker.kill()?,
         Fault::StopWorker { worker, .. } => fleet.seats[worker].worker.signal(Signal::STOP)?,
-        Fault::DrainWorker { worker } => fleet.seats[worker].worker.signal(Signal::TERM)?,
+        Fault::DrainWorker { worker } => {
+            if !fleet.seats[worker].is_up() {
+                return Ok(false);
+            }
+            fleet.seats[worker].worker.signal(Signal::TERM)?;
+        }
         Fault::KillCoordinator { .. } => fleet.coordinator.process.kill()?,
         Fault::StopCoordinator { .. } => fleet.coordinator.process.signal(Signal::STOP)?,
         Fault::FillDisk { .. } => fleet.coordinator.process.limit_files(ROOM)?,
