@@ -61,14 +61,14 @@ fn run_all(
     thread::scope(|scope| {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let threads: Vec<_> = (0..cores).map(|_| scope.spawn(serve)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        threads.into_iter().flat_map(|thread| thread.join().expect("panics are caught")).collect()
     })
 }
 
 /// The sweep as it is when nothing happens to it.
 fn undisturbed() -> &'static Outcome {
     static UNDISTURBED: OnceLock<Outcome> = OnceLock::new();
-    UNDISTURBED.get_or_init(|| run::simulate(&Plan::undisturbed(), 0).unwrap().0)
+    UNDISTURBED.get_or_init(|| run::simulate(&Plan::undisturbed(), 0).expect("nothing happens to it").0)
 }
 
 #[test]
