@@ -4,6 +4,8 @@
 //! crash of this process loses what was not acknowledged: the coordinator's deadline then gives its trials to others.
 
 mod serve;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -18,6 +18,8 @@ const BATCH: usize = 1024;
 pub struct Turns {
     pub(super) engine: Engine,
     pub(super) queue: mpsc::Receiver<Command>,
+    /// A command that was taken out of the queue and has to begin a turn.
+    pub(super) held: Option<Command>,
 }
 
 /// What follows from a batch of commands: nothing of it has left this process, and only memory knows of it.
@@ -41,7 +43,10 @@ impl Turn {
 impl Turns {
     /// Waits for commands and takes them; nothing once all handles are gone.
     pub async fn next(&mut self) -> Option<Turn> {
-        let first = self.queue.recv().await?;
+        let first = match self.held.take() {
+            Some(held) => held,
+            None => self.queue.recv().await?,
+        };
         Some(self.take(first))
     }
 
@@ -73,7 +78,7 @@ impl Turns {
 
     /// Serves commands until told to stop, or until a commit fails.
     pub(super) fn run(mut self) -> Result<(), StoreError> {
-        while let Some(first) = self.queue.blocking_recv() {
+        while let Some(first) = self.held.take().or_else(|| self.queue.blocking_recv()) {
             let turn = self.take(first);
             self.commit(&turn)?;
             if !self.act(turn) {
@@ -93,8 +98,12 @@ impl Turns {
                 turn.stop = true;
                 break;
             }
+            if command.reads() && taken > 0 {
+                self.held = Some(command);
+                break;
+            }
             // What only asks, or only lets time pass, changes something where there is something to write.
-            turn.changed |= !matches!(command, Command::Snapshot(..) | Command::Tick);
+            turn.changed |= !matches!(command, Command::Snapshot(..) | Command::Workers(_) | Command::Tick);
             self.engine.take(now, command, &mut turn.writes, &mut turn.acts);
             taken += 1;
             next = if taken < BATCH { self.queue.try_recv().ok() } else { None };
