@@ -420,7 +420,7 @@ fn checkpoint(
     ])?;
     // What an attempt may go on from: with it the journal explains where the next one begins.
     let detail = format!("step {}", files.step);
-    journal(t, now, &lease.trial.sweep, Some(lease), None, "checkpoint", Some(&detail))
+    Line { lease: Some(lease), detail: Some(&detail), ..Line::default() }.write(t, now, "checkpoint")
 }
 
 fn set_sequence(t: &Transaction<'_>, lease: &Lease, sequence: u64) -> Result<(), WriteError> {
