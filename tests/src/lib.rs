@@ -6,5 +6,6 @@ pub mod fleet;
 pub mod mlflow;
 pub mod process;
 pub mod proxy;
+pub mod swarm;
 pub mod sweep;
 pub mod wait;

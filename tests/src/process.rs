@@ -146,7 +146,11 @@ impl Process {
         Ok(())
     }
 
-    fn pid(&self) -> anyhow::Result<Pid> {
+    /// Its id.
+    ///
+    /// # Errors
+    /// The system gave it one that no process has.
+    pub fn pid(&self) -> anyhow::Result<Pid> {
         Pid::from_raw(i32::try_from(self.child.id())?).context("process ids are positive")
     }
 }

@@ -49,10 +49,14 @@ impl EngineHandle {
         changes: watch::Receiver<u64>,
         outbox_growth: watch::Receiver<u64>,
         directory: PathBuf,
-        thread: Thread,
     ) -> Self {
-        let thread = Arc::new(Mutex::new(Some(thread)));
+        let thread = Arc::new(Mutex::new(None));
         Self { commands, changes, outbox_growth, directory: directory.into(), thread }
+    }
+
+    /// The handle of an engine that has a thread of its own.
+    pub(super) fn on(self, thread: Thread) -> Self {
+        Self { thread: Arc::new(Mutex::new(Some(thread))), ..self }
     }
 
     /// The state directory.

@@ -8,6 +8,7 @@ mod handle;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod types;
 
 use std::{
@@ -25,6 +26,7 @@ use distilsweep_proto::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use handle::{EngineHandle, EngineOutbox, EngineStopped, OutboxError};
+pub use turns::{Turn, Turns};
 pub use types::{
     About, Chosen, EngineOptions, NewSweep, OrderError, Ordered, Progress, RunningTrial, Snapshot,
     StreamNumber, ToWorker, WorkerNow,
@@ -44,9 +46,6 @@ use telling::Telling;
 
 /// What a heartbeat calls the phase in which steps are to be expected.
 const TRAINING: &str = "training";
-
-/// Commands that share a transaction at most.
-const BATCH: usize = 1024;
 
 /// What the engine is asked.
 #[derive(Debug)]
@@ -88,7 +87,15 @@ enum Command {
     Stop,
 }
 
+impl Command {
+    /// Whether it asks the store, so that all before it must be durable first.
+    fn reads(&self) -> bool {
+        matches!(self, Command::Order { order: Ordered::Retry(_), .. })
+    }
+}
+
 /// What happens after a commit.
+#[derive(Debug)]
 enum Act {
     /// On the stream that was the worker's when it was decided: a later one starts with its own welcome.
     Send(mpsc::UnboundedSender<ToWorker>, ToWorker),
@@ -102,6 +109,7 @@ enum Act {
 }
 
 /// The thread's state.
+#[derive(Debug)]
 struct Engine {
     scheduler: Scheduler,
     store: Store,
@@ -122,15 +130,29 @@ struct Engine {
 /// # Errors
 /// Where the state cannot be opened or read.
 pub fn start(directory: &Path, new_id: &str, options: EngineOptions) -> Result<EngineHandle, StoreError> {
+    let (turns, handle) = open(directory, new_id, options)?;
+    let thread = thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || turns.run())
+        .map_err(|source: io::Error| StoreError::Directory { path: directory.to_owned(), source })?;
+    Ok(handle.on(thread))
+}
+
+/// The same without the thread: whoever has the [`Turns`] takes them.
+///
+/// # Errors
+/// Where the state cannot be opened or read.
+pub fn open(
+    directory: &Path,
+    new_id: &str,
+    options: EngineOptions,
+) -> Result<(Turns, EngineHandle), StoreError> {
     let store = Store::open(directory, new_id)?;
     let loaded = store.load()?;
     let (engine, changes, outbox_growth) = Engine::new(store, loaded, options)?;
     let (commands, queue) = mpsc::channel(4096);
-    let thread = thread::Builder::new()
-        .name("engine".to_owned())
-        .spawn(move || engine.run(queue))
-        .map_err(|source: io::Error| StoreError::Directory { path: directory.to_owned(), source })?;
-    Ok(EngineHandle::new(commands, changes, outbox_growth, directory.to_owned(), thread))
+    let handle = EngineHandle::new(commands, changes, outbox_growth, directory.to_owned());
+    Ok((Turns { engine, queue, held: None }, handle))
 }
 
 impl Engine {
@@ -174,57 +196,6 @@ impl Engine {
             outbox_grew,
         };
         Ok((engine, changes, outbox_growth))
-    }
-
-    /// Serves commands until told to stop, or until a commit fails: then memory is ahead of the disk, and the only
-    /// honest thing is to end and be loaded again.
-    fn run(mut self, mut queue: mpsc::Receiver<Command>) -> Result<(), StoreError> {
-        while let Some(first) = queue.blocking_recv() {
-            let now = self.clock.now();
-            let mut writes = Vec::new();
-            let mut acts = Vec::new();
-            let (mut stop, mut told) = (false, false);
-            let mut taken = 0;
-            let mut next = Some(first);
-            while let Some(command) = next {
-                if matches!(command, Command::Stop) {
-                    stop = true;
-                    break;
-                }
-                if matches!(command, Command::Order { order: Ordered::Retry(_), .. }) {
-                    // It asks the store what has ended.
-                    told |= self.commit(now, &mut writes)?;
-                }
-                self.take(now, command, &mut writes, &mut acts);
-                taken += 1;
-                next = if taken < BATCH { queue.try_recv().ok() } else { None };
-            }
-            told |= self.commit(now, &mut writes)?;
-            for act in acts {
-                Self::act(act);
-            }
-            self.changed.send_modify(|version| *version += 1);
-            if told {
-                self.outbox_grew.send_modify(|version| *version += 1);
-            }
-            if stop {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes durable what was decided so far, and answers whether MLflow has to be told of it.
-    fn commit(&mut self, now: Time, writes: &mut Vec<Write>) -> Result<bool, StoreError> {
-        let told =
-            writes.iter().any(|w| matches!(w, Write::Tell(..) | Write::Record(Record::Metrics(..), _)));
-        if !writes.is_empty() {
-            self.store.commit(now, writes).inspect_err(|error| {
-                tracing::error!(%error, "the state could not be written, stopping");
-            })?;
-            writes.clear();
-        }
-        Ok(told)
     }
 
     fn take(&mut self, now: Time, command: Command, writes: &mut Vec<Write>, acts: &mut Vec<Act>) {
@@ -474,7 +445,7 @@ impl Engine {
     }
 
     fn snapshot(&self, id: &SweepId) -> Option<Snapshot> {
-        let sweep = self.scheduler.sweeps().iter().find(|sweep| sweep.id == *id)?.clone();
+        let sweep = self.scheduler.sweeps().iter().find(|sweep| sweep.id == *id)?;
         let spec = self.specs.get(id)?;
         let running = self
             .scheduler
@@ -488,7 +459,13 @@ impl Engine {
             .collect();
         let connected = || self.scheduler.workers().filter(|(_, worker)| worker.connected);
         let quarantined = connected().filter(|(_, worker)| worker.is_quarantined()).count();
-        Some(Snapshot { sweep, running, workers: connected().count(), quarantined })
+        Some(Snapshot {
+            counts: sweep.counts,
+            best: sweep.best,
+            running,
+            workers: connected().count(),
+            quarantined,
+        })
     }
 
     /// All workers that are connected or expected back.
