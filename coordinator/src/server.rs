@@ -21,6 +21,9 @@ use crate::{
     store::StoreError,
 };
 
+/// A trial that stands still is given at least this long, in milliseconds.
+pub const HANG_TIMEOUT_MS: u64 = 120_000;
+
 /// Name of the file in the state directory that says where its coordinator listens.
 const ADDRESS_FILE: &str = "address";
 
@@ -35,6 +38,8 @@ pub struct ServerOptions {
     pub store_url: Option<String>,
     /// A worker's leases end when it was not heard of for this long.
     pub lease_timeout_ms: u64,
+    /// A trial that stands still for at least this long is taken for hung.
+    pub hang_timeout_ms: u64,
     /// Where to record, if anywhere yet.
     pub mlflow: Option<Client>,
     /// Who is recorded as the user of runs.
@@ -95,6 +100,7 @@ impl Server {
             &new_id,
             EngineOptions {
                 lease_timeout_ms: options.lease_timeout_ms,
+                hang_timeout_ms: options.hang_timeout_ms,
                 store_url,
                 user: options.user,
                 service: options.service,

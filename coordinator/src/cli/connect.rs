@@ -60,6 +60,7 @@ impl Target {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             store_url: None,
             lease_timeout_ms: 30_000,
+            hang_timeout_ms: server::HANG_TIMEOUT_MS,
             mlflow: None,
             user: user(),
             service: false,

@@ -13,7 +13,7 @@ use crate::{
         drain::{Drained, drain_until_empty},
         settings::Settings,
     },
-    server::{Server, ServerOptions},
+    server::{HANG_TIMEOUT_MS, Server, ServerOptions},
     store::Reader,
 };
 
@@ -79,6 +79,7 @@ impl Mlflow {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             store_url: None,
             lease_timeout_ms: 30_000,
+            hang_timeout_ms: HANG_TIMEOUT_MS,
             mlflow: None,
             user: connect::user(),
             service: false,

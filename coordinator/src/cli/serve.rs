@@ -7,7 +7,7 @@ use distilsweep_proto::exit::Exit;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CliError, connect, mlflow::Recording};
-use crate::server::{Server, ServerOptions};
+use crate::server::{HANG_TIMEOUT_MS, Server, ServerOptions};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -28,6 +28,11 @@ pub(super) struct Serve {
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     lease_timeout: u64,
 
+    /// Seconds that a trial may stand still before it is taken for hung, at least; more where its steps are slow
+    #[arg(long, value_name = "SECONDS", default_value_t = HANG_TIMEOUT_MS / 1000,
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    hang_timeout: u64,
+
     #[command(flatten)]
     recording: Recording,
 }
@@ -40,6 +45,7 @@ impl Serve {
             listen: self.listen,
             store_url: self.store,
             lease_timeout_ms: self.lease_timeout * 1000,
+            hang_timeout_ms: self.hang_timeout * 1000,
             mlflow,
             user: connect::user(),
             service: true,

@@ -27,29 +27,44 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use handle::{EngineHandle, EngineOutbox, EngineStopped, OutboxError};
 pub use turns::{Turn, Turns};
-pub use types::{EngineOptions, NewSweep, Progress, RunningTrial, Snapshot, StreamNumber, ToWorker};
+pub use types::{
+    About, Chosen, EngineOptions, NewSweep, OrderError, Ordered, Progress, RunningTrial, Snapshot,
+    StreamNumber, ToWorker, WorkerNow,
+};
 
 use crate::{
     clock::Clock,
     mlflow::op::{RunIds, RunKey},
     scheduler::{
-        Active, Effect, Event, Lane, Message, Record, Report, Room, Scheduler, Structure, Submission, Time,
+        Active, Answer, Digit, Effect, Event, Extension, Lane, Limits, Message, Order, Patience, Phase,
+        Record, Report, Room, Scheduler, Seen, Structure, Submission, Time, Worker,
     },
-    spec::SweepSpec,
+    spec::{self, SweepSpec},
     store::{Loaded, Store, StoreError, SweepFile, Write},
 };
 use telling::Telling;
+
+/// What a heartbeat calls the phase in which steps are to be expected.
+const TRAINING: &str = "training";
 
 /// What the engine is asked.
 #[derive(Debug)]
 enum Command {
     Submit(Box<NewSweep>, u64, oneshot::Sender<(SweepId, bool)>),
-    Cancel(SweepId, String, oneshot::Sender<()>),
+    Order {
+        sweep: SweepId,
+        order: Ordered,
+        by: String,
+        reply: oneshot::Sender<Result<Answer, OrderError>>,
+    },
+    Drain(WorkerId, String, oneshot::Sender<Result<Answer, OrderError>>),
+    Workers(oneshot::Sender<Vec<WorkerNow>>),
     Join {
         worker: WorkerId,
         stream: StreamNumber,
         slots: u32,
         room: Room,
+        about: About,
         held: Vec<Lease>,
         to: mpsc::UnboundedSender<ToWorker>,
     },
@@ -80,6 +95,8 @@ enum Act {
     /// Dropping it closes the stream.
     Disconnect(mpsc::UnboundedSender<ToWorker>),
     Accepted(oneshot::Sender<(SweepId, bool)>, (SweepId, bool)),
+    Answer(oneshot::Sender<Result<Answer, OrderError>>, Result<Answer, OrderError>),
+    ShowWorkers(oneshot::Sender<Vec<WorkerNow>>, Vec<WorkerNow>),
     Show(oneshot::Sender<Option<Snapshot>>, Option<Box<Snapshot>>),
     Done(oneshot::Sender<()>),
 }
@@ -94,6 +111,8 @@ struct Engine {
     telling: Telling,
     specs: BTreeMap<SweepId, Arc<SweepSpec>>,
     streams: HashMap<WorkerId, (StreamNumber, mpsc::UnboundedSender<ToWorker>)>,
+    /// Of workers that are connected.
+    about: HashMap<WorkerId, About>,
     progress: HashMap<Term, Progress>,
     changed: watch::Sender<u64>,
     outbox_grew: watch::Sender<u64>,
@@ -126,7 +145,7 @@ pub fn open(
     let (engine, changes, outbox_growth) = Engine::new(store, loaded, options)?;
     let (commands, queue) = mpsc::channel(4096);
     let handle = EngineHandle::new(commands, changes, outbox_growth, directory.to_owned());
-    Ok((Turns { engine, queue }, handle))
+    Ok((Turns { engine, queue, waiting: None }, handle))
 }
 
 impl Engine {
@@ -142,12 +161,18 @@ impl Engine {
             .iter()
             .map(|(id, text)| Ok((id.clone(), Arc::new(serde_json::from_str(text)?))))
             .collect::<Result<_, serde_json::Error>>()?;
-        let timeout = i64::try_from(options.lease_timeout_ms).unwrap_or(i64::MAX);
-        let mut sweeps = loaded.sweeps;
-        for sweep in &mut sweeps {
-            sweep.structure = specs.get(&sweep.id).map(|spec| structure(spec)).unwrap_or_default();
+        let whole = |milliseconds| i64::try_from(milliseconds).unwrap_or(i64::MAX);
+        let patience = Patience {
+            lease_timeout_ms: whole(options.lease_timeout_ms),
+            hang_floor_ms: whole(options.hang_timeout_ms),
+        };
+        let mut durable = loaded.durable;
+        for sweep in &mut durable.sweeps {
+            if let Some(spec) = specs.get(&sweep.id) {
+                (sweep.structure, sweep.limits) = (structure(spec), limits(spec));
+            }
         }
-        let scheduler = Scheduler::restarted(clock.now(), timeout, sweeps, loaded.leases, loaded.last_term);
+        let scheduler = Scheduler::restarted(clock.now(), patience, durable);
         let (changed, changes) = watch::channel(0);
         let (outbox_grew, outbox_growth) = watch::channel(0);
         let engine = Self {
@@ -158,6 +183,7 @@ impl Engine {
             options,
             specs,
             streams: HashMap::new(),
+            about: HashMap::new(),
             progress: HashMap::new(),
             changed,
             outbox_grew,
@@ -168,36 +194,47 @@ impl Engine {
     fn take(&mut self, now: Time, command: Command, writes: &mut Vec<Write>, acts: &mut Vec<Act>) {
         match command {
             Command::Submit(new, random, reply) => self.submit(now, *new, random, reply, writes, acts),
-            Command::Cancel(sweep, reason, reply) => {
-                let effects = self.scheduler.apply(now, Event::Cancelled { sweep, reason });
-                self.follow(now, effects, None, writes, acts);
-                acts.push(Act::Done(reply));
+            Command::Order { sweep, order, by, reply } => {
+                let answer = self.order(now, sweep, order, by, writes, acts);
+                acts.push(Act::Answer(reply, answer));
             }
-            Command::Join { worker, stream, slots, room, held, to } => {
+            Command::Drain(worker, by, reply) => {
+                let answer = self.event(now, Event::DrainOrdered { worker, by }, writes, acts);
+                acts.push(Act::Answer(reply, Ok(answer)));
+            }
+            Command::Workers(reply) => acts.push(Act::ShowWorkers(reply, self.workers())),
+            Command::Join { worker, stream, slots, room, about, held, to } => {
                 let newest = self.streams.get(&worker).is_none_or(|(known, _)| *known < stream);
                 if newest {
                     self.streams.insert(worker.clone(), (stream, to));
-                    let effects = self.scheduler.apply(now, Event::Joined { worker, slots, room, held });
-                    self.follow(now, effects, None, writes, acts);
+                    self.about.insert(worker.clone(), about);
+                    self.event(now, Event::Joined { worker, slots, room, held }, writes, acts);
                 }
             }
             Command::Leave(worker, stream) => {
                 if self.streams.get(&worker).is_some_and(|(known, _)| *known == stream) {
                     self.streams.remove(&worker);
+                    self.about.remove(&worker);
                     self.event(now, Event::Left { worker }, writes, acts);
                 }
             }
             Command::Heartbeat(worker, progress) => {
                 let held = |(term, _): &(Term, Progress)| self.scheduler.holds(&worker, *term);
-                let measured =
-                    progress.iter().filter_map(|(term, progress)| Some((*term, progress.lane_bytes?)));
-                let measured = measured.collect();
+                let seen = progress.iter().map(|(term, progress)| Seen {
+                    term: *term,
+                    step: progress.step,
+                    phase: if progress.phase == TRAINING { Phase::Training } else { Phase::Other },
+                    lane_bytes: progress.lane_bytes,
+                });
+                let seen = seen.collect();
                 self.progress.extend(progress.into_iter().filter(held));
-                self.event(now, Event::Heartbeat { worker, measured }, writes, acts);
+                self.event(now, Event::Heartbeat { worker, seen }, writes, acts);
             }
-            Command::Draining(worker) => self.event(now, Event::Draining { worker }, writes, acts),
+            Command::Draining(worker) => {
+                self.event(now, Event::Draining { worker }, writes, acts);
+            }
             Command::Report(worker, report) => {
-                self.event(now, Event::Reported { worker, report }, writes, acts)
+                self.event(now, Event::Reported { worker, report }, writes, acts);
             }
             Command::Snapshot(sweep, reply) => {
                 acts.push(Act::Show(reply, self.snapshot(&sweep).map(Box::new)));
@@ -210,15 +247,63 @@ impl Engine {
                 writes.push(Write::Refused { rows, reason });
                 acts.push(Act::Done(done));
             }
-            Command::Tick => self.event(now, Event::Tick, writes, acts),
+            Command::Tick => {
+                self.event(now, Event::Tick, writes, acts);
+            }
             // Handled by the loop.
             Command::Stop => {}
         }
     }
 
-    fn event(&mut self, now: Time, event: Event, writes: &mut Vec<Write>, acts: &mut Vec<Act>) {
-        let effects = self.scheduler.apply(now, event);
+    /// Lets it happen. The answer is that to an order; to anything else there is none that matters.
+    fn event(&mut self, now: Time, event: Event, writes: &mut Vec<Write>, acts: &mut Vec<Act>) -> Answer {
+        let mut effects = self.scheduler.apply(now, event);
+        let answered = effects.iter().position(|effect| matches!(effect, Effect::Answered(_)));
+        let answer = match answered.map(|at| effects.remove(at)) {
+            Some(Effect::Answered(answer)) => answer,
+            _ => Answer::Done(0),
+        };
         self.follow(now, effects, None, writes, acts);
+        answer
+    }
+
+    /// Follows what people ordered about a sweep: completes it with what the scheduler does not know.
+    fn order(
+        &mut self,
+        now: Time,
+        sweep: SweepId,
+        order: Ordered,
+        by: String,
+        writes: &mut Vec<Write>,
+        acts: &mut Vec<Act>,
+    ) -> Result<Answer, OrderError> {
+        let spec = self.specs.get(&sweep).cloned();
+        let mut extended = None;
+        let order = match (order, &spec) {
+            (Ordered::Ready(order), _) => order,
+            (Ordered::Extend(additions), Some(spec)) => {
+                let larger = spec.extended(&additions)?;
+                let extension = Extension {
+                    size: larger.space.len(),
+                    structure: structure(&larger),
+                    spec: serde_json::to_string(&larger).map_err(StoreError::from)?,
+                    what: additions.join(" "),
+                };
+                extended = Some(larger);
+                Order::Extend(extension)
+            }
+            (Ordered::Retry(chosen), Some(spec)) => {
+                let wanted = |index, how| chosen.matches(index, how, || spec.space.point(index));
+                Order::Retry(self.store.ended(&sweep, wanted)?)
+            }
+            // The scheduler does not know it either, and says so.
+            (Ordered::Extend(_) | Ordered::Retry(_), None) => Order::Pause,
+        };
+        let answer = self.event(now, Event::Ordered { sweep: sweep.clone(), order, by }, writes, acts);
+        if let (Answer::Done(1..), Some(spec)) = (&answer, extended) {
+            self.specs.insert(sweep, Arc::new(spec));
+        }
+        Ok(answer)
     }
 
     fn submit(
@@ -244,7 +329,7 @@ impl Engine {
             digest: spec.digest(),
             size: spec.space.len(),
             structure: structure(&spec),
-            max_retries: spec.limits.max_retries,
+            limits: limits(&spec),
             metric: spec.metric.selection.best.to_owned(),
             maximize: spec.metric.maximize,
             force_new,
@@ -256,7 +341,7 @@ impl Engine {
         let mut effects = self.scheduler.apply(now, Event::Submitted(submission));
         let accepted = effects.iter().find_map(|effect| match effect {
             Effect::Accepted { sweep, created } => Some((sweep.clone(), *created)),
-            Effect::Record(_) | Effect::Send(..) | Effect::Disconnect(_) => None,
+            Effect::Record(_) | Effect::Send(..) | Effect::Disconnect(_) | Effect::Answered(_) => None,
         });
         effects.retain(|effect| !matches!(effect, Effect::Accepted { .. }));
         self.follow(now, effects, Some(file), writes, acts);
@@ -280,7 +365,7 @@ impl Engine {
         for effect in effects {
             match effect {
                 Effect::Record(record) => {
-                    if let Record::LeaseEnded(lease, _) = &record {
+                    if let Record::LeaseEnded(lease, ..) = &record {
                         self.progress.remove(&lease.term);
                     }
                     let source = file.as_ref().map(|file| file.source.as_str());
@@ -297,10 +382,11 @@ impl Engine {
                     }
                 }
                 Effect::Disconnect(worker) => {
+                    self.about.remove(&worker);
                     acts.extend(self.streams.remove(&worker).map(|(_, to)| Act::Disconnect(to)));
                 }
-                // Taken out where it is answered.
-                Effect::Accepted { .. } => {}
+                // Taken out where they are answered.
+                Effect::Accepted { .. } | Effect::Answered(_) => {}
             }
         }
     }
@@ -323,6 +409,7 @@ impl Engine {
             }
             Message::Acknowledge(lease, sequence) => ToWorker::Acknowledge(lease, sequence),
             Message::Stop(lease, reason) => ToWorker::Stop(lease, reason),
+            Message::Drain(reason) => ToWorker::Drain(reason),
         })
     }
 
@@ -338,6 +425,12 @@ impl Engine {
             Act::Accepted(reply, accepted) => {
                 let _ = reply.send(accepted);
             }
+            Act::Answer(reply, answer) => {
+                let _ = reply.send(answer);
+            }
+            Act::ShowWorkers(reply, workers) => {
+                let _ = reply.send(workers);
+            }
             Act::Done(reply) => {
                 let _ = reply.send(());
             }
@@ -349,7 +442,7 @@ impl Engine {
         let spec = self.specs.get(id)?;
         let running = self
             .scheduler
-            .leases_of(id)
+            .leases_of(&sweep)
             .map(|Active { lease, worker, .. }| RunningTrial {
                 lease: lease.clone(),
                 worker: worker.clone(),
@@ -357,13 +450,40 @@ impl Engine {
                 progress: self.progress.get(&lease.term).cloned().unwrap_or_default(),
             })
             .collect();
-        Some(Snapshot { sweep, running, workers: self.scheduler.connected() })
+        let connected = || self.scheduler.workers().filter(|(_, worker)| worker.connected);
+        let quarantined = connected().filter(|(_, worker)| worker.is_quarantined()).count();
+        Some(Snapshot { sweep, running, workers: connected().count(), quarantined })
+    }
+
+    /// All workers that are connected or expected back.
+    fn workers(&self) -> Vec<WorkerNow> {
+        let now = |(id, worker): (&WorkerId, &Worker)| {
+            let leases = worker.terms().filter_map(|term| self.scheduler.lease_of(term));
+            WorkerNow {
+                id: id.clone(),
+                about: self.about.get(id).cloned().unwrap_or_default(),
+                connected: worker.connected,
+                marks: worker.marks.clone(),
+                slots: worker.slots,
+                leases: leases.map(|active| active.lease.clone()).collect(),
+            }
+        };
+        self.scheduler.workers().map(now).collect()
     }
 }
 
 /// Which points of a sweep's space may share a pack.
 fn structure(spec: &SweepSpec) -> Structure {
-    Structure::new(spec.space.digits(STRUCTURAL))
+    let digit = |digit: spec::Digit| Digit { stride: digit.stride, base: digit.base, first: digit.first };
+    let parts = spec.space.digits(STRUCTURAL).into_iter();
+    Structure::new(parts.map(|(start, digits)| (start, digits.into_iter().map(digit).collect())).collect())
+}
+
+/// What bounds a sweep.
+fn limits(spec: &SweepSpec) -> Limits {
+    let spec::Limits { max_retries, max_concurrent_trials, max_failed_trials, time_budget } = spec.limits;
+    let time_budget_ms = time_budget.map(|s| i64::try_from(s.saturating_mul(1000)).unwrap_or(i64::MAX));
+    Limits { max_retries, max_concurrent_trials, max_failed_trials, time_budget_ms }
 }
 
 fn sweep_id(name: &str, random: u64) -> SweepId {

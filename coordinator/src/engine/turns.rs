@@ -4,7 +4,7 @@
 
 use tokio::sync::mpsc;
 
-use super::{Act, Command, Engine};
+use super::{Act, Command, Engine, Ordered};
 use crate::{
     scheduler::{Record, Time},
     store::{StoreError, Write},
@@ -18,6 +18,8 @@ const BATCH: usize = 1024;
 pub struct Turns {
     pub(super) engine: Engine,
     pub(super) queue: mpsc::Receiver<Command>,
+    /// Taken from the queue, and first in the next turn.
+    pub(super) waiting: Option<Command>,
 }
 
 /// What follows from a batch of commands: nothing of it has left this process, and only memory knows of it.
@@ -39,7 +41,10 @@ impl Turn {
 impl Turns {
     /// Waits for commands and takes them; nothing once all handles are gone.
     pub async fn next(&mut self) -> Option<Turn> {
-        let first = self.queue.recv().await?;
+        let first = match self.waiting.take() {
+            Some(command) => command,
+            None => self.queue.recv().await?,
+        };
         Some(self.take(first))
     }
 
@@ -69,7 +74,7 @@ impl Turns {
 
     /// Serves commands until told to stop, or until a commit fails.
     pub(super) fn run(mut self) -> Result<(), StoreError> {
-        while let Some(first) = self.queue.blocking_recv() {
+        while let Some(first) = self.waiting.take().or_else(|| self.queue.blocking_recv()) {
             let turn = self.take(first);
             self.commit(&turn)?;
             if !self.act(turn) {
@@ -89,10 +94,19 @@ impl Turns {
                 turn.stop = true;
                 break;
             }
+            if taken > 0 && asks_the_store(&command) {
+                self.waiting = Some(command);
+                break;
+            }
             self.engine.take(now, command, &mut turn.writes, &mut turn.acts);
             taken += 1;
             next = if taken < BATCH { self.queue.try_recv().ok() } else { None };
         }
         turn
     }
+}
+
+/// Whether a command reads what has ended, so that all before it must be durable.
+fn asks_the_store(command: &Command) -> bool {
+    matches!(command, Command::Order { order: Ordered::Retry(_), .. })
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use distilsweep_proto::{
-    ids::SweepId,
+    ids::{SweepId, WorkerId},
     v1::{self, sweeps_server::Sweeps},
 };
 use futures::stream::BoxStream;
@@ -13,13 +13,17 @@ use tonic::{Request, Response, Status};
 
 use super::convert;
 use crate::{
-    engine::{EngineHandle, NewSweep},
+    engine::{EngineHandle, NewSweep, OrderError, Ordered},
+    scheduler::{Answer, Order, Refusal},
     spec::{self, SweepSpec},
-    store::StoreError,
+    store::{Reader, StoreError},
 };
 
 /// A watcher is told at most this often.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Lines of the journal that are read at a time.
+const EVENTS: u32 = 1024;
 
 /// Implements `distilsweep.v1.Sweeps`.
 #[derive(Clone, Debug)]
@@ -51,10 +55,81 @@ impl SweepsService {
         let row = self.engine.read(move |reader| reader.sweep(&id)).await?;
         let status = v1::SweepStatus { mlflow_url: self.mlflow_url.clone(), ..convert::status(&row) };
         Ok(match self.engine.snapshot(sweep.clone()).await? {
-            Some(snapshot) => convert::with_running(status, snapshot.running, snapshot.workers),
+            Some(snapshot) => convert::with_running(status, snapshot),
             None => status,
         })
     }
+}
+
+impl SweepsService {
+    async fn order(
+        &self,
+        sweep: String,
+        by: String,
+        order: Ordered,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let sweep = self.find(sweep).await?;
+        let changed = changed(self.engine.order(sweep.clone(), order, somebody(by)).await)?;
+        Ok(Response::new(v1::OrderResponse { changed, status: Some(self.status(&sweep).await?) }))
+    }
+
+    async fn tell_events(
+        self,
+        sweep: SweepId,
+        trial: Option<u64>,
+        follow: bool,
+        sender: mpsc::Sender<Result<v1::Event, Status>>,
+    ) {
+        let mut changes = self.engine.changes();
+        let mut after = 0;
+        while !sender.is_closed() {
+            changes.mark_unchanged();
+            let id = sweep.clone();
+            let read = move |reader: &Reader| {
+                Ok((reader.sweep(&id)?.state.is_open(), reader.journal(&id, trial, after, EVENTS)?))
+            };
+            let (open, rows) = match self.engine.read(read).await {
+                Ok(read) => read,
+                Err(error) => {
+                    let _ = sender.send(Err(error.into())).await;
+                    return;
+                }
+            };
+            let full = rows.len() == EVENTS as usize;
+            for row in rows {
+                after = row.id;
+                if sender.send(Ok(convert::event(row))).await.is_err() {
+                    return;
+                }
+            }
+            if !full {
+                if !(follow && open) || changes.changed().await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(WATCH_INTERVAL).await;
+            }
+        }
+    }
+}
+
+/// What an order changed, or why it was not followed.
+fn changed(answer: Result<Answer, OrderError>) -> Result<u64, Status> {
+    match answer {
+        Ok(Answer::Done(changed)) => Ok(changed),
+        Ok(Answer::Refused(refusal)) => Err(match refusal {
+            Refusal::Ended { .. } => Status::failed_precondition(refusal.to_string()),
+            Refusal::NoSweep(_) | Refusal::NoTrial { .. } | Refusal::NoWorker(_) => {
+                Status::not_found(refusal.to_string())
+            }
+        }),
+        Err(OrderError::Extension(error)) => Err(Status::invalid_argument(error.to_string())),
+        Err(OrderError::Store(error)) => Err(error.into()),
+        Err(OrderError::Stopped(stopped)) => Err(stopped.into()),
+    }
+}
+
+fn somebody(by: String) -> String {
+    if by.trim().is_empty() { "somebody".to_owned() } else { by }
 }
 
 impl From<StoreError> for Status {
@@ -70,6 +145,7 @@ impl From<StoreError> for Status {
 
 #[tonic::async_trait]
 impl Sweeps for SweepsService {
+    type ListEventsStream = BoxStream<'static, Result<v1::Event, Status>>;
     type WatchSweepStream = BoxStream<'static, Result<v1::SweepStatus, Status>>;
 
     async fn submit_sweep(
@@ -144,9 +220,94 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::CancelSweepRequest>,
     ) -> Result<Response<v1::SweepStatus>, Status> {
-        let sweep = self.find(request.into_inner().sweep).await?;
-        self.engine.cancel(sweep.clone(), "cancelled by its user".to_owned()).await?;
+        let v1::CancelSweepRequest { sweep, by } = request.into_inner();
+        let by = somebody(by);
+        let cancel = Ordered::Ready(Order::Cancel(format!("cancelled by {by}")));
+        let sweep = self.find(sweep).await?;
+        changed(self.engine.order(sweep.clone(), cancel, by).await)?;
         Ok(Response::new(self.status(&sweep).await?))
+    }
+
+    async fn pause_sweep(
+        &self,
+        request: Request<v1::OrderRequest>,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let v1::OrderRequest { sweep, by } = request.into_inner();
+        self.order(sweep, by, Ordered::Ready(Order::Pause)).await
+    }
+
+    async fn resume_sweep(
+        &self,
+        request: Request<v1::OrderRequest>,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let v1::OrderRequest { sweep, by } = request.into_inner();
+        self.order(sweep, by, Ordered::Ready(Order::Resume)).await
+    }
+
+    async fn set_priority(
+        &self,
+        request: Request<v1::SetPriorityRequest>,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let v1::SetPriorityRequest { sweep, by, priority } = request.into_inner();
+        if priority == 0 {
+            return Err(Status::invalid_argument("field `priority` is 0, it must be at least 1"));
+        }
+        self.order(sweep, by, Ordered::Ready(Order::Priority(priority))).await
+    }
+
+    async fn extend_sweep(
+        &self,
+        request: Request<v1::ExtendSweepRequest>,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let v1::ExtendSweepRequest { sweep, by, additions } = request.into_inner();
+        self.order(sweep, by, Ordered::Extend(additions)).await
+    }
+
+    async fn retry_trials(
+        &self,
+        request: Request<v1::RetryTrialsRequest>,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let request = request.into_inner();
+        let chosen = convert::chosen(&request)?;
+        self.order(request.sweep, request.by, Ordered::Retry(chosen)).await
+    }
+
+    async fn stop_trial(
+        &self,
+        request: Request<v1::StopTrialRequest>,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let v1::StopTrialRequest { sweep, by, trial } = request.into_inner();
+        self.order(sweep, by, Ordered::Ready(Order::Stop(trial))).await
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+        let workers = self.engine.workers().await?;
+        let reasons = self.engine.read(|reader| reader.reasons()).await?;
+        let workers = workers.into_iter().map(|worker| convert::worker(worker, &reasons)).collect();
+        Ok(Response::new(v1::ListWorkersResponse { workers }))
+    }
+
+    async fn drain_worker(
+        &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let v1::DrainWorkerRequest { worker, by } = request.into_inner();
+        let changed = changed(self.engine.drain(WorkerId::new(worker), somebody(by)).await)?;
+        Ok(Response::new(v1::OrderResponse { changed, status: None }))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<v1::ListEventsRequest>,
+    ) -> Result<Response<Self::ListEventsStream>, Status> {
+        let v1::ListEventsRequest { sweep, trial, follow } = request.into_inner();
+        let sweep = self.find(sweep).await?;
+        let (sender, receiver) = mpsc::channel(EVENTS as usize);
+        tokio::spawn(self.clone().tell_events(sweep, trial, follow, sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
     async fn get_results(

@@ -36,6 +36,7 @@ fn options(state: &Path, lease_timeout_ms: u64) -> ServerOptions {
         listen: ([127, 0, 0, 1], 0).into(),
         store_url: None,
         lease_timeout_ms,
+        hang_timeout_ms: 120_000,
         mlflow: None,
         user: "tester".into(),
         service: false,
@@ -362,7 +363,7 @@ async fn a_cancelled_sweep_stops_its_worker_and_refuses_what_comes_late() {
     coordinator.submit(SWEEP).await.unwrap();
     let (mut worker, _) = coordinator.welcomed("w", &[]).await;
     let (lease, _) = worker.assigned().await;
-    let request = v1::CancelSweepRequest { sweep: "demo".into() };
+    let request = v1::CancelSweepRequest { sweep: "demo".into(), by: "ada".into() };
     let status = coordinator.sweeps.cancel_sweep(request).await.unwrap().into_inner();
     assert_eq!(status.state(), v1::SweepState::Cancelled);
     assert!(status.running.is_empty());
