@@ -87,6 +87,13 @@ enum Command {
     Stop,
 }
 
+impl Command {
+    /// Whether it asks the store, so that all before it must be durable first.
+    fn reads(&self) -> bool {
+        matches!(self, Command::Order { order: Ordered::Retry(_), .. })
+    }
+}
+
 /// What happens after a commit.
 #[derive(Debug)]
 enum Act {
@@ -145,7 +152,7 @@ pub fn open(
     let (engine, changes, outbox_growth) = Engine::new(store, loaded, options)?;
     let (commands, queue) = mpsc::channel(4096);
     let handle = EngineHandle::new(commands, changes, outbox_growth, directory.to_owned());
-    Ok((Turns { engine, queue, waiting: None }, handle))
+    Ok((Turns { engine, queue, held: None }, handle))
 }
 
 impl Engine {
@@ -438,7 +445,7 @@ impl Engine {
     }
 
     fn snapshot(&self, id: &SweepId) -> Option<Snapshot> {
-        let sweep = self.scheduler.sweeps().iter().find(|sweep| sweep.id == *id)?.clone();
+        let sweep = self.scheduler.sweeps().iter().find(|sweep| sweep.id == *id)?;
         let spec = self.specs.get(id)?;
         let running = self
             .scheduler
@@ -452,7 +459,13 @@ impl Engine {
             .collect();
         let connected = || self.scheduler.workers().filter(|(_, worker)| worker.connected);
         let quarantined = connected().filter(|(_, worker)| worker.is_quarantined()).count();
-        Some(Snapshot { sweep, running, workers: connected().count(), quarantined })
+        Some(Snapshot {
+            counts: sweep.counts,
+            best: sweep.best,
+            running,
+            workers: connected().count(),
+            quarantined,
+        })
     }
 
     /// All workers that are connected or expected back.

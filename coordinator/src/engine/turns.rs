@@ -4,7 +4,7 @@
 
 use tokio::sync::mpsc;
 
-use super::{Act, Command, Engine, Ordered};
+use super::{Act, Command, Engine};
 use crate::{
     scheduler::{Record, Time},
     store::{StoreError, Write},
@@ -18,8 +18,8 @@ const BATCH: usize = 1024;
 pub struct Turns {
     pub(super) engine: Engine,
     pub(super) queue: mpsc::Receiver<Command>,
-    /// Taken from the queue, and first in the next turn.
-    pub(super) waiting: Option<Command>,
+    /// A command that was taken out of the queue and has to begin a turn.
+    pub(super) held: Option<Command>,
 }
 
 /// What follows from a batch of commands: nothing of it has left this process, and only memory knows of it.
@@ -28,6 +28,8 @@ pub struct Turn {
     now: Time,
     writes: Vec<Write>,
     acts: Vec<Act>,
+    /// Whether anything is otherwise than before.
+    changed: bool,
     stop: bool,
 }
 
@@ -41,8 +43,8 @@ impl Turn {
 impl Turns {
     /// Waits for commands and takes them; nothing once all handles are gone.
     pub async fn next(&mut self) -> Option<Turn> {
-        let first = match self.waiting.take() {
-            Some(command) => command,
+        let first = match self.held.take() {
+            Some(held) => held,
             None => self.queue.recv().await?,
         };
         Some(self.take(first))
@@ -64,7 +66,9 @@ impl Turns {
     /// Lets out what follows from a turn that is durable. False where it was the last.
     pub fn act(&mut self, turn: Turn) -> bool {
         turn.acts.into_iter().for_each(Engine::act);
-        self.engine.changed.send_modify(|version| *version += 1);
+        if turn.changed {
+            self.engine.changed.send_modify(|version| *version += 1);
+        }
         let told = |write: &Write| matches!(write, Write::Tell(..) | Write::Record(Record::Metrics(..), _));
         if turn.writes.iter().any(told) {
             self.engine.outbox_grew.send_modify(|version| *version += 1);
@@ -74,7 +78,7 @@ impl Turns {
 
     /// Serves commands until told to stop, or until a commit fails.
     pub(super) fn run(mut self) -> Result<(), StoreError> {
-        while let Some(first) = self.waiting.take().or_else(|| self.queue.blocking_recv()) {
+        while let Some(first) = self.held.take().or_else(|| self.queue.blocking_recv()) {
             let turn = self.take(first);
             self.commit(&turn)?;
             if !self.act(turn) {
@@ -86,7 +90,7 @@ impl Turns {
 
     fn take(&mut self, first: Command) -> Turn {
         let now = self.engine.clock.now();
-        let mut turn = Turn { now, writes: Vec::new(), acts: Vec::new(), stop: false };
+        let mut turn = Turn { now, writes: Vec::new(), acts: Vec::new(), changed: false, stop: false };
         let mut next = Some(first);
         let mut taken = 0;
         while let Some(command) = next {
@@ -94,19 +98,17 @@ impl Turns {
                 turn.stop = true;
                 break;
             }
-            if taken > 0 && asks_the_store(&command) {
-                self.waiting = Some(command);
+            if command.reads() && taken > 0 {
+                self.held = Some(command);
                 break;
             }
+            // What only asks, or only lets time pass, changes something where there is something to write.
+            turn.changed |= !matches!(command, Command::Snapshot(..) | Command::Workers(_) | Command::Tick);
             self.engine.take(now, command, &mut turn.writes, &mut turn.acts);
             taken += 1;
             next = if taken < BATCH { self.queue.try_recv().ok() } else { None };
         }
+        turn.changed |= !turn.writes.is_empty();
         turn
     }
-}
-
-/// Whether a command reads what has ended, so that all before it must be durable.
-fn asks_the_store(command: &Command) -> bool {
-    matches!(command, Command::Order { order: Ordered::Retry(_), .. })
 }

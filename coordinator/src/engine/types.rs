@@ -8,7 +8,7 @@ use distilsweep_proto::{
 };
 
 use crate::{
-    scheduler::{EndedHow, Lane, Mark, Order, Sweep},
+    scheduler::{Best, Counts, EndedHow, Lane, Mark, Order},
     spec::{ExtensionError, Filter, SweepSpec},
     store::StoreError,
 };
@@ -143,8 +143,10 @@ pub struct RunningTrial {
 /// What of a sweep is alive and in no table.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The sweep as the scheduler sees it.
-    pub sweep: Sweep,
+    /// Its trials that ended, by how.
+    pub counts: Counts,
+    /// The best of them.
+    pub best: Option<Best>,
     /// Its trials under way.
     pub running: Vec<RunningTrial>,
     /// Workers that are connected, to whatever sweep.

@@ -175,28 +175,18 @@ pub fn status(row: &SweepRow) -> v1::SweepStatus {
         reason: row.reason.clone().unwrap_or_default(),
         metric: Some(metric(&row.metric, row.maximize)),
         total: row.size,
-        completed: row.counts.completed,
-        failed: row.counts.failed,
-        diverged: row.counts.diverged,
-        running: Vec::new(),
         created_ms: row.created_ms,
         finished_ms: row.finished_ms.unwrap_or_default(),
-        workers: 0,
-        best: row.best.map(|Best { trial, value }| v1::BestTrial { trial, value }),
-        outbox_depth: row.outbox.0,
-        outbox_runs: row.outbox.1,
-        mlflow_url: String::new(),
-        cancelled: row.counts.cancelled,
         priority: row.priority,
-        quarantined: 0,
+        ..Default::default()
     }
 }
 
-/// Adds the trials under way to a status.
-pub fn with_running(status: v1::SweepStatus, snapshot: Snapshot) -> v1::SweepStatus {
+/// Adds what is alive to a status.
+pub fn with_snapshot(status: v1::SweepStatus, snapshot: Snapshot) -> v1::SweepStatus {
+    let Snapshot { counts, best, running, workers, quarantined } = snapshot;
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let running = snapshot
-        .running
+    let running = running
         .into_iter()
         .map(|trial| v1::RunningTrial {
             trial: trial.lease.trial.index,
@@ -211,8 +201,17 @@ pub fn with_running(status: v1::SweepStatus, snapshot: Snapshot) -> v1::SweepSta
             parameters: parameters(trial.params),
         })
         .collect();
-    let (workers, quarantined) = (count(snapshot.workers), count(snapshot.quarantined));
-    v1::SweepStatus { running, workers, quarantined, ..status }
+    v1::SweepStatus {
+        completed: counts.completed,
+        failed: counts.failed,
+        diverged: counts.diverged,
+        cancelled: counts.cancelled,
+        best: best.map(|Best { trial, value }| v1::BestTrial { trial, value }),
+        running,
+        workers: count(workers),
+        quarantined: count(quarantined),
+        ..status
+    }
 }
 
 /// Which trials are to be tried again.

@@ -1,12 +1,15 @@
 //! The service for people and their programs: validates, asks the engine or reads the store, converts.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use distilsweep_proto::{
     ids::{SweepId, WorkerId},
     v1::{self, sweeps_server::Sweeps},
 };
-use futures::stream::BoxStream;
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -21,6 +24,10 @@ use crate::{
 
 /// A watcher is told at most this often.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// How many statuses share a look at the outbox: it may hold a sweep's whole life while MLflow is away.
+const WATCH_OUTBOX: usize = 8;
+/// Trials that a part of the results has at most: far below the size of a message.
+const PART: u32 = 1000;
 
 /// Lines of the journal that are read at a time.
 const EVENTS: u32 = 1024;
@@ -51,13 +58,45 @@ impl SweepsService {
     }
 
     async fn status(&self, sweep: &SweepId) -> Result<v1::SweepStatus, Status> {
+        let status = self.status_but_outbox(sweep).await?;
+        self.with_outbox(status, sweep).await
+    }
+
+    async fn status_but_outbox(&self, sweep: &SweepId) -> Result<v1::SweepStatus, Status> {
         let id = sweep.clone();
+        // Before what is alive: a final state never stands above counts that are still to grow.
         let row = self.engine.read(move |reader| reader.sweep(&id)).await?;
         let status = v1::SweepStatus { mlflow_url: self.mlflow_url.clone(), ..convert::status(&row) };
         Ok(match self.engine.snapshot(sweep.clone()).await? {
-            Some(snapshot) => convert::with_running(status, snapshot),
+            Some(snapshot) => convert::with_snapshot(status, snapshot),
             None => status,
         })
+    }
+
+    async fn with_outbox(&self, status: v1::SweepStatus, sweep: &SweepId) -> Result<v1::SweepStatus, Status> {
+        let id = sweep.clone();
+        let (outbox_depth, outbox_runs) = self.engine.read(move |reader| reader.outbox_depth(&id)).await?;
+        Ok(v1::SweepStatus { outbox_depth, outbox_runs, ..status })
+    }
+
+    /// The status for somebody who watches, where `shown` is what was shown last.
+    async fn next_status(
+        &self,
+        sweep: &SweepId,
+        shown: Option<&v1::SweepStatus>,
+        number: usize,
+    ) -> Result<v1::SweepStatus, Status> {
+        let status = self.status_but_outbox(sweep).await?;
+        match shown {
+            Some(shown) if !is_final(&status) && !number.is_multiple_of(WATCH_OUTBOX) => {
+                Ok(v1::SweepStatus {
+                    outbox_depth: shown.outbox_depth,
+                    outbox_runs: shown.outbox_runs,
+                    ..status
+                })
+            }
+            Some(_) | None => self.with_outbox(status, sweep).await,
+        }
     }
 }
 
@@ -147,6 +186,7 @@ impl From<StoreError> for Status {
 impl Sweeps for SweepsService {
     type ListEventsStream = BoxStream<'static, Result<v1::Event, Status>>;
     type WatchSweepStream = BoxStream<'static, Result<v1::SweepStatus, Status>>;
+    type GetResultsStream = BoxStream<'static, Result<v1::SweepResults, Status>>;
 
     async fn submit_sweep(
         &self,
@@ -197,9 +237,12 @@ impl Sweeps for SweepsService {
         tokio::spawn(async move {
             let mut changes = service.engine.changes();
             let mut shown = None;
-            while !sender.is_closed() {
+            for number in 0.. {
+                if sender.is_closed() {
+                    return;
+                }
                 changes.mark_unchanged();
-                let status = service.status(&sweep).await;
+                let status = service.next_status(&sweep, shown.as_ref(), number).await;
                 let last = status.as_ref().map_or(true, is_final);
                 // The engine says that something may have changed; what has not is not told again.
                 let news = shown.as_ref() != status.as_ref().ok();
@@ -313,24 +356,48 @@ impl Sweeps for SweepsService {
     async fn get_results(
         &self,
         request: Request<v1::GetSweepRequest>,
-    ) -> Result<Response<v1::SweepResults>, Status> {
+    ) -> Result<Response<Self::GetResultsStream>, Status> {
         let sweep = self.find(request.into_inner().sweep).await?;
         // First: trials that are read later are at least as far, so that a final status never stands above a trial under
         // way.
         let status = self.status(&sweep).await?;
         let id = sweep.clone();
-        let (row, trials) =
-            self.engine.read(move |reader| Ok((reader.sweep(&id)?, reader.trials(&id)?))).await?;
+        let row = self.engine.read(move |reader| reader.sweep(&id)).await?;
         let spec: SweepSpec = serde_json::from_str(&row.spec).map_err(StoreError::from)?;
-        let trials: BTreeMap<u64, v1::TrialResult> = trials
+        let varied = spec.space.varied().map(ToOwned::to_owned).collect();
+        let first = v1::SweepResults { status: Some(status), trials: Vec::new(), varied };
+        let parts = Parts { engine: self.engine.clone(), sweep, spec, from: 0 };
+        let stream = stream::try_unfold(Some((parts, first)), |left| async move {
+            let Some((mut parts, mut part)) = left else { return Ok(None) };
+            part.trials = parts.next().await?;
+            let left = (part.trials.len() == PART as usize).then(|| (parts, v1::SweepResults::default()));
+            Ok(Some((part, left)))
+        });
+        Ok(Response::new(stream.boxed()))
+    }
+}
+
+/// The trials of a sweep, read as their reader takes them.
+struct Parts {
+    engine: EngineHandle,
+    sweep: SweepId,
+    spec: SweepSpec,
+    /// Index from which on they have still to be read.
+    from: u64,
+}
+
+impl Parts {
+    async fn next(&mut self) -> Result<Vec<v1::TrialResult>, Status> {
+        let (sweep, from) = (self.sweep.clone(), self.from);
+        let rows = self.engine.read(move |reader| reader.trials(&sweep, from, PART)).await?;
+        self.from = rows.last().map_or(from, |row| row.trial + 1);
+        Ok(rows
             .into_iter()
-            .map(|trial| (trial.trial, convert::trial_result(trial.clone(), spec.space.point(trial.trial))))
-            .collect();
-        Ok(Response::new(v1::SweepResults {
-            status: Some(status),
-            trials: trials.into_values().collect(),
-            varied: spec.space.varied().map(ToOwned::to_owned).collect(),
-        }))
+            .map(|row| {
+                let point = self.spec.space.point(row.trial);
+                convert::trial_result(row, point)
+            })
+            .collect())
     }
 }
 

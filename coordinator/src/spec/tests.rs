@@ -503,7 +503,7 @@ proptest! {
 
 #[test]
 fn a_sweep_may_be_bounded_in_trials_failures_and_time() {
-    let spec = good(&and("max_concurrent_trials: 4\nmax_failed_trials: 0\ntime_budget: 2h 30m\n"));
+    let spec = good(&format!("{GOOD}max_concurrent_trials: 4\nmax_failed_trials: 0\ntime_budget: 2h 30m\n"));
     let limits = super::Limits {
         max_concurrent_trials: Some(4),
         max_failed_trials: Some(0),
@@ -511,7 +511,7 @@ fn a_sweep_may_be_bounded_in_trials_failures_and_time() {
         ..super::Limits::default()
     };
     assert_eq!(spec.limits, limits);
-    assert_eq!(good(&and("time_budget: 90\n")).limits.time_budget, Some(90));
-    let sentence = problems(&and("time_budget: soon\n"));
+    assert_eq!(good(&format!("{GOOD}time_budget: 90\n")).limits.time_budget, Some(90));
+    let sentence = and("time_budget: soon");
     assert!(sentence.contains("it must be a time: 90m, 2h 30m, or seconds"), "{sentence}");
 }

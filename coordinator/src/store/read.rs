@@ -46,10 +46,6 @@ pub struct SweepRow {
     pub priority: u32,
     pub created_ms: i64,
     pub finished_ms: Option<i64>,
-    pub counts: Counts,
-    pub best: Option<Best>,
-    /// Rows that MLflow has still to be told, and the runs that they are about.
-    pub outbox: (u64, u64),
 }
 
 /// A trial for people.
@@ -269,8 +265,7 @@ impl Reader {
     /// # Errors
     /// Where the database cannot be read.
     pub fn sweep(&self, sweep: &SweepId) -> Result<SweepRow, StoreError> {
-        let sql = self.sql();
-        let mut row = sql.one_with(
+        self.sql().one_with(
             "SELECT name, state, reason, spec, size, metric, maximize, created_ms, finished_ms, priority
              FROM sweeps WHERE id = ?1",
             sweep.as_str(),
@@ -287,34 +282,36 @@ impl Reader {
                     created_ms: row.get(7)?,
                     finished_ms: row.get(8)?,
                     priority: row.get(9)?,
-                    counts: Counts::default(),
-                    best: None,
-                    outbox: (0, 0),
                 })
             },
-        )?;
-        (row.counts, row.best) = sql.ended(sweep.as_str(), row.maximize)?;
-        row.outbox = sql.one_with(
+        )
+    }
+
+    /// Rows about a sweep that MLflow has still to be told, and the runs that they are about.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn outbox_depth(&self, sweep: &SweepId) -> Result<(u64, u64), StoreError> {
+        self.sql().one_with(
             "SELECT count(*), count(DISTINCT run) FROM outbox
              WHERE refused IS NULL AND (run = ?1 OR run > ?1 || '/' AND run < ?1 || '0')",
             sweep.as_str(),
             |row| Ok((row.get(0)?, row.get(1)?)),
-        )?;
-        Ok(row)
+        )
     }
 
-    /// The trials of a sweep that have a row, by index.
+    /// The trials of a sweep that have a row, by index: the first `limit` from index `from` on.
     ///
     /// # Errors
     /// Where the database cannot be read.
-    pub fn trials(&self, sweep: &SweepId) -> Result<Vec<TrialRow>, StoreError> {
+    pub fn trials(&self, sweep: &SweepId, from: u64, limit: u32) -> Result<Vec<TrialRow>, StoreError> {
         let rows = self.sql().all(
             "SELECT t.trial, t.state, t.attempts, t.worker, t.result, t.failure, t.started_ms, t.finished_ms,
                     m.experiment_id, m.run_id
              FROM trials t JOIN sweeps s ON s.number = t.sweep
              LEFT JOIN mlflow_runs m ON m.run = s.id || '/' || t.trial
-             WHERE s.id = ?1 ORDER BY t.trial",
-            [sweep.as_str()],
+             WHERE s.id = ?1 AND t.trial >= ?2 ORDER BY t.trial LIMIT ?3",
+            params![sweep.as_str(), from, limit],
             |row| {
                 let mlflow = match (row.get(8)?, row.get(9)?) {
                     (Some(experiment_id), Some(run_id)) => Some(RunIds { experiment_id, run_id }),

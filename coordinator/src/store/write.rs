@@ -116,7 +116,7 @@ fn apply_record(
         Record::LeaseGranted(lease, worker, pack) => granted(t, now, lease, worker, *pack),
         Record::LeaseEnded(lease, worker, failure) => lease_ended(t, now, lease, worker, failure.as_ref()),
         Record::Metrics(lease, sequence, points) => metrics(t, lease, *sequence, points),
-        Record::Checkpoint(lease, sequence, files) => checkpoint(t, lease, *sequence, files),
+        Record::Checkpoint(lease, sequence, files) => checkpoint(t, now, lease, *sequence, files),
         Record::TrialEnded(trial, end) => trial_ended(t, now, trial, end),
         Record::SweepChanged(sweep, change, by) => sweep_changed(t, now, sweep, change, by),
         Record::TrialExcluded(trial, by) => trial_excluded(t, now, trial, by),
@@ -401,6 +401,7 @@ fn metrics(t: &Transaction<'_>, lease: &Lease, sequence: u64, points: &[Point]) 
 
 fn checkpoint(
     t: &Transaction<'_>,
+    now: Time,
     lease: &Lease,
     sequence: u64,
     files: &StoredFiles,
@@ -417,7 +418,9 @@ fn checkpoint(
         serde_json::to_string(files)?,
         files.step
     ])?;
-    Ok(())
+    // What an attempt may go on from: with it the journal explains where the next one begins.
+    let detail = format!("step {}", files.step);
+    Line { lease: Some(lease), detail: Some(&detail), ..Line::default() }.write(t, now, "checkpoint")
 }
 
 fn set_sequence(t: &Transaction<'_>, lease: &Lease, sequence: u64) -> Result<(), WriteError> {

@@ -360,6 +360,7 @@ impl World {
                 self.counts.insert(submission.id.clone(), Counts::default());
             }
             Record::SweepEnded(sweep, state, _) => {
+                self.paused.remove(sweep);
                 assert!(self.live.values().all(|(l, ..)| l.trial.sweep != *sweep), "leases outlive {sweep}");
                 assert_eq!(self.finished.insert(sweep.clone(), *state), None, "{sweep} ended twice");
             }
