@@ -25,7 +25,7 @@ use distilsweep_proto::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use handle::{EngineHandle, EngineOutbox, EngineStopped, OutboxError};
+pub use handle::{EngineError, EngineHandle, EngineOutbox, EngineStopped, OutboxError};
 pub use turns::{Turn, Turns};
 pub use types::{
     About, Chosen, EngineOptions, NewSweep, OrderError, Ordered, Progress, RunningTrial, Snapshot,
