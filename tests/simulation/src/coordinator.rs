@@ -8,6 +8,7 @@ use distilsweep::{
     grpc,
     spec::{self, SweepSpec},
 };
+use distilsweep_proto::ids::WorkerId;
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -19,6 +20,9 @@ use crate::{
     network::{Ear, Network},
     witness::Witness,
 };
+
+/// A trial that stands still for this long is taken for hung: longer than any plan keeps a line slow.
+const HANG_MS: u64 = 30_000;
 
 /// Where in a turn a coordinator crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,7 @@ impl Coordinator {
     ) -> anyhow::Result<Self> {
         let options = EngineOptions {
             lease_timeout_ms: u64::try_from(lease_timeout.as_millis())?,
+            hang_timeout_ms: HANG_MS,
             store_url: format!("file://{}", directory.join("trials").display()),
             user: "simulation".to_owned(),
             service: false,
@@ -85,6 +90,11 @@ impl Coordinator {
         };
         self.engine.submit(new, random).await?;
         Ok(())
+    }
+
+    /// Tells it to drain a worker; one that it does not know is gone already.
+    pub(crate) async fn drain(&self, worker: &str) {
+        let _ = self.engine.drain(WorkerId::new(worker), "the simulation".to_owned()).await;
     }
 
     /// Ends the process at this stage of its next turn with something to commit, or soon where there is none.
