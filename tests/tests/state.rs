@@ -104,10 +104,10 @@ fn files_that_may_not_grow_end_the_coordinator_and_the_next_loses_nothing() -> a
 /// A file system of its own, unmounted at the end.
 struct Mounted<'a>(&'a Path);
 
-impl Mounted<'_> {
-    fn of(path: &Path, size: &str) -> Option<Mounted<'_>> {
+impl<'a> Mounted<'a> {
+    fn of(path: &'a Path, size: &str) -> Option<Self> {
         fs::create_dir_all(path).ok()?;
-        mount(&["-t", "tmpfs", "-o", size, "tmpfs"], path).then_some(Mounted(path))
+        mount(&["-t", "tmpfs", "-o", size, "tmpfs"], path).then_some(Self(path))
     }
 }
 
@@ -143,7 +143,6 @@ fn a_full_disk_ends_the_coordinator_and_once_there_is_space_the_next_loses_nothi
         assert_eq!(ended.code, Some(1), "{ended:?}");
         one_sentence(&ended)?;
         ensure!(ended.err.contains("its disk is full: free some space"), "{}", ended.err);
-        // The file may have left room for the address of the next; it has none to write.
         fs::remove_file(&filler)?;
         Ok(())
     })?;
@@ -270,7 +269,6 @@ fn a_grid_of_a_million_million_points_starts_at_once_in_little_memory() -> anyho
     let coordinator = Coordinator::start(&scene, "127.0.0.1:0", &[])?;
     let workers = [worker(&scene, &coordinator.url, &["--scripted", "2x1"])?];
     let sweep = scene.write("sweep.yaml", &grid(1000))?;
-    scene.write("model/config.json", "{}")?;
     coordinator.submit(&scene, &sweep)?;
     let done = |ranking: &Ranking| ranking.trials().iter().any(|trial| trial.state() == "completed");
     coordinator.ranking_when(&scene, "a trial of it is done", done)?;

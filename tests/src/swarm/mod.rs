@@ -135,8 +135,15 @@ async fn drive(options: &Options, coordinator: &Coordinator) -> anyhow::Result<F
     let mut killed = 0_usize;
     let mut owed = 0.0;
     let mut tick = tokio::time::interval(Duration::from_millis(100));
-    loop {
+    for number in 1_u64.. {
         tick.tick().await;
+        // Of a worker that was killed nobody knows whether its last report arrived.
+        if options.kill_percent > 0.0 && number.is_multiple_of(20) {
+            let request = v1::GetSweepRequest { sweep: submitted.sweep.clone() };
+            if distilsweep::grpc::is_final(&sweeps.get_sweep(request).await?.into_inner()) {
+                break;
+            }
+        }
         let elapsed = start.elapsed().as_secs_f64();
         if options.seconds.is_some_and(|seconds| elapsed >= seconds) || tally.completions() >= options.trials
         {
