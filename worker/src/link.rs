@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use distilsweep_proto::{
-    convert::root_cause,
+    dial::{Coordinator, DialError},
     ids::Lease,
+    limits,
     v1::{self, workers_client::WorkersClient},
 };
 use futures::StreamExt;
@@ -14,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::Status;
 
 use crate::wire::FromCoordinator;
 
@@ -31,12 +32,15 @@ pub enum LinkEvent {
     Message(FromCoordinator),
     /// The stream broke, or could not be opened; the link tries again.
     Down(String),
+    /// The two sides do not trust each other. The link tries again, for tokens and certificates are changed while
+    /// workers run.
+    Refused(String),
 }
 
 /// Connects for ever. `held` are the leases at the moment of each connection; `random` gives numbers from 0 to 1 that
 /// spread the attempts of many workers.
 pub async fn keep(
-    endpoint: Endpoint,
+    coordinator: Coordinator,
     hello: v1::Hello,
     held: watch::Receiver<Vec<Lease>>,
     mut random: impl FnMut() -> f64 + Send,
@@ -44,14 +48,14 @@ pub async fn keep(
 ) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let why = match open(&endpoint, &hello, &held, &events).await {
+        let ended = match open(&coordinator, &hello, &held, &events).await {
             Ok(mut inbound) => {
                 pause = FIRST_PAUSE;
-                listen(&mut inbound, &events).await
+                LinkEvent::Down(listen(&mut inbound, &events).await)
             }
-            Err(why) => why,
+            Err(event) => event,
         };
-        if events.send(LinkEvent::Down(why)).await.is_err() {
+        if events.send(ended).await.is_err() {
             return;
         }
         tokio::time::sleep(pause.mul_f64(0.5 + random() / 2.0)).await;
@@ -60,27 +64,38 @@ pub async fn keep(
 }
 
 async fn open(
-    endpoint: &Endpoint,
+    coordinator: &Coordinator,
     hello: &v1::Hello,
     held: &watch::Receiver<Vec<Lease>>,
     events: &mpsc::Sender<LinkEvent>,
-) -> Result<tonic::Streaming<v1::CoordinatorMessage>, String> {
-    let channel: Channel = timeout(CONNECT_TIMEOUT, endpoint.connect())
+) -> Result<tonic::Streaming<v1::CoordinatorMessage>, LinkEvent> {
+    let line = timeout(CONNECT_TIMEOUT, coordinator.connect())
         .await
-        .map_err(|_| "it does not answer".to_owned())?
-        .map_err(|error| root_cause(&error))?;
+        .map_err(|_| LinkEvent::Down("it does not answer".to_owned()))?
+        .map_err(unconnected)?;
     let (up, outbound) = mpsc::unbounded_channel();
     let held = held.borrow().iter().cloned().map(Into::into).collect();
     let hello = v1::Hello { held, ..hello.clone() };
     let first = v1::WorkerMessage { body: Some(v1::worker_message::Body::Hello(hello)) };
     // The receiver lives in this function.
     let _ = up.send(first);
-    let response = WorkersClient::new(channel)
+    let response = WorkersClient::new(line)
+        .max_decoding_message_size(limits::DOWN_BYTES)
         .session(UnboundedReceiverStream::new(outbound))
         .await
-        .map_err(|status| status.message().to_owned())?;
+        .map_err(|status: Status| match coordinator.failed(&status) {
+            Some(error) => unconnected(error),
+            None => LinkEvent::Down(status.message().to_owned()),
+        })?;
     let _ = events.send(LinkEvent::Up(up)).await;
     Ok(response.into_inner())
+}
+
+fn unconnected(error: DialError) -> LinkEvent {
+    match error {
+        DialError::Refused { why, .. } => LinkEvent::Refused(why),
+        DialError::Unreachable { why, .. } | DialError::Usage(why) => LinkEvent::Down(why),
+    }
 }
 
 async fn listen(

@@ -6,7 +6,9 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use distilsweep_proto::{
+    dial::Coordinator,
     ids::{Lease, Term},
+    limits,
     v1::{self, worker_message::Body},
 };
 use futures::future::join_all;
@@ -16,7 +18,6 @@ use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
-use tonic::transport::Endpoint;
 
 use crate::{
     chores::{self, Superfluous},
@@ -39,7 +40,7 @@ const TIDYING: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
     /// Where the coordinator is.
-    pub endpoint: Endpoint,
+    pub coordinator: Coordinator,
     /// Who this worker is; the held leases are filled in at each connection.
     pub hello: v1::Hello,
     /// How long the first connection may take.
@@ -62,6 +63,14 @@ pub enum SessionError {
         /// What the last attempt said.
         why: String,
     },
+    /// It, or this worker, is not trusted.
+    #[error("coordinator {url}: {why}")]
+    Refused {
+        /// Where it is.
+        url: String,
+        /// What would be right.
+        why: String,
+    },
     /// The grace time passed with reports that nobody acknowledged.
     #[error("drained for {} s and the coordinator has not acknowledged everything: it will give the trials to others", .0.as_secs())]
     GraceSpent(Duration),
@@ -79,8 +88,8 @@ pub async fn serve(
 ) -> Result<(), SessionError> {
     let (held_sender, held) = watch::channel(Vec::new());
     let (link_sender, mut link_events) = mpsc::channel(256);
-    let url = options.endpoint.uri().to_string();
-    let keep = link::keep(options.endpoint, options.hello, held, rand::random::<f64>, link_sender);
+    let url = options.coordinator.url();
+    let keep = link::keep(options.coordinator, options.hello, held, rand::random::<f64>, link_sender);
     let link = AbortOnDrop(tokio::spawn(keep));
 
     let (done_sender, mut done) = mpsc::channel(16);
@@ -117,6 +126,17 @@ pub async fn serve(
                 Some(LinkEvent::Down(why)) => {
                     if session.up.take().is_some() || last_words != why {
                         tracing::warn!(coordinator = url, why, "no connection, trying again");
+                    }
+                    last_words = why;
+                }
+                // Nobody who starts a worker waits to hear that its token is wrong; one that trains goes on.
+                Some(LinkEvent::Refused(why)) if patience.is_some() => {
+                    return Err(SessionError::Refused { url, why });
+                }
+                Some(LinkEvent::Refused(why)) => {
+                    session.up = None;
+                    if last_words != why {
+                        tracing::warn!(coordinator = url, why, "refused, trying again");
                     }
                     last_words = why;
                 }
@@ -432,10 +452,11 @@ impl Session {
     }
 
     fn flush(&mut self, lease: &Lease) {
-        let points: Vec<Point> =
+        let mut points: Vec<Point> =
             self.live.get_mut(&lease.term).map(|live| std::mem::take(&mut live.points)).unwrap_or_default();
-        if !points.is_empty() {
-            self.report(lease, ReportBody::Metrics(points));
+        while !points.is_empty() {
+            let rest = points.split_off(points.len().min(limits::POINTS));
+            self.report(lease, ReportBody::Metrics(std::mem::replace(&mut points, rest)));
         }
     }
 

@@ -11,13 +11,13 @@ use std::{
 use distilsweep_proto::ids::{Lease, SweepId, Term, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Command, NewSweep, Progress, Snapshot, StreamNumber, ToWorker};
+use super::{Command, Meters, NewSweep, Progress, Snapshot, StreamNumber, ToWorker};
 use crate::{
     mlflow::{
         op::{OutboxRow, RunIds, RunKey},
         outbox::Outbox,
     },
-    scheduler::{Report, Room},
+    scheduler::{Census, Report, Room},
     store::{Reader, StoreError},
 };
 
@@ -37,6 +37,7 @@ pub struct EngineHandle {
     commands: mpsc::Sender<Command>,
     changes: watch::Receiver<u64>,
     outbox_growth: watch::Receiver<u64>,
+    meters: Meters,
     directory: Arc<Path>,
     thread: Arc<Mutex<Option<Thread>>>,
 }
@@ -46,11 +47,12 @@ impl EngineHandle {
         commands: mpsc::Sender<Command>,
         changes: watch::Receiver<u64>,
         outbox_growth: watch::Receiver<u64>,
+        meters: Meters,
         directory: PathBuf,
         thread: Thread,
     ) -> Self {
         let thread = Arc::new(Mutex::new(Some(thread)));
-        Self { commands, changes, outbox_growth, directory: directory.into(), thread }
+        Self { commands, changes, outbox_growth, meters, directory: directory.into(), thread }
     }
 
     /// The state directory.
@@ -61,6 +63,24 @@ impl EngineHandle {
     /// Changes whenever anything may have.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
+    }
+
+    /// What it counts.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// Commands that wait for it.
+    pub fn waiting(&self) -> usize {
+        self.commands.max_capacity() - self.commands.capacity()
+    }
+
+    /// What is alive, in numbers.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn census(&self) -> Result<Census, EngineStopped> {
+        self.ask(Command::Count).await
     }
 
     /// Whether the engine still runs.

@@ -5,6 +5,7 @@
 //! Crash at any point: what was committed is loaded again, what was not has had no effect outside.
 
 mod handle;
+mod meters;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -25,13 +26,15 @@ use distilsweep_proto::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use handle::{EngineHandle, EngineOutbox, EngineStopped, OutboxError};
+pub use meters::Meters;
 pub use types::{EngineOptions, NewSweep, Progress, RunningTrial, Snapshot, StreamNumber, ToWorker};
 
 use crate::{
     clock::Clock,
     mlflow::op::{RunIds, RunKey},
     scheduler::{
-        Active, Effect, Event, Lane, Message, Record, Report, Room, Scheduler, Structure, Submission, Time,
+        Active, Census, Effect, Event, Lane, Message, Record, Report, Room, Scheduler, Structure, Submission,
+        Time,
     },
     spec::SweepSpec,
     store::{Loaded, Store, StoreError, SweepFile, Write},
@@ -59,6 +62,7 @@ enum Command {
     Draining(WorkerId),
     Report(WorkerId, Report),
     Snapshot(SweepId, oneshot::Sender<Option<Snapshot>>),
+    Count(oneshot::Sender<Census>),
     Told {
         rows: Vec<i64>,
         runs: Vec<(RunKey, RunIds)>,
@@ -81,6 +85,7 @@ enum Act {
     Disconnect(mpsc::UnboundedSender<ToWorker>),
     Accepted(oneshot::Sender<(SweepId, bool)>, (SweepId, bool)),
     Show(oneshot::Sender<Option<Snapshot>>, Option<Box<Snapshot>>),
+    Tally(oneshot::Sender<Census>, Census),
     Done(oneshot::Sender<()>),
 }
 
@@ -96,6 +101,7 @@ struct Engine {
     progress: HashMap<Term, Progress>,
     changed: watch::Sender<u64>,
     outbox_grew: watch::Sender<u64>,
+    meters: Meters,
 }
 
 /// Opens the state directory and starts the engine's thread on it. `new_id` names the state where it is new.
@@ -106,12 +112,13 @@ pub fn start(directory: &Path, new_id: &str, options: EngineOptions) -> Result<E
     let store = Store::open(directory, new_id)?;
     let loaded = store.load()?;
     let (engine, changes, outbox_growth) = Engine::new(store, loaded, options)?;
+    let meters = engine.meters.clone();
     let (commands, queue) = mpsc::channel(4096);
     let thread = thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || engine.run(queue))
         .map_err(|source: io::Error| StoreError::Directory { path: directory.to_owned(), source })?;
-    Ok(EngineHandle::new(commands, changes, outbox_growth, directory.to_owned(), thread))
+    Ok(EngineHandle::new(commands, changes, outbox_growth, meters, directory.to_owned(), thread))
 }
 
 impl Engine {
@@ -146,6 +153,7 @@ impl Engine {
             progress: HashMap::new(),
             changed,
             outbox_grew,
+            meters: Meters::default(),
         };
         Ok((engine, changes, outbox_growth))
     }
@@ -155,6 +163,7 @@ impl Engine {
     fn run(mut self, mut queue: mpsc::Receiver<Command>) -> Result<(), StoreError> {
         while let Some(first) = queue.blocking_recv() {
             let now = self.clock.now();
+            let began = self.clock.elapsed();
             let mut writes = Vec::new();
             let mut acts = Vec::new();
             let mut stop = false;
@@ -171,12 +180,18 @@ impl Engine {
             }
             let told =
                 writes.iter().any(|w| matches!(w, Write::Tell(..) | Write::Record(Record::Metrics(..), _)));
+            self.meters.took(taken);
             if !writes.is_empty() {
+                let before = self.clock.elapsed();
                 self.store.commit(now, &writes).inspect_err(|error| {
                     tracing::error!(%error, "the state could not be written, stopping");
                 })?;
+                self.meters.committed(self.clock.elapsed().saturating_sub(before));
             }
             for act in acts {
+                if matches!(act, Act::Send(_, ToWorker::Assign { .. })) {
+                    self.meters.assigned(self.clock.elapsed().saturating_sub(began));
+                }
                 Self::act(act);
             }
             self.changed.send_modify(|version| *version += 1);
@@ -227,11 +242,14 @@ impl Engine {
             Command::Snapshot(sweep, reply) => {
                 acts.push(Act::Show(reply, self.snapshot(&sweep).map(Box::new)));
             }
+            Command::Count(reply) => acts.push(Act::Tally(reply, self.scheduler.census())),
             Command::Told { rows, runs, done } => {
+                self.meters.told(rows.len());
                 writes.push(Write::Told { rows, runs });
                 acts.push(Act::Done(done));
             }
             Command::Refused { rows, reason, done } => {
+                self.meters.refused(rows.len());
                 writes.push(Write::Refused { rows, reason });
                 acts.push(Act::Done(done));
             }
@@ -305,6 +323,7 @@ impl Engine {
         for effect in effects {
             match effect {
                 Effect::Record(record) => {
+                    self.meters.decided(&record);
                     if let Record::LeaseEnded(lease, _) = &record {
                         self.progress.remove(&lease.term);
                     }
@@ -359,6 +378,9 @@ impl Engine {
             Act::Disconnect(to) => drop(to),
             Act::Show(reply, snapshot) => {
                 let _ = reply.send(snapshot.map(|snapshot| *snapshot));
+            }
+            Act::Tally(reply, census) => {
+                let _ = reply.send(census);
             }
             Act::Accepted(reply, accepted) => {
                 let _ = reply.send(accepted);

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::convert;
+use super::{Caller, convert, limits};
 use crate::{
     engine::{EngineHandle, NewSweep},
     spec::{self, SweepSpec},
@@ -35,6 +35,7 @@ impl SweepsService {
     }
 
     async fn find(&self, sweep: String) -> Result<SweepId, Status> {
+        limits::sweep(&sweep)?;
         let wanted = sweep.clone();
         let found = self.engine.read(move |reader| reader.find(&sweep)).await?;
         found.ok_or_else(|| {
@@ -77,6 +78,7 @@ impl Sweeps for SweepsService {
         request: Request<v1::SubmitSweepRequest>,
     ) -> Result<Response<v1::SubmitSweepResponse>, Status> {
         let request = request.into_inner();
+        limits::submission(&request)?;
         let home = Some(Path::new(&request.home_directory)).filter(|home| !home.as_os_str().is_empty());
         let spec = spec::parse(&request.source)
             .map_err(|problems| Status::invalid_argument(problems.in_file(&request.file_name)))?
@@ -144,8 +146,9 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::CancelSweepRequest>,
     ) -> Result<Response<v1::SweepStatus>, Status> {
+        let reason = format!("cancelled by {}", Caller::of(&request));
         let sweep = self.find(request.into_inner().sweep).await?;
-        self.engine.cancel(sweep.clone(), "cancelled by its user".to_owned()).await?;
+        self.engine.cancel(sweep.clone(), reason).await?;
         Ok(Response::new(self.status(&sweep).await?))
     }
 

@@ -8,6 +8,7 @@
 //! over random event sequences in `tests.rs`.
 
 mod assign;
+mod census;
 mod event;
 mod pack;
 mod sweep;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 
 use distilsweep_proto::ids::{Lease, SweepId, Term, TrialId, WorkerId};
 
+pub use census::{Census, SweepCensus, WorkerCensus};
 pub use event::{
     AttemptEnd, Effect, Event, Failure, FailureKind, Lane, Message, Point, Record, Report, ReportBody,
     StoredFiles, Submission, SweepState, Time, TrialEnd, TrialResult,

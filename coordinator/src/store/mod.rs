@@ -17,7 +17,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-pub use read::{Loaded, MlflowRun, Reader, SweepRow, TrialRow};
+pub use read::{Loaded, MlflowRun, OutboxState, Reader, SweepRow, TrialRow};
 pub use write::{SweepFile, Write};
 
 const SCHEMA: &str = include_str!("schema.sql");
