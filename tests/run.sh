@@ -26,10 +26,7 @@ check_needs
 [ -d "${CARGO_TARGET_DIR:-target}/debug" ] || check_disk 6000 "${CARGO_TARGET_DIR:-target}"
 deploy/libtorch.sh >/dev/null
 DISTILSWEEP_TEST_ASSETS=$(python3 deploy/assets.py --link .distilsweep/sample)
-# All of MLflow's server and REST interface, without its pages and the machine learning packages beside it.
-environment=$(python_environment "mlflow-light-$mlflow_version" "mlflow-skinny==$mlflow_version" 'Flask<4' \
-  'Flask-CORS<7' 'sqlalchemy<3' 'alembic<2' 'graphene<4' 'huey<4' aiohttp numpy pandas)
-DISTILSWEEP_TEST_MLFLOW=$environment/bin/mlflow
+DISTILSWEEP_TEST_MLFLOW=$(light_mlflow)
 export DISTILSWEEP_TEST_ASSETS DISTILSWEEP_TEST_MLFLOW
 
 ignored=()

@@ -1,11 +1,13 @@
 //! The one place of the coordinator that reads clocks.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
 
 use crate::scheduler::Time;
 
 /// A clock that shows the time of day at its start and then runs evenly: a machine whose time is set back or forth
-/// meanwhile moves no deadline.
+/// meanwhile moves no deadline. It runs by tokio's instants, whose time a simulation may have paused.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Time,

@@ -22,7 +22,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use url::Url;
 
 use crate::{
-    access::{Access, TlsError, TlsFiles, Tokens},
+    access::{Access, LOCAL, TlsError, TlsFiles, Tokens},
     engine::{self, EngineHandle, EngineOptions, EngineOutbox},
     grpc::{self, Rate},
     mlflow::{client::Client, drain::drain},
@@ -30,14 +30,15 @@ use crate::{
     web,
 };
 
+/// A trial that stands still is given at least this long, in milliseconds.
+pub const HANG_TIMEOUT_MS: u64 = 120_000;
+
 /// Name of the file in the state directory that says where its coordinator listens.
 const ADDRESS_FILE: &str = "address";
 /// The same for health and metrics.
 const HTTP_FILE: &str = "http-address";
 /// Name of the file in the state directory with a client's token, for the commands of whoever may read the state.
 const TOKEN_FILE: &str = "client-token";
-/// The name of that token.
-const LOCAL: &str = "local";
 
 /// How often the health service looks at the engine.
 const HEALTH_PERIOD: Duration = Duration::from_secs(1);
@@ -56,6 +57,8 @@ pub struct ServerOptions {
     pub store_url: Option<String>,
     /// A worker's leases end when it was not heard of for this long.
     pub lease_timeout_ms: u64,
+    /// A trial that stands still for at least this long is taken for hung.
+    pub hang_timeout_ms: u64,
     /// Where to record, if anywhere yet.
     pub mlflow: Option<Client>,
     /// Who is recorded as the user of runs.
@@ -96,6 +99,7 @@ impl ServerOptions {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             store_url: None,
             lease_timeout_ms: 30_000,
+            hang_timeout_ms: HANG_TIMEOUT_MS,
             mlflow: None,
             user,
             service: false,
@@ -194,6 +198,7 @@ impl Server {
             &new_id,
             EngineOptions {
                 lease_timeout_ms: options.lease_timeout_ms,
+                hang_timeout_ms: options.hang_timeout_ms,
                 store_url: store_url.clone(),
                 user: options.user,
                 service: options.service,

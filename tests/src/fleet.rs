@@ -21,18 +21,30 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Scene {
     directory: tempfile::TempDir,
+    label: String,
     started: std::cell::Cell<u32>,
 }
 
 impl Scene {
-    /// An empty one.
+    /// An empty one. It goes with the value, unless `DISTILSWEEP_TEST_KEEP` is set, whatever to.
     ///
     /// # Errors
     /// The directory cannot be made.
     pub fn new() -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("distilsweep-test-").tempdir()?;
+        Self::labelled("")
+    }
+
+    /// The same where several are on at once: the names of its processes' logs begin with `label`.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn labelled(label: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("distilsweep-test-")
+            .disable_cleanup(std::env::var_os("DISTILSWEEP_TEST_KEEP").is_some())
+            .tempdir()?;
         std::fs::create_dir(directory.path().join("logs"))?;
-        Ok(Self { directory, started: std::cell::Cell::new(0) })
+        Ok(Self { directory, label: label.to_owned(), started: std::cell::Cell::new(0) })
     }
 
     /// A path in it.
@@ -77,12 +89,25 @@ impl Scene {
     /// # Errors
     /// The program was not built.
     pub fn command(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Command> {
-        let mut command = Command::new(binary(program)?);
-        command.args(arguments).current_dir(self.directory.path()).env_remove("RUST_LOG");
+        let mut command = self.bare(&binary(program)?);
+        command.args(arguments);
+        Ok(command)
+    }
+
+    fn bare(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.directory.path()).env_remove("RUST_LOG");
         for variable in ["MLFLOW_TRACKING_URI", "DISTILSWEEP_COORDINATOR", "DISTILSWEEP_WORKER"] {
             command.env_remove(variable);
         }
-        Ok(command)
+        command
+    }
+
+    /// A name for a process and its logs.
+    fn name(&self, program: &str) -> String {
+        let number = self.started.get() + 1;
+        self.started.set(number);
+        format!("{}{number}-{program}", self.label)
     }
 
     /// Starts a process.
@@ -90,9 +115,40 @@ impl Scene {
     /// # Errors
     /// It cannot be started.
     pub fn start(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Process> {
-        let number = self.started.get() + 1;
-        self.started.set(number);
-        Process::start(&format!("{number}-{program}"), self.command(program, arguments)?, &self.path("logs"))
+        Process::start(&self.name(program), self.command(program, arguments)?, &self.path("logs"))
+    }
+
+    /// Starts a process that is told by an error of the call, and not by SIGXFSZ, that a file cannot grow: see
+    /// [`Process::limit_files`].
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_limitable(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Process> {
+        let command = self.command(program, arguments)?;
+        let mut shell = self.bare("sh".as_ref());
+        shell
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(command.get_program())
+            .args(command.get_args());
+        Process::start(&self.name(program), shell, &self.path("logs"))
+    }
+
+    /// The processes that have this scene for their working directory, each as its command line.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn processes(&self) -> anyhow::Result<Vec<String>> {
+        let here = self.directory.path().canonicalize()?;
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let process = entry?.path();
+            // Those that end meanwhile, and what are no processes, have none.
+            if std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&here)) {
+                let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+                found.push(String::from_utf8_lossy(&line).replace('\0', " "));
+            }
+        }
+        Ok(found)
     }
 
     /// Runs a command to its end.
@@ -124,7 +180,7 @@ impl Coordinator {
         if address.exists() {
             std::fs::remove_file(&address)?;
         }
-        let mut process = scene.start("distilsweep", &arguments)?;
+        let mut process = scene.start_limitable("distilsweep", &arguments)?;
         let url = until("the coordinator's address", PATIENCE, || {
             anyhow::ensure!(process.is_running()?, "the coordinator ended at once: {}", process.err());
             Ok(std::fs::read_to_string(&address).ok().filter(|url| url.ends_with('\n')))
@@ -177,18 +233,12 @@ pub fn worker(scene: &Scene, url: &str, extra: &[&str]) -> anyhow::Result<Proces
     scene.start("distilsweep-worker", &arguments)
 }
 
-/// The program of this name beside the test's own, where `cargo build` puts it.
+/// The program of this name beside this one or above it, where `cargo build` puts it.
 fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let path = test
-        .parent()
-        .and_then(Path::parent)
-        .map(|directory| directory.join(name))
-        .context("tests lie in a directory below the programs")?;
-    anyhow::ensure!(
-        path.is_file(),
-        "{} is not built: cargo build --workspace --bins, or tests/run.sh",
-        path.display()
-    );
-    Ok(path)
+    // Tests lie in a directory below the programs, other programs beside them.
+    let mut places = test.ancestors().skip(1).take(2).map(|directory| directory.join(name));
+    places
+        .find(|path| path.is_file())
+        .with_context(|| format!("{name} is not built: cargo build --workspace --bins, or tests/run.sh"))
 }

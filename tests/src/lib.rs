@@ -1,8 +1,11 @@
 //! What end-to-end tests stand on: real processes of this workspace and of MLflow on free ports of the loopback, waited
 //! for by condition, their logs shown when a test fails, and none left behind.
 
+pub mod chaos;
 pub mod fleet;
 pub mod mlflow;
 pub mod process;
+pub mod proxy;
+pub mod swarm;
 pub mod sweep;
 pub mod wait;

@@ -4,6 +4,7 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
@@ -37,6 +38,16 @@ impl Mlflow {
     /// # Errors
     /// As for [`Mlflow::start`].
     pub fn start_at(directory: &Path, port: u16) -> anyhow::Result<Self> {
+        let mut mlflow = Self::launch(directory, port)?;
+        until("MLflow's answer", START, || Ok(mlflow.answers()?.then_some(())))?;
+        Ok(mlflow)
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// There is no such program.
+    pub fn launch(directory: &Path, port: u16) -> anyhow::Result<Self> {
         let program = std::env::var("DISTILSWEEP_TEST_MLFLOW").context(
             "DISTILSWEEP_TEST_MLFLOW must name MLflow's program; tests/run.sh installs one and sets it",
         )?;
@@ -52,13 +63,17 @@ impl Mlflow {
             .env("MLFLOW_DISABLE_TELEMETRY", "true")
             .current_dir(directory)
             .stdin(Stdio::null());
-        let mut process = Process::start("mlflow", command, directory)?;
-        let url = format!("http://127.0.0.1:{port}");
-        until("MLflow's answer", START, || {
-            anyhow::ensure!(process.is_running()?, "MLflow ended at once: {}", process.err());
-            Ok(ureq::get(format!("{url}/health")).call().ok().map(|_| ()))
-        })?;
-        Ok(Self { url, process })
+        let process = Process::start("mlflow", command, directory)?;
+        Ok(Self { url: format!("http://127.0.0.1:{port}"), process })
+    }
+
+    /// Whether it serves yet.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn answers(&mut self) -> anyhow::Result<bool> {
+        anyhow::ensure!(self.process.is_running()?, "MLflow ended by itself: {}", self.process.err());
+        Ok(ureq::get(format!("{}/health", self.url)).call().is_ok())
     }
 
     /// All runs of the experiment `name`, best by `metric` first; runs without it come last.
@@ -111,8 +126,24 @@ impl Mlflow {
     /// # Errors
     /// It does not end.
     pub fn stop(mut self) -> anyhow::Result<()> {
-        self.process.signal(rustix::process::Signal::TERM)?;
+        self.tell_to_stop()?;
         self.process.wait(Duration::from_secs(20)).map(|_| ())
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// It has ended already.
+    pub fn tell_to_stop(&mut self) -> anyhow::Result<()> {
+        self.process.signal(rustix::process::Signal::TERM)
+    }
+
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(!self.process.is_running()?)
     }
 }
 
@@ -151,10 +182,22 @@ impl Run {
     }
 }
 
-/// A port of the loopback that nobody listens on.
+/// Where the ports begin that the system gives to outgoing connections.
+const EPHEMERAL: u16 = 32_768;
+/// Ports that one process may ask for before it meets those of the next.
+const PORTS: u16 = 16;
+
+/// A port of the loopback that nobody listens on, for a process that is started again on it: none of those that an
+/// outgoing connection takes meanwhile, nor one that another test is likely to look at.
 ///
 /// # Errors
 /// There is none.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static ASKED: AtomicU16 = AtomicU16::new(0);
+    let range = EPHEMERAL - 10_000;
+    let first = u16::try_from(std::process::id() % u32::from(range / PORTS))? * PORTS;
+    (0..range)
+        .map(|_| 10_000 + first.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % range)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .context("no port of the loopback is free")
 }

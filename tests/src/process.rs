@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use crate::wait::until;
 
@@ -88,9 +88,42 @@ impl Process {
     /// It does not end within `patience`.
     pub fn wait(&mut self, patience: Duration) -> anyhow::Result<Finished> {
         let name = self.name.clone();
-        let status: ExitStatus =
-            until(&format!("the end of {name}"), patience, || Ok(self.child.try_wait()?))?;
-        Ok(Finished { code: status.code(), signal: status.signal(), out: self.out(), err: self.err() })
+        until(&format!("the end of {name}"), patience, || self.ended())
+    }
+
+    /// How it ended, where it has.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn ended(&mut self) -> anyhow::Result<Option<Finished>> {
+        let ended: Option<ExitStatus> = self.child.try_wait()?;
+        Ok(ended.map(|status| Finished {
+            code: status.code(),
+            signal: status.signal(),
+            out: self.out(),
+            err: self.err(),
+        }))
+    }
+
+    /// Whether it stands still after SIGSTOP.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn is_stopped(&self) -> anyhow::Result<bool> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The program's name comes before, in parentheses, and may hold anything.
+        Ok(stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+    }
+
+    /// Lets no file that it writes grow beyond `bytes`, from now on: to it the disk is full.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn limit_files(&self, bytes: u64) -> anyhow::Result<()> {
+        let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        prlimit(Some(self.pid()?), Resource::Fsize, limit)
+            .with_context(|| format!("{}: a limit of its files", self.name))?;
+        Ok(())
     }
 
     /// SIGKILL, and proof that it was that which ended it.
@@ -108,7 +141,11 @@ impl Process {
         Ok(())
     }
 
-    fn pid(&self) -> anyhow::Result<Pid> {
+    /// Its id.
+    ///
+    /// # Errors
+    /// The system gave it one that no process has.
+    pub fn pid(&self) -> anyhow::Result<Pid> {
         Pid::from_raw(i32::try_from(self.child.id())?).context("process ids are positive")
     }
 }
@@ -118,6 +155,8 @@ impl Drop for Process {
         // MLflow ends its children at SIGTERM, and at nothing harder.
         if let (Ok(true), Ok(pid)) = (self.is_running(), self.pid()) {
             let _ = kill_process(pid, Signal::TERM);
+            // One that a failed test left standing still hears no other signal.
+            let _ = kill_process(pid, Signal::CONT);
             if self.wait(Duration::from_secs(10)).is_err() {
                 let _ = self.child.kill();
                 let _ = self.child.wait();

@@ -25,6 +25,12 @@ pub fn one_trial(name: &str, steps: u64) -> String {
     sweep(name, steps, "[1e-3]", "[1]")
 }
 
+/// A sweep file of forty trials of `steps` steps, each logged: five learning rates by eight seeds.
+pub fn forty_trials(name: &str, steps: u64) -> String {
+    let sweep = sweep(name, steps, "[1e-5, 2e-5, 3e-5, 4e-5, 5e-5]", "[1, 2, 3, 4, 5, 6, 7, 8]");
+    format!("{sweep}  logging_steps: {{value: 1}}\n")
+}
+
 fn sweep(name: &str, steps: u64, rates: &str, seeds: &str) -> String {
     let fixture = fixture();
     format!(
@@ -61,6 +67,11 @@ impl Ranking {
     /// It is no JSON.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         Ok(Self(serde_json::from_str(text).with_context(|| format!("a ranking, not {text:?}"))?))
+    }
+
+    /// The text that [`Ranking::parse`] reads.
+    pub fn text(&self) -> String {
+        self.0.to_string()
     }
 
     /// `running`, `completed`, ...

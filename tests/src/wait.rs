@@ -27,7 +27,8 @@ pub fn until<T>(
     }
 }
 
+/// The moment.
 #[expect(clippy::disallowed_methods, reason = "tests of real processes wait for real time")]
-fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }

@@ -12,7 +12,7 @@ use distilsweep_proto::{
 
 use crate::{
     trainer::Ended,
-    wire::{Assignment, FromCoordinator, Progress, Published, Report, ReportBody},
+    wire::{Assignment, FromCoordinator, Point, Progress, Published, Report, ReportBody},
 };
 
 /// A message that makes no sense: the other side's fault, or a version's.
@@ -129,6 +129,35 @@ impl From<Report> for v1::Report {
             ReportBody::Failed(ended) => Body::Failed(failure(&ended)),
         };
         Self { lease: Some(report.lease.into()), sequence: report.sequence, body: Some(body) }
+    }
+}
+
+/// Reports that wait on this machine's disk come back this way: all but a lease's last.
+impl TryFrom<v1::Report> for Report {
+    type Error = WireError;
+
+    fn try_from(report: v1::Report) -> Result<Self, WireError> {
+        use v1::report::Body;
+        let body = match report.body.ok_or_else(|| missing("body"))? {
+            Body::Metrics(block) => ReportBody::Metrics(
+                block
+                    .points
+                    .into_iter()
+                    .map(|point| Point {
+                        key: point.key,
+                        value: point.value,
+                        step: point.step.cast_unsigned(),
+                        timestamp_ms: point.timestamp_ms,
+                    })
+                    .collect(),
+            ),
+            Body::Checkpoint(files) => ReportBody::Checkpoint(published(files)),
+            Body::Completed(_) | Body::Failed(_) | Body::Stopped(_) => {
+                return Err(WireError { field: "body", problem: "a last report".to_owned() });
+            }
+        };
+        let lease = report.lease.ok_or_else(|| missing("lease"))?.into();
+        Ok(Self { lease, sequence: report.sequence, body })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The worker: trains trials under leases from a coordinator, or one without any.
 
+mod backlog;
 mod chores;
 #[cfg(feature = "torch")]
 pub mod classifier;
@@ -20,6 +21,7 @@ pub mod scratch;
 pub mod scripted;
 pub mod session;
 pub mod store;
+mod teller;
 #[cfg(feature = "torch")]
 pub mod torch;
 #[cfg(feature = "torch")]

@@ -5,28 +5,19 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-        mpsc,
-    },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use distilsweep_proto::{
-    ids::{Lease, Term},
-    names::{GRAD_NORM, LEARNING_RATE, LOSS},
-};
+use distilsweep_proto::ids::{Lease, Term, TrialId};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
     clock,
     store::Resume,
-    trainer::{
-        Checkpoint, Ended, EvaluationRecord, Job, Observer, Phase, Request, StepRecord, Trained, Trainer,
-    },
+    teller::{Teller, Wish},
+    trainer::{Checkpoint, Ended, Job, Observer, Phase, Request, Trained, Trainer},
     wire::{Assignment, Point},
 };
 
@@ -70,32 +61,11 @@ pub struct Lane {
     pub resume: Resume,
 }
 
-/// What the session wants of a trial under way; the later of these stays.
-#[derive(Clone, Debug, Default)]
-struct Wish(Arc<AtomicU8>);
-
-impl Wish {
-    const HAND_BACK: u8 = 1;
-    const STOP: u8 = 2;
-
-    fn raise(&self, to: u8) {
-        self.0.fetch_max(to, Ordering::Relaxed);
-    }
-
-    fn request(&self) -> Request {
-        match self.0.load(Ordering::Relaxed) {
-            Self::HAND_BACK => Request::HandBack,
-            Self::STOP => Request::Stop,
-            _ => Request::GoOn,
-        }
-    }
-}
-
-/// Handle of the training thread.
+/// Handle of whoever trains.
 #[derive(Debug)]
 pub struct Runtime {
-    packs: mpsc::Sender<Vec<(Lane, Wish)>>,
-    wishes: BTreeMap<Term, Wish>,
+    packs: UnboundedSender<Vec<(Lane, Wish)>>,
+    under_way: BTreeMap<Term, (TrialId, Wish)>,
 }
 
 impl Runtime {
@@ -110,34 +80,42 @@ impl Runtime {
         checkpoint_interval: Duration,
         make: MakeTrainer,
     ) -> io::Result<(Self, UnboundedReceiver<RuntimeEvent>)> {
-        let (events, receiver) = unbounded_channel();
-        let (packs, queue) = mpsc::channel::<Vec<(Lane, Wish)>>();
+        let (runtime, mut packs, events) = Self::queue(scratch, checkpoint_interval);
         thread::Builder::new().name(format!("device-{device}")).spawn(move || {
             let mut trainer = make();
-            while let Ok(pack) = queue.recv() {
-                let mut tellers = Tellers { scratch: &scratch, checkpoint_interval, events: &events };
+            while let Some(pack) = packs.blocking_next() {
                 match &mut trainer {
-                    Ok(trainer) => tellers.train(trainer.as_mut(), pack),
-                    Err(why) => pack.into_iter().for_each(|(lane, _)| {
-                        tellers.ended(lane.assignment.lease, Err(why.clone()));
-                    }),
-                }
-                if events.is_closed() {
-                    return;
+                    Ok(trainer) => pack.train(trainer.as_mut()),
+                    Err(why) => pack.fail(why),
                 }
             }
         })?;
-        Ok((Self { packs, wishes: BTreeMap::new() }, receiver))
+        Ok((runtime, events))
+    }
+
+    /// A handle whose packs are trained by whoever takes them from the queue: the device's thread, or a simulation
+    /// whose time is not this machine's.
+    pub fn queue(
+        scratch: PathBuf,
+        checkpoint_interval: Duration,
+    ) -> (Self, Packs, UnboundedReceiver<RuntimeEvent>) {
+        let (events, receiver) = unbounded_channel();
+        let (packs, queue) = unbounded_channel();
+        let queue = Packs { queue, scratch, checkpoint_interval, events };
+        (Self { packs, under_way: BTreeMap::new() }, queue, receiver)
     }
 
     /// Takes a trial on: from here on it can be stopped, though it is trained later.
     pub fn open(&mut self, lease: &Lease) {
-        self.wishes.insert(lease.term, Wish::default());
+        self.under_way.insert(lease.term, (lease.trial.clone(), Wish::default()));
     }
 
     /// Queues a pack of trials that were taken on.
     pub fn train(&self, lanes: Vec<Lane>) {
-        let wish = |lane: &Lane| self.wishes.get(&lane.assignment.lease.term).cloned().unwrap_or_default();
+        let wish = |lane: &Lane| {
+            let known = self.under_way.get(&lane.assignment.lease.term);
+            known.map(|(_, wish)| wish.clone()).unwrap_or_default()
+        };
         let pack: Vec<(Lane, Wish)> = lanes
             .into_iter()
             .map(|lane| {
@@ -151,65 +129,75 @@ impl Runtime {
 
     /// Asks a trial to stop at its next step; it then ends as stopped, unless it has ended already.
     pub fn stop(&self, lease: &Lease) {
-        self.wishes.get(&lease.term).into_iter().for_each(|wish| wish.raise(Wish::STOP));
+        self.under_way.get(&lease.term).into_iter().for_each(|(_, wish)| wish.raise(Wish::STOP));
     }
 
     /// The same after a last checkpoint.
     pub fn hand_back(&self, lease: &Lease) {
-        self.wishes.get(&lease.term).into_iter().for_each(|wish| wish.raise(Wish::HAND_BACK));
+        self.under_way.get(&lease.term).into_iter().for_each(|(_, wish)| wish.raise(Wish::HAND_BACK));
     }
 
     /// Forgets a trial that has ended.
     pub fn ended(&mut self, lease: &Lease) {
-        self.wishes.remove(&lease.term);
+        self.under_way.remove(&lease.term);
+    }
+
+    /// The trials that were taken on and have not ended, those that were asked to stop included.
+    pub fn under_way(&self) -> impl Iterator<Item = &TrialId> {
+        self.under_way.values().map(|(trial, _)| trial)
     }
 }
 
-/// Makes the observers of packs.
-struct Tellers<'a> {
-    scratch: &'a Path,
+/// The packs that are to be trained, in order.
+#[derive(Debug)]
+pub struct Packs {
+    queue: UnboundedReceiver<Vec<(Lane, Wish)>>,
+    scratch: PathBuf,
     checkpoint_interval: Duration,
-    events: &'a UnboundedSender<RuntimeEvent>,
+    events: UnboundedSender<RuntimeEvent>,
 }
 
-impl Tellers<'_> {
-    fn train(&mut self, trainer: &mut dyn Trainer, pack: Vec<(Lane, Wish)>) {
-        let (mut jobs, mut tellers, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-        let lanes = u32::try_from(pack.len()).unwrap_or(u32::MAX);
-        for (place, (Lane { assignment, resume }, wish)) in (1_u32..).zip(pack) {
+impl Packs {
+    /// The next one; nothing once the session is over.
+    pub async fn next(&mut self) -> Option<PackedTrials> {
+        let lanes = self.queue.recv().await?;
+        Some(self.pack(lanes))
+    }
+
+    /// The same for a thread of its own.
+    fn blocking_next(&mut self) -> Option<PackedTrials> {
+        let lanes = self.queue.blocking_recv()?;
+        Some(self.pack(lanes))
+    }
+
+    fn pack(&self, lanes: Vec<(Lane, Wish)>) -> PackedTrials {
+        let mut pack = PackedTrials::default();
+        let count = u32::try_from(lanes.len()).unwrap_or(u32::MAX);
+        for (place, (Lane { assignment, resume }, wish)) in (1_u32..).zip(lanes) {
             let lease = assignment.lease.clone();
             if wish.request() != Request::GoOn {
-                self.ended(lease, Err(Ended::Stopped));
+                self.ended(lease, Ended::Stopped);
                 continue;
             }
             match self.output() {
                 Ok(output) => {
-                    jobs.push(job(assignment, output.path(), &resume));
+                    pack.jobs.push(job(assignment, output.path(), &resume));
+                    let interval = self.checkpoint_interval;
                     // Their first ones are spread, so that not all copies are in memory at once.
-                    let due = clock::now() + self.checkpoint_interval * place / lanes;
-                    let (interval, events) = (self.checkpoint_interval, self.events);
-                    tellers.push(Teller { lease, wish, interval, due, events, output: Some(output) });
-                    kept.push(resume);
+                    let due = clock::now() + interval * place / count;
+                    let (events, output) = (self.events.clone(), Some(output));
+                    pack.tellers.push(Teller { lease, wish, interval, due, events, output });
+                    pack.resume.push(resume);
                 }
-                Err(why) => self.ended(lease, Err(why)),
+                Err(why) => self.ended(lease, why),
             }
         }
-        if jobs.is_empty() {
-            return;
-        }
-        for teller in &mut tellers {
-            teller.progress(Phase::Loading, 0, 0);
-        }
-        let mut observers: Vec<&mut dyn Observer> =
-            tellers.iter_mut().map(|teller| teller as &mut dyn Observer).collect();
-        trainer.train(&jobs, &mut observers);
-        for mut teller in tellers {
-            teller.ended(Err(Ended::Internal("the trainer gave no result".to_owned())));
-        }
+        pack.tellers.iter_mut().for_each(|teller| teller.progress(Phase::Loading, 0, 0));
+        pack
     }
 
     fn output(&self) -> Result<TempDir, Ended> {
-        std::fs::create_dir_all(self.scratch).and_then(|()| tempfile::tempdir_in(self.scratch)).map_err(
+        std::fs::create_dir_all(&self.scratch).and_then(|()| tempfile::tempdir_in(&self.scratch)).map_err(
             |error| {
                 let scratch = self.scratch.display();
                 Ended::Internal(format!("scratch directory {scratch} cannot be used: {error}"))
@@ -217,8 +205,38 @@ impl Tellers<'_> {
         )
     }
 
-    fn ended(&self, lease: Lease, ended: TrialEnded) {
-        let _ = self.events.send(RuntimeEvent::Ended(lease, ended));
+    fn ended(&self, lease: Lease, why: Ended) {
+        let _ = self.events.send(RuntimeEvent::Ended(lease, Err(why)));
+    }
+}
+
+/// The trials of a pack that are still wanted, with those who listen to them.
+#[derive(Debug, Default)]
+pub struct PackedTrials {
+    jobs: Vec<Job>,
+    tellers: Vec<Teller>,
+    /// Directories that go with the value.
+    resume: Vec<Resume>,
+}
+
+impl PackedTrials {
+    /// What to train, and who listens to each: for a trainer that is not called but steps by itself.
+    pub fn parts(&mut self) -> (&[Job], Vec<&mut dyn Observer>) {
+        let observers = self.tellers.iter_mut().map(|teller| teller as &mut dyn Observer).collect();
+        (&self.jobs, observers)
+    }
+
+    fn train(mut self, trainer: &mut dyn Trainer) {
+        let (jobs, mut observers) = self.parts();
+        if !jobs.is_empty() {
+            trainer.train(jobs, &mut observers);
+        }
+        self.fail(&Ended::Internal("the trainer gave no result".to_owned()));
+    }
+
+    /// Ends those that have not ended.
+    fn fail(mut self, why: &Ended) {
+        self.tellers.iter_mut().for_each(|teller| teller.ended(Err(why.clone())));
     }
 }
 
@@ -234,72 +252,5 @@ fn job(assignment: Assignment, output: &Path, resume: &Resume) -> Job {
         output: output.to_owned(),
         checkpoints: true,
         resume: resume.directories.clone(),
-    }
-}
-
-/// Passes what a trainer says about one trial on to the session.
-struct Teller<'a> {
-    lease: Lease,
-    wish: Wish,
-    interval: Duration,
-    /// When the next checkpoint is asked for.
-    due: Instant,
-    events: &'a UnboundedSender<RuntimeEvent>,
-    /// Until the trial ended.
-    output: Option<TempDir>,
-}
-
-impl Teller<'_> {
-    fn points(&self, step: u64, values: impl IntoIterator<Item = (String, f64)>) {
-        let timestamp_ms = clock::unix_ms();
-        let points =
-            values.into_iter().map(|(key, value)| Point { key, value, step, timestamp_ms }).collect();
-        let _ = self.events.send(RuntimeEvent::Points(self.lease.clone(), points));
-    }
-}
-
-impl Observer for Teller<'_> {
-    fn progress(&mut self, phase: Phase, step: u64, total_steps: u64) {
-        let lease = self.lease.clone();
-        let _ = self.events.send(RuntimeEvent::Progress { lease, phase, step, total_steps });
-    }
-
-    fn logged(&mut self, record: &StepRecord) {
-        let values =
-            [(LOSS, record.loss), (LEARNING_RATE, record.learning_rate), (GRAD_NORM, record.grad_norm)];
-        self.points(record.step, values.map(|(key, value)| (key.to_owned(), value)));
-    }
-
-    fn evaluated(&mut self, record: &EvaluationRecord) {
-        let mut values = record.scores.named("eval");
-        values.insert("epoch".to_owned(), record.epoch);
-        self.points(record.step, values);
-    }
-
-    fn request(&mut self) -> Request {
-        let request = self.wish.request();
-        let now = clock::now();
-        if request != Request::GoOn || now < self.due {
-            return request;
-        }
-        self.due = now + self.interval;
-        Request::Checkpoint
-    }
-
-    fn checkpointed(&mut self, checkpoint: Checkpoint) {
-        self.due = clock::now() + self.interval;
-        let _ = self.events.send(RuntimeEvent::Checkpoint(self.lease.clone(), checkpoint));
-    }
-
-    fn measured(&mut self, lane_bytes: u64) {
-        let _ = self.events.send(RuntimeEvent::Measured(self.lease.clone(), lane_bytes));
-    }
-
-    fn ended(&mut self, ended: Result<Trained, Ended>) {
-        // Once: what comes after the last call is none of the trial's.
-        if let Some(output) = self.output.take() {
-            let ended = ended.map(|trained| (Box::new(trained), output));
-            let _ = self.events.send(RuntimeEvent::Ended(self.lease.clone(), ended));
-        }
     }
 }

@@ -3,7 +3,7 @@
 //! as a real one's is, and only where each step was taken once and in order: `test_loss` chains them. The model's file
 //! says which steps were taken by which attempt.
 
-use std::{collections::BTreeMap, fs, io, path::Path, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, fs, io, path::Path, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,44 +15,100 @@ use crate::trainer::{
 const LANE_BYTES: u64 = 1 << 20;
 const STATE: &str = "state.json";
 
-/// The script: how many steps of what length every trial has.
+/// The script: how many steps of what length every trial has, and what goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScriptedTrainer {
     /// Optimizer steps of every trial.
     pub steps: u64,
     /// How long each takes.
     pub step_time: Duration,
+    /// The step that never ends, in a trial that began from its beginning: one that goes on from a checkpoint gets
+    /// past it.
+    pub hang: Option<u64>,
+    /// Of hundred trials, those that fail in their middle, whenever this script follows them: a bad worker.
+    pub fail: u64,
+}
+
+impl ScriptedTrainer {
+    /// A script by which all goes well.
+    pub fn new(steps: u64, step_time: Duration) -> Self {
+        Self { steps, step_time, hang: None, fail: 0 }
+    }
+
+    /// Begins with the trials of a pack, for whoever steps them by a clock of its own.
+    pub fn begin<'a>(self, jobs: &'a [Job], observers: Vec<&'a mut dyn Observer>) -> Script<'a> {
+        let lanes = jobs.iter().zip(observers);
+        Script {
+            lanes: lanes.map(|(job, observer)| Lane::begin(self, job, observer)).collect(),
+            script: self,
+        }
+    }
 }
 
 impl FromStr for ScriptedTrainer {
     type Err = String;
 
-    /// Reads `STEPSxMILLISECONDS`.
+    /// Reads `STEPSxMILLISECONDS`, and after it `,hang=STEP` and `,fail=PERCENT`.
     fn from_str(text: &str) -> Result<Self, String> {
         let read = || {
-            let (steps, milliseconds) = text.split_once('x')?;
-            Some(Self {
-                steps: steps.parse().ok()?,
-                step_time: Duration::from_millis(milliseconds.parse().ok()?),
-            })
+            let mut words = text.split(',');
+            let (steps, milliseconds) = words.next()?.split_once('x')?;
+            let mut script =
+                Self::new(steps.parse().ok()?, Duration::from_millis(milliseconds.parse().ok()?));
+            for word in words {
+                match word.split_once('=')? {
+                    ("hang", step) => script.hang = Some(step.parse().ok()?),
+                    ("fail", percent) => script.fail = percent.parse().ok().filter(|p| *p <= 100)?,
+                    _ => return None,
+                }
+            }
+            Some(script)
         };
-        read().ok_or_else(|| format!("`{text}` is no script, it must be STEPSxMILLISECONDS: 20x50, say"))
+        read().ok_or_else(|| {
+            format!(
+                "`{text}` is no script, it must be STEPSxMILLISECONDS[,hang=STEP][,fail=PERCENT]: 20x50, say"
+            )
+        })
     }
 }
 
 impl Trainer for ScriptedTrainer {
     fn train(&mut self, jobs: &[Job], observers: &mut [&mut dyn Observer]) {
-        let lanes = jobs.iter().zip(observers);
-        let mut lanes: Vec<Lane<'_>> =
-            lanes.map(|(job, observer)| Lane::begin(*self, job, *observer)).collect();
-        loop {
-            lanes.retain_mut(Lane::goes_on);
-            if lanes.is_empty() {
-                return;
-            }
-            std::thread::sleep(self.step_time);
-            lanes.iter_mut().for_each(Lane::step);
+        let observers = observers.iter_mut().map(|observer| &mut **observer as &mut dyn Observer).collect();
+        let mut script = self.begin(jobs, observers);
+        while let Some(step_time) = script.before_step() {
+            std::thread::sleep(step_time);
+            script.step();
         }
+    }
+}
+
+/// The trials of a pack that follow a script.
+pub struct Script<'a> {
+    script: ScriptedTrainer,
+    lanes: Vec<Lane<'a>>,
+}
+
+impl fmt::Debug for Script<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script").field("script", &self.script).field("lanes", &self.lanes.len()).finish()
+    }
+}
+
+impl Script<'_> {
+    /// Does as asked before a step, and answers how long the step takes; nothing once all trials have ended.
+    pub fn before_step(&mut self) -> Option<Duration> {
+        self.lanes.retain_mut(Lane::goes_on);
+        if self.lanes.is_empty() {
+            return None;
+        }
+        let hangs = self.lanes.iter().any(Lane::hangs);
+        Some(if hangs { Duration::MAX } else { self.script.step_time })
+    }
+
+    /// Takes the step.
+    pub fn step(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::step);
     }
 }
 
@@ -115,11 +171,24 @@ impl<'a> Lane<'a> {
         }
         let ended = match request {
             Request::Stop | Request::HandBack => Err(Ended::Stopped),
+            Request::GoOn | Request::Checkpoint if self.fails() => {
+                Err(Ended::Internal("the script says that it fails".to_owned()))
+            }
             Request::GoOn | Request::Checkpoint if self.state.step < self.script.steps => return true,
             Request::GoOn | Request::Checkpoint => self.finish(),
         };
         self.observer.ended(ended);
         false
+    }
+
+    fn fails(&self) -> bool {
+        self.state.step >= self.script.steps / 2 && self.state.trial % 100 < self.script.fail
+    }
+
+    /// Whether the next step is the one that never ends.
+    fn hangs(&self) -> bool {
+        let fresh = self.state.attempts.len() == 1;
+        fresh && self.script.hang.is_some_and(|step| step == self.state.step + 1)
     }
 
     fn step(&mut self) {
@@ -259,7 +328,7 @@ mod tests {
     fn train(jobs: &[Job], asks: &mut [Asks]) {
         let mut observers: Vec<&mut dyn Observer> =
             asks.iter_mut().map(|asks| asks as &mut dyn Observer).collect();
-        ScriptedTrainer { steps: 40, step_time: Duration::ZERO }.train(jobs, &mut observers);
+        ScriptedTrainer::new(40, Duration::ZERO).train(jobs, &mut observers);
     }
 
     #[test]
@@ -288,6 +357,60 @@ mod tests {
         let mut other = [Asks::default()];
         train(&[job(2, output.path(), &[state.path()])], &mut other);
         assert_eq!(other[0].losses.len(), 4, "another trial's checkpoint is refused");
+    }
+
+    #[test]
+    fn a_script_says_what_goes_wrong() {
+        let plain = ScriptedTrainer::new(40, Duration::from_millis(5));
+        assert_eq!("40x5".parse(), Ok(plain));
+        assert_eq!("40x5,hang=17,fail=30".parse(), Ok(ScriptedTrainer { hang: Some(17), fail: 30, ..plain }));
+        for wrong in ["40", "40x5,", "40x5,fail=101", "40x5,hang", "40x5,crash=1"] {
+            assert!(wrong.parse::<ScriptedTrainer>().unwrap_err().contains(wrong));
+        }
+    }
+
+    #[test]
+    fn a_step_that_hangs_does_so_in_a_fresh_start_alone() {
+        let output = tempfile::tempdir().unwrap();
+        let script = ScriptedTrainer { hang: Some(17), ..ScriptedTrainer::new(40, Duration::ZERO) };
+        let step_times = |asks: &mut Asks, resume: &[&Path]| {
+            let jobs = [job(1, output.path(), resume)];
+            let mut script = script.begin(&jobs, vec![asks]);
+            let mut times = Vec::new();
+            while let Some(time) = script.before_step() {
+                times.push(time);
+                script.step();
+            }
+            times
+        };
+        let mut first = Asks { before: Some((10, Request::Checkpoint)), ..Asks::default() };
+        let times = step_times(&mut first, &[]);
+        let hung: Vec<usize> =
+            (1..).zip(&times).filter(|(_, t)| **t > Duration::ZERO).map(|(s, _)| s).collect();
+        assert_eq!(hung, [17]);
+        let state = tempfile::tempdir().unwrap();
+        (first.checkpoint.take().unwrap().write)(state.path()).unwrap();
+        assert_eq!(step_times(&mut Asks::default(), &[state.path()]), [Duration::ZERO; 30]);
+    }
+
+    #[test]
+    fn a_bad_worker_fails_its_share_of_trials_in_their_middle() {
+        let output = tempfile::tempdir().unwrap();
+        let failed = |fail: u64| {
+            let script = ScriptedTrainer { fail, ..ScriptedTrainer::new(40, Duration::ZERO) };
+            let ends = (0..200).map(|seed| {
+                let mut asks = Asks::default();
+                let jobs = [job(seed, output.path(), &[])];
+                let mut script = script.begin(&jobs, vec![&mut asks]);
+                while script.before_step().is_some() {
+                    script.step();
+                }
+                (asks.steps, asks.ended)
+            });
+            ends.filter(|(steps, end)| *steps == 20 && matches!(end, Some(Err(Ended::Internal(_))))).count()
+        };
+        assert_eq!((failed(0), failed(100)), (0, 200));
+        assert!((40..80).contains(&failed(30)), "{}", failed(30));
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! One task owns the [`Ledger`] and decides; the [`crate::link`] keeps the connection, the [`Runtime`] trains. A
 //! crash of this process loses what was not acknowledged: the coordinator's deadline then gives its trials to others.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, path::PathBuf};
 
 use distilsweep_proto::{
-    dial::Coordinator,
     ids::{Lease, Term},
-    limits,
     v1::{self, worker_message::Body},
 };
 use futures::future::join_all;
@@ -16,189 +18,23 @@ use tempfile::TempDir;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::Instant,
 };
+
+pub use serve::{SessionError, SessionOptions, serve};
 
 use crate::{
     chores::{self, Superfluous},
     ledger::Ledger,
-    link::{self, LinkEvent},
     live::Live,
     runtime::{Lane, Runtime, RuntimeEvent},
     store::StoreError,
     trainer::{Checkpoint, Ended, Trained},
-    wire::{Assignment, FromCoordinator, Point, Published, Report, ReportBody},
+    wire::{Assignment, FromCoordinator, Point, Published, ReportBody},
 };
 
-/// New points wait this long for others, to go up as one block.
-const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long a worker that has handed everything back still removes files that nobody needs.
-const TIDYING: Duration = Duration::from_secs(5);
-
-/// What a session needs to know.
-#[derive(Clone, Debug)]
-pub struct SessionOptions {
-    /// Where the coordinator is.
-    pub coordinator: Coordinator,
-    /// Who this worker is; the held leases are filled in at each connection.
-    pub hello: v1::Hello,
-    /// How long the first connection may take.
-    pub patience: Duration,
-    /// How long a drain may take before what is left is given up. A checkpoint that is not published after three
-    /// quarters of it is: its trial goes back to the one before.
-    pub grace: Duration,
-    /// Directory for checkpoints on their way from and to the store.
-    pub scratch: PathBuf,
-}
-
-/// Why a session ended otherwise than by draining.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// Nobody was there.
-    #[error("coordinator {url} cannot be reached: {why}: is `distilsweep serve` running there?")]
-    Unreachable {
-        /// Where it should be.
-        url: String,
-        /// What the last attempt said.
-        why: String,
-    },
-    /// It, or this worker, is not trusted.
-    #[error("coordinator {url}: {why}")]
-    Refused {
-        /// Where it is.
-        url: String,
-        /// What would be right.
-        why: String,
-    },
-    /// The grace time passed with reports that nobody acknowledged.
-    #[error("drained for {} s and the coordinator has not acknowledged everything: it will give the trials to others", .0.as_secs())]
-    GraceSpent(Duration),
-}
-
-/// Serves the coordinator until `drain` turns true and everything is handed back.
-///
-/// # Errors
-/// Where the coordinator cannot be reached at the start, or does not take back what is held at the end.
-pub async fn serve(
-    options: SessionOptions,
-    runtime: Runtime,
-    mut runtime_events: mpsc::UnboundedReceiver<RuntimeEvent>,
-    mut drain: watch::Receiver<bool>,
-) -> Result<(), SessionError> {
-    let (held_sender, held) = watch::channel(Vec::new());
-    let (link_sender, mut link_events) = mpsc::channel(256);
-    let url = options.coordinator.url();
-    let keep = link::keep(options.coordinator, options.hello, held, rand::random::<f64>, link_sender);
-    let link = AbortOnDrop(tokio::spawn(keep));
-
-    let (done_sender, mut done) = mpsc::channel(16);
-    let mut session = Session {
-        runtime,
-        ledger: Ledger::default(),
-        live: BTreeMap::new(),
-        stores: BTreeMap::new(),
-        up: None,
-        held: held_sender,
-        scratch: options.scratch,
-        done: done_sender,
-        tidying: JoinSet::new(),
-        draining: false,
-    };
-    let mut patience = Some(Instant::now() + options.patience);
-    let mut last_words = String::new();
-    let (mut deadline, mut hurry) = (None, None);
-    let mut heartbeat = ticker(Duration::from_secs(1));
-    let mut flush = ticker(FLUSH_INTERVAL);
-    loop {
-        tokio::select! {
-            event = link_events.recv() => match event {
-                Some(LinkEvent::Up(up)) => {
-                    patience = None;
-                    session.up = Some(up);
-                    tracing::info!(coordinator = url, "connected");
-                }
-                Some(LinkEvent::Message(FromCoordinator::Welcome { heartbeat_interval_ms, ended })) => {
-                    heartbeat = ticker(Duration::from_millis(heartbeat_interval_ms.max(50)));
-                    session.welcomed(&ended);
-                }
-                Some(LinkEvent::Message(message)) => session.told(message),
-                Some(LinkEvent::Down(why)) => {
-                    if session.up.take().is_some() || last_words != why {
-                        tracing::warn!(coordinator = url, why, "no connection, trying again");
-                    }
-                    last_words = why;
-                }
-                // Nobody who starts a worker waits to hear that its token is wrong; one that trains goes on.
-                Some(LinkEvent::Refused(why)) if patience.is_some() => {
-                    return Err(SessionError::Refused { url, why });
-                }
-                Some(LinkEvent::Refused(why)) => {
-                    session.up = None;
-                    if last_words != why {
-                        tracing::warn!(coordinator = url, why, "refused, trying again");
-                    }
-                    last_words = why;
-                }
-                // The link ends only with the session.
-                None => return Ok(()),
-            },
-            Some(event) = runtime_events.recv() => session.runtime_said(event),
-            Some(done) = done.recv() => session.done(done),
-            Some(_) = session.tidying.join_next() => {}
-            _ = heartbeat.tick() => session.heartbeat(),
-            _ = flush.tick() => session.flush_all(),
-            changed = drain.changed(), if !session.draining => {
-                if changed.is_err() || *drain.borrow() {
-                    session.drain();
-                    let now = Instant::now();
-                    (hurry, deadline) = (Some(now + options.grace.mul_f64(0.75)), Some(now + options.grace));
-                }
-            }
-        }
-        let now = Instant::now();
-        if hurry.is_some_and(|hurry| now >= hurry) {
-            hurry = None;
-            session.wait_no_longer();
-        }
-        if session.draining && session.ledger.is_empty() {
-            // What was just sent has to leave the process: the stream closes when its sender goes.
-            drop(session.up.take());
-            let _ = timeout(Duration::from_millis(500), async {
-                while let Some(event) = link_events.recv().await {
-                    if matches!(event, LinkEvent::Down(_)) {
-                        break;
-                    }
-                }
-            })
-            .await;
-            drop(link);
-            let tidying = async { while session.tidying.join_next().await.is_some() {} };
-            let _ = timeout(TIDYING, tidying).await;
-            return Ok(());
-        }
-        if deadline.is_some_and(|deadline| now >= deadline) {
-            return Err(SessionError::GraceSpent(options.grace));
-        }
-        if patience.is_some_and(|patience| now >= patience) {
-            return Err(SessionError::Unreachable { url, why: last_words });
-        }
-    }
-}
-
-fn ticker(period: Duration) -> tokio::time::Interval {
-    let mut interval = interval(period);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    interval
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
+/// Points of a report at most; more go up as several, so that no message grows with the time that it waited.
+const BLOCK: usize = 1000;
 
 /// What a task beside the session has done.
 enum Done {
@@ -217,27 +53,39 @@ struct Session {
     /// Where the files of held leases are.
     stores: BTreeMap<Term, String>,
     up: Option<mpsc::UnboundedSender<v1::WorkerMessage>>,
+    /// Whether the coordinator has said which leases go on: before it no report is sent.
+    welcomed: bool,
     held: watch::Sender<Vec<Lease>>,
     scratch: PathBuf,
     done: mpsc::Sender<Done>,
     /// Removals of checkpoints that nobody needs any more.
     tidying: JoinSet<()>,
-    draining: bool,
+    /// Since when no more is taken on, and why.
+    draining: Option<(Instant, String)>,
 }
 
 impl Session {
+    fn connected(&mut self, up: mpsc::UnboundedSender<v1::WorkerMessage>) {
+        self.up = Some(up);
+        self.welcomed = false;
+        self.ledger.rewind();
+    }
+
+    /// Whether there was a connection.
+    fn disconnected(&mut self) -> bool {
+        self.welcomed = false;
+        self.up.take().is_some()
+    }
+
     fn welcomed(&mut self, ended: &[Lease]) {
         for lease in ended {
             tracing::warn!(%lease, "the lease ended while this worker was away");
             self.give_up(lease);
         }
-        for report in self.ledger.unacknowledged() {
-            self.send(Body::Report(report.into()));
-        }
-        if self.draining {
-            // A coordinator that was restarted meanwhile does not know.
-            self.send(Body::Draining(v1::Draining { reason: "the worker was told to stop".to_owned() }));
-        }
+        self.welcomed = true;
+        self.send_reports();
+        // A coordinator that was restarted meanwhile does not know.
+        self.say_that_it_drains();
     }
 
     fn told(&mut self, message: FromCoordinator) {
@@ -250,21 +98,23 @@ impl Session {
                 self.assigned(lanes);
             }
             FromCoordinator::Acknowledge(lease, sequence) => {
-                let durable = self.ledger.acknowledge(&lease, sequence);
-                self.tidy(&lease, &durable);
+                let said = self.ledger.acknowledge(&lease, sequence);
+                self.tidy(&lease, &said.durable);
+                if said.lost {
+                    self.runtime.stop(&lease);
+                    self.live.remove(&lease.term);
+                }
                 if !self.ledger.holds(&lease) {
                     self.stores.remove(&lease.term);
                 }
                 self.note_held();
+                self.send_reports();
             }
             FromCoordinator::Stop(lease, reason) => {
                 tracing::info!(%lease, reason, "stopped by the coordinator");
                 self.give_up(&lease);
             }
-            FromCoordinator::Drain(reason) => {
-                tracing::info!(reason, "draining");
-                self.drain();
-            }
+            FromCoordinator::Drain(reason) => self.drain(reason),
             // Handled where the heartbeat's ticker is; a second one changes nothing.
             FromCoordinator::Welcome { .. } => {}
         }
@@ -274,7 +124,7 @@ impl Session {
         for assignment in &lanes {
             let lease = &assignment.lease;
             self.open(lease);
-            if self.draining {
+            if self.draining.is_some() {
                 // It crossed our word that we take no more.
                 self.report(lease, ReportBody::Stopped);
                 continue;
@@ -284,7 +134,7 @@ impl Session {
             self.stores.insert(lease.term, assignment.store_url.clone());
             self.live.insert(lease.term, Live::new(assignment.clone()));
         }
-        if !self.draining {
+        if self.draining.is_none() {
             self.prepare(lanes);
         }
     }
@@ -385,13 +235,16 @@ impl Session {
         }
     }
 
-    /// Hands back what has stopped, though its last checkpoint is not published: the grace time runs out.
+    /// Hands back what is not handed back yet: the grace time runs out. What has stopped has a checkpoint that takes
+    /// too long to publish; what has not may never stop, and others can train it meanwhile.
     fn wait_no_longer(&mut self) {
-        let stopped = |live: &&Live| matches!(live.ended, Some(Err(Ended::Stopped)));
+        let unfinished = |live: &&Live| matches!(live.ended, None | Some(Err(Ended::Stopped)));
         let late: Vec<Lease> =
-            self.live.values().filter(stopped).map(|live| live.assignment.lease.clone()).collect();
+            self.live.values().filter(unfinished).map(|live| live.assignment.lease.clone()).collect();
         for lease in late {
-            tracing::warn!(%lease, "handed back without its last checkpoint, which takes too long to publish");
+            tracing::warn!(%lease, "handed back without its last checkpoint, which takes too long");
+            self.runtime.stop(&lease);
+            self.flush(&lease);
             self.finish(&lease);
         }
     }
@@ -424,12 +277,28 @@ impl Session {
         self.tidying.spawn(chores::tidy(store_url, lease.clone(), superfluous));
     }
 
-    fn drain(&mut self) {
-        self.draining = true;
-        self.send(Body::Draining(v1::Draining { reason: "the worker was told to stop".to_owned() }));
+    /// Takes no more on, and hands back what there is after a last checkpoint. The second time changes nothing.
+    fn drain(&mut self, reason: String) {
+        if self.draining.is_some() {
+            return;
+        }
+        tracing::info!(reason, "draining");
+        self.draining = Some((Instant::now(), reason));
+        self.say_that_it_drains();
         for lease in self.ledger.training() {
             self.runtime.hand_back(&lease);
         }
+    }
+
+    fn say_that_it_drains(&self) {
+        if let Some((_, reason)) = &self.draining {
+            self.send(Body::Draining(v1::Draining { reason: reason.clone() }));
+        }
+    }
+
+    /// Whether all is handed back and no training is left on the thread.
+    fn is_drained(&self) -> bool {
+        self.draining.is_some() && self.ledger.is_empty() && self.runtime.under_way().next().is_none()
     }
 
     fn open(&mut self, lease: &Lease) {
@@ -446,17 +315,23 @@ impl Session {
     }
 
     fn report(&mut self, lease: &Lease, body: ReportBody) {
-        if let Some(report) = self.ledger.report(lease, body) {
-            self.send_report(report);
+        self.ledger.report(lease, body);
+        self.send_reports();
+    }
+
+    /// Sends what the window allows.
+    fn send_reports(&mut self) {
+        while let Some(report) = self.welcomed.then(|| self.ledger.next_to_send()).flatten() {
+            self.send(Body::Report(report.into()));
         }
     }
 
     fn flush(&mut self, lease: &Lease) {
-        let mut points: Vec<Point> =
+        let points: Vec<Point> =
             self.live.get_mut(&lease.term).map(|live| std::mem::take(&mut live.points)).unwrap_or_default();
-        while !points.is_empty() {
-            let rest = points.split_off(points.len().min(limits::POINTS));
-            self.report(lease, ReportBody::Metrics(std::mem::replace(&mut points, rest)));
+        let mut points = points.into_iter().peekable();
+        while points.peek().is_some() {
+            self.report(lease, ReportBody::Metrics(points.by_ref().take(BLOCK).collect()));
         }
     }
 
@@ -470,10 +345,6 @@ impl Session {
     fn heartbeat(&self) {
         let progress = self.live.values().map(|live| live.progress.clone().into()).collect();
         self.send(Body::Heartbeat(v1::Heartbeat { progress }));
-    }
-
-    fn send_report(&self, report: Report) {
-        self.send(Body::Report(report.into()));
     }
 
     /// Sends where there is a stream; without one the ledger keeps what matters.

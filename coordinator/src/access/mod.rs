@@ -15,6 +15,9 @@ use std::net::SocketAddr;
 pub use tls::{TlsError, TlsFiles};
 pub use tokens::{TokenError, Tokens};
 
+/// Name of the tokens that a coordinator makes up itself.
+pub const LOCAL: &str = "local";
+
 /// What a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {

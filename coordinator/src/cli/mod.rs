@@ -2,15 +2,19 @@
 
 mod connect;
 mod convert;
+mod events;
 mod files;
+mod fleet;
 mod mlflow;
+mod order;
 mod results;
 mod run;
 mod serve;
 mod sweep;
 mod terminal;
+mod trial;
 mod watch;
-mod workers;
+mod worker;
 
 use clap::{Parser, Subcommand};
 use distilsweep_proto::exit::Exit;
@@ -43,9 +47,15 @@ enum Command {
     Run(run::Run),
     /// Serve as coordinator for workers and commands on other machines
     Serve(serve::Serve),
-    /// Submit, list, show or cancel sweeps
+    /// Submit, show and steer sweeps
     #[command(subcommand)]
     Sweep(sweep::Sweep),
+    /// Stop a trial, or try one again
+    #[command(subcommand)]
+    Trial(trial::Trial),
+    /// List workers, or have one end
+    #[command(subcommand)]
+    Worker(worker::Worker),
     /// Show the ranking of a sweep
     Results(results::Results),
     /// Send MLflow what it has not been told
@@ -114,7 +124,12 @@ impl Cli {
     pub fn default_log_level(&self) -> &'static str {
         match self.command {
             Command::Serve(_) => "info",
-            Command::Run(_) | Command::Sweep(_) | Command::Results(_) | Command::Mlflow(_) => "warn",
+            Command::Run(_)
+            | Command::Sweep(_)
+            | Command::Trial(_)
+            | Command::Worker(_)
+            | Command::Results(_)
+            | Command::Mlflow(_) => "warn",
         }
     }
 
@@ -133,6 +148,8 @@ impl Cli {
                 Command::Run(run) => Box::pin(run.run()).await,
                 Command::Serve(serve) => serve.run().await,
                 Command::Sweep(sweep) => sweep.run().await,
+                Command::Trial(trial) => trial.run().await,
+                Command::Worker(worker) => worker.run().await,
                 Command::Results(results) => results.run().await,
                 Command::Mlflow(mlflow) => mlflow.run().await,
             }

@@ -63,7 +63,11 @@ impl Results {
 /// Asks for a sweep's results.
 pub(super) async fn fetch(client: &Client, sweep: &str) -> Result<Summary, CliError> {
     let request = v1::GetSweepRequest { sweep: sweep.to_owned() };
-    let results = client.clone().get_results(request).await?.into_inner();
+    let mut parts = client.clone().get_results(request).await?.into_inner();
+    let mut results = parts.message().await?.unwrap_or_default();
+    while let Some(part) = parts.message().await? {
+        results.trials.extend(part.trials);
+    }
     Ok(convert::summary(results, Clock::start_after(Time::default()).now().0))
 }
 

@@ -9,14 +9,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{
     CliError, connect,
     files::SweepFile,
+    fleet::{self, WorkerOptions, Workers},
     mlflow::Recording,
     results, terminal, watch,
-    workers::{self, WorkerOptions, Workers},
 };
 use crate::{
     mlflow::client::Client,
     results::{Summary, TrialState},
-    server::{Server, ServerOptions},
+    server::{HANG_TIMEOUT_MS, Server, ServerOptions},
 };
 
 /// Workers are on this machine: one that is silent for so long is gone.
@@ -87,6 +87,7 @@ impl Run {
         }
         let server = Server::start(ServerOptions {
             lease_timeout_ms: LEASE_TIMEOUT_MS,
+            hang_timeout_ms: HANG_TIMEOUT_MS,
             mlflow: mlflow.clone(),
             ..ServerOptions::private(self.state.clone(), connect::user())
         })
@@ -109,6 +110,12 @@ impl Run {
         let sweep = submitted.sweep;
         let status =
             client.clone().get_sweep(v1::GetSweepRequest { sweep: sweep.clone() }).await?.into_inner();
+        if status.state() == v1::SweepState::Paused {
+            let message = format!(
+                "sweep {sweep} is paused: `distilsweep sweep resume {sweep}` lets it go on, then run it again"
+            );
+            return Err(CliError::new(Exit::Incomplete, message));
+        }
         if status.state() == v1::SweepState::Running {
             let from = if submitted.created { "starting" } else { "going on with" };
             eprintln!("{from} sweep {sweep}: {} points", status.total);
@@ -151,9 +158,9 @@ impl Run {
     }
 
     fn worker_options(&self, server: &Server, count: usize) -> WorkerOptions {
-        let gpu_each = self.device == "auto" && workers::gpus() > 0;
+        let gpu_each = self.device == "auto" && fleet::gpus() > 0;
         WorkerOptions {
-            program: workers::program(),
+            program: fleet::program(),
             url: server.url.clone(),
             token: server.worker.clone(),
             device: self.device.clone(),
@@ -171,14 +178,14 @@ impl Run {
         if let Some(workers) = self.workers {
             return usize::from(workers);
         }
-        let gpus = if self.device == "auto" { workers::gpus() } else { 0 };
+        let gpus = if self.device == "auto" { fleet::gpus() } else { 0 };
         let most = if gpus > 0 {
             gpus
         } else if self.device.starts_with("cuda") {
             1
         } else {
             let threads = self.threads.map_or(1, usize::from);
-            (cores() / threads).min(workers::that_fit_in_memory())
+            (cores() / threads).min(fleet::that_fit_in_memory())
         };
         most.min(usize::try_from(trials_left).unwrap_or(usize::MAX)).max(1)
     }

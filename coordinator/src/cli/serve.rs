@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{CliError, connect, mlflow::Recording};
 use crate::{
     access::{Access, TlsFiles, TokenError, Tokens},
-    server::{Entry, MAX_WORKERS, Server, ServerOptions},
+    server::{Entry, HANG_TIMEOUT_MS, MAX_WORKERS, Server, ServerOptions},
 };
 
 /// Arguments of `serve`.
@@ -33,6 +33,11 @@ pub(super) struct Serve {
     /// Seconds without a word after which a worker's trials go to others
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     lease_timeout: u64,
+
+    /// Seconds that a trial may stand still before it is taken for hung, at least; more where its steps are slow
+    #[arg(long, value_name = "SECONDS", default_value_t = HANG_TIMEOUT_MS / 1000,
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    hang_timeout: u64,
 
     /// Where to answer for health and metrics, in plain HTTP [default: 127.0.0.1 and the port after --listen's]
     #[arg(long, value_name = "HOST:PORT")]
@@ -93,6 +98,7 @@ impl Serve {
             listen: self.listen,
             store_url: self.store,
             lease_timeout_ms: self.lease_timeout * 1000,
+            hang_timeout_ms: self.hang_timeout * 1000,
             mlflow,
             service: true,
             entry: Entry::Shared { access, tls, insecure: self.insecure },

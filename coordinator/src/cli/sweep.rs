@@ -1,4 +1,4 @@
-//! `distilsweep sweep submit|list|show|watch|cancel`.
+//! `distilsweep sweep …`: hand in, show, steer.
 
 use std::path::PathBuf;
 
@@ -7,9 +7,11 @@ use distilsweep_proto::{exit::Exit, v1};
 
 use super::{
     CliError,
-    connect::{Connection, Target},
+    connect::{self, Connection, Target},
     convert,
+    events::Events,
     files::SweepFile,
+    order::{Extend, Priority, Retry},
     results, watch,
 };
 
@@ -24,6 +26,18 @@ pub(super) enum Sweep {
     Show(Named),
     /// Follow a sweep until it ends
     Watch(Named),
+    /// Tell who did what to which trial, when and why
+    Events(Events),
+    /// Lease no more trials until it is resumed; those under way go on to their end
+    Pause(Named),
+    /// Go on with a paused sweep
+    Resume(Named),
+    /// Add values of parameters, and train the points that are missing
+    Extend(Extend),
+    /// Try trials again that ended without a result
+    Retry(Retry),
+    /// Give a sweep a larger or smaller share of the workers
+    Priority(Priority),
     /// End a sweep and whatever of it is under way
     Cancel(Named),
 }
@@ -54,10 +68,10 @@ pub(super) struct List {
 pub(super) struct Named {
     /// Id or name of the sweep [default: the latest]
     #[arg(default_value = "", hide_default_value = true)]
-    sweep: String,
+    pub(super) sweep: String,
 
     #[command(flatten)]
-    target: Target,
+    pub(super) target: Target,
 }
 
 impl Sweep {
@@ -89,12 +103,18 @@ impl Sweep {
             }
             Sweep::Cancel(named) => {
                 let connection = named.target.connect().await?;
-                let request = v1::CancelSweepRequest { sweep: named.sweep };
+                let request = v1::CancelSweepRequest { sweep: named.sweep, by: connect::user() };
                 let status = connection.client.clone().cancel_sweep(request).await;
                 connection.close().await?;
                 results::print(&show(&status?.into_inner()));
             }
             Sweep::Watch(named) => return named.watch().await,
+            Sweep::Events(events) => events.run().await?,
+            Sweep::Pause(named) => named.pause().await?,
+            Sweep::Resume(named) => named.resume().await?,
+            Sweep::Extend(extend) => extend.run().await?,
+            Sweep::Retry(retry) => retry.run().await?,
+            Sweep::Priority(priority) => priority.run().await?,
         }
         Ok(Exit::Success)
     }

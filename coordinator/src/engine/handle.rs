@@ -11,13 +11,16 @@ use std::{
 use distilsweep_proto::ids::{Lease, SweepId, Term, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Command, Meters, NewSweep, Progress, Snapshot, StreamNumber, ToWorker};
+use super::{
+    About, Command, Meters, NewSweep, OrderError, Ordered, Progress, Snapshot, StreamNumber, ToWorker,
+    WorkerNow,
+};
 use crate::{
     mlflow::{
         op::{OutboxRow, RunIds, RunKey},
         outbox::Outbox,
     },
-    scheduler::{Census, Report, Room},
+    scheduler::{Answer, Census, Report, Room},
     store::{Reader, StoreError},
 };
 
@@ -49,10 +52,14 @@ impl EngineHandle {
         outbox_growth: watch::Receiver<u64>,
         meters: Meters,
         directory: PathBuf,
-        thread: Thread,
     ) -> Self {
-        let thread = Arc::new(Mutex::new(Some(thread)));
+        let thread = Arc::new(Mutex::new(None));
         Self { commands, changes, outbox_growth, meters, directory: directory.into(), thread }
+    }
+
+    /// The handle of an engine that has a thread of its own.
+    pub(super) fn on(self, thread: Thread) -> Self {
+        Self { thread: Arc::new(Mutex::new(Some(thread))), ..self }
     }
 
     /// The state directory.
@@ -109,12 +116,28 @@ impl EngineHandle {
         self.ask(|reply| Command::Submit(Box::new(new), random, reply)).await
     }
 
-    /// Ends a sweep; one that has ended stays as it is.
+    /// Orders something about a sweep. `by` is who, for the journal.
+    ///
+    /// # Errors
+    /// Where it makes no sense, the state cannot be read, or the engine has stopped.
+    pub async fn order(&self, sweep: SweepId, order: Ordered, by: String) -> Result<Answer, OrderError> {
+        self.ask(|reply| Command::Order { sweep, order, by, reply }).await?
+    }
+
+    /// Tells a worker to hand everything back and to end.
     ///
     /// # Errors
     /// Where the engine has stopped.
-    pub async fn cancel(&self, sweep: SweepId, reason: String) -> Result<(), EngineStopped> {
-        self.ask(|reply| Command::Cancel(sweep, reason, reply)).await
+    pub async fn drain(&self, worker: WorkerId, by: String) -> Result<Answer, OrderError> {
+        self.ask(|reply| Command::Drain(worker, by, reply)).await?
+    }
+
+    /// All workers that are connected or expected back.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn workers(&self) -> Result<Vec<WorkerNow>, EngineStopped> {
+        self.ask(Command::Workers).await
     }
 
     /// What of a sweep is alive; `None` where there is no such sweep.
@@ -135,10 +158,11 @@ impl EngineHandle {
         stream: StreamNumber,
         slots: u32,
         room: Room,
+        about: About,
         held: Vec<Lease>,
         to: mpsc::UnboundedSender<ToWorker>,
     ) -> Result<(), EngineStopped> {
-        self.tell(Command::Join { worker, stream, slots, room, held, to }).await
+        self.tell(Command::Join { worker, stream, slots, room, about, held, to }).await
     }
 
     /// A worker's stream closed.

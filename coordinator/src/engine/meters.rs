@@ -109,7 +109,7 @@ impl Meters {
             Record::Checkpoint(..) => {
                 self.reports.inc();
             }
-            Record::LeaseEnded(_, Some(failure)) => {
+            Record::LeaseEnded(_, _, Some(failure)) => {
                 self.failures.get_or_create(&Kind { kind: failure.kind.name() }).inc();
             }
             Record::TrialEnded(_, end) => {
@@ -117,14 +117,19 @@ impl Meters {
                     TrialEnd::Completed(_) => "completed",
                     TrialEnd::Diverged(_) => "diverged",
                     TrialEnd::Failed(_) => "failed",
-                    TrialEnd::Cancelled => "cancelled",
+                    TrialEnd::Cancelled(_) => "cancelled",
                 };
                 self.ended.get_or_create(&Outcome { outcome }).inc();
             }
             Record::SweepSubmitted(_)
             | Record::SweepEnded(..)
+            | Record::SweepChanged(..)
             | Record::LeaseGranted(..)
-            | Record::LeaseEnded(_, None) => {}
+            | Record::LeaseEnded(_, _, None)
+            | Record::TrialExcluded(..)
+            | Record::TrialIncluded(..)
+            | Record::TrialRetried(..)
+            | Record::WorkerMarked(..) => {}
         }
     }
 }

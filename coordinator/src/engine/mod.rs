@@ -9,6 +9,7 @@ mod meters;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod types;
 
 use std::{
@@ -27,33 +28,45 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use handle::{EngineHandle, EngineOutbox, EngineStopped, OutboxError};
 pub use meters::Meters;
-pub use types::{EngineOptions, NewSweep, Progress, RunningTrial, Snapshot, StreamNumber, ToWorker};
+pub use turns::{Turn, Turns};
+pub use types::{
+    About, Chosen, EngineOptions, NewSweep, OrderError, Ordered, Progress, RunningTrial, Snapshot,
+    StreamNumber, ToWorker, WorkerNow,
+};
 
 use crate::{
     clock::Clock,
     mlflow::op::{RunIds, RunKey},
     scheduler::{
-        Active, Census, Effect, Event, Lane, Message, Record, Report, Room, Scheduler, Structure, Submission,
-        Time,
+        Active, Answer, Census, Digit, Effect, Event, Extension, Lane, Limits, Message, Order, Patience,
+        Phase, Record, Report, Room, Scheduler, Seen, Structure, Submission, Time, Worker,
     },
-    spec::SweepSpec,
+    spec::{self, SweepSpec},
     store::{Loaded, Store, StoreError, SweepFile, Write},
 };
 use telling::Telling;
 
-/// Commands that share a transaction at most.
-const BATCH: usize = 1024;
+/// What a heartbeat calls the phase in which steps are to be expected.
+const TRAINING: &str = "training";
 
 /// What the engine is asked.
 #[derive(Debug)]
 enum Command {
     Submit(Box<NewSweep>, u64, oneshot::Sender<(SweepId, bool)>),
-    Cancel(SweepId, String, oneshot::Sender<()>),
+    Order {
+        sweep: SweepId,
+        order: Ordered,
+        by: String,
+        reply: oneshot::Sender<Result<Answer, OrderError>>,
+    },
+    Drain(WorkerId, String, oneshot::Sender<Result<Answer, OrderError>>),
+    Workers(oneshot::Sender<Vec<WorkerNow>>),
     Join {
         worker: WorkerId,
         stream: StreamNumber,
         slots: u32,
         room: Room,
+        about: About,
         held: Vec<Lease>,
         to: mpsc::UnboundedSender<ToWorker>,
     },
@@ -77,19 +90,30 @@ enum Command {
     Stop,
 }
 
+impl Command {
+    /// Whether it asks the store, so that all before it must be durable first.
+    fn reads(&self) -> bool {
+        matches!(self, Command::Order { order: Ordered::Retry(_), .. })
+    }
+}
+
 /// What happens after a commit.
+#[derive(Debug)]
 enum Act {
     /// On the stream that was the worker's when it was decided: a later one starts with its own welcome.
     Send(mpsc::UnboundedSender<ToWorker>, ToWorker),
     /// Dropping it closes the stream.
     Disconnect(mpsc::UnboundedSender<ToWorker>),
     Accepted(oneshot::Sender<(SweepId, bool)>, (SweepId, bool)),
+    Answer(oneshot::Sender<Result<Answer, OrderError>>, Result<Answer, OrderError>),
+    ShowWorkers(oneshot::Sender<Vec<WorkerNow>>, Vec<WorkerNow>),
     Show(oneshot::Sender<Option<Snapshot>>, Option<Box<Snapshot>>),
     Tally(oneshot::Sender<Census>, Census),
     Done(oneshot::Sender<()>),
 }
 
 /// The thread's state.
+#[derive(Debug)]
 struct Engine {
     scheduler: Scheduler,
     store: Store,
@@ -98,6 +122,8 @@ struct Engine {
     telling: Telling,
     specs: BTreeMap<SweepId, Arc<SweepSpec>>,
     streams: HashMap<WorkerId, (StreamNumber, mpsc::UnboundedSender<ToWorker>)>,
+    /// Of workers that are connected.
+    about: HashMap<WorkerId, About>,
     progress: HashMap<Term, Progress>,
     changed: watch::Sender<u64>,
     outbox_grew: watch::Sender<u64>,
@@ -109,16 +135,30 @@ struct Engine {
 /// # Errors
 /// Where the state cannot be opened or read.
 pub fn start(directory: &Path, new_id: &str, options: EngineOptions) -> Result<EngineHandle, StoreError> {
+    let (turns, handle) = open(directory, new_id, options)?;
+    let thread = thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || turns.run())
+        .map_err(|source: io::Error| StoreError::Directory { path: directory.to_owned(), source })?;
+    Ok(handle.on(thread))
+}
+
+/// The same without the thread: whoever has the [`Turns`] takes them.
+///
+/// # Errors
+/// Where the state cannot be opened or read.
+pub fn open(
+    directory: &Path,
+    new_id: &str,
+    options: EngineOptions,
+) -> Result<(Turns, EngineHandle), StoreError> {
     let store = Store::open(directory, new_id)?;
     let loaded = store.load()?;
     let (engine, changes, outbox_growth) = Engine::new(store, loaded, options)?;
-    let meters = engine.meters.clone();
     let (commands, queue) = mpsc::channel(4096);
-    let thread = thread::Builder::new()
-        .name("engine".to_owned())
-        .spawn(move || engine.run(queue))
-        .map_err(|source: io::Error| StoreError::Directory { path: directory.to_owned(), source })?;
-    Ok(EngineHandle::new(commands, changes, outbox_growth, meters, directory.to_owned(), thread))
+    let meters = engine.meters.clone();
+    let handle = EngineHandle::new(commands, changes, outbox_growth, meters, directory.to_owned());
+    Ok((Turns { engine, queue, held: None }, handle))
 }
 
 impl Engine {
@@ -134,12 +174,18 @@ impl Engine {
             .iter()
             .map(|(id, text)| Ok((id.clone(), Arc::new(serde_json::from_str(text)?))))
             .collect::<Result<_, serde_json::Error>>()?;
-        let timeout = i64::try_from(options.lease_timeout_ms).unwrap_or(i64::MAX);
-        let mut sweeps = loaded.sweeps;
-        for sweep in &mut sweeps {
-            sweep.structure = specs.get(&sweep.id).map(|spec| structure(spec)).unwrap_or_default();
+        let whole = |milliseconds| i64::try_from(milliseconds).unwrap_or(i64::MAX);
+        let patience = Patience {
+            lease_timeout_ms: whole(options.lease_timeout_ms),
+            hang_floor_ms: whole(options.hang_timeout_ms),
+        };
+        let mut durable = loaded.durable;
+        for sweep in &mut durable.sweeps {
+            if let Some(spec) = specs.get(&sweep.id) {
+                (sweep.structure, sweep.limits) = (structure(spec), limits(spec));
+            }
         }
-        let scheduler = Scheduler::restarted(clock.now(), timeout, sweeps, loaded.leases, loaded.last_term);
+        let scheduler = Scheduler::restarted(clock.now(), patience, durable);
         let (changed, changes) = watch::channel(0);
         let (outbox_grew, outbox_growth) = watch::channel(0);
         let engine = Self {
@@ -150,6 +196,7 @@ impl Engine {
             options,
             specs,
             streams: HashMap::new(),
+            about: HashMap::new(),
             progress: HashMap::new(),
             changed,
             outbox_grew,
@@ -158,86 +205,50 @@ impl Engine {
         Ok((engine, changes, outbox_growth))
     }
 
-    /// Serves commands until told to stop, or until a commit fails: then memory is ahead of the disk, and the only
-    /// honest thing is to end and be loaded again.
-    fn run(mut self, mut queue: mpsc::Receiver<Command>) -> Result<(), StoreError> {
-        while let Some(first) = queue.blocking_recv() {
-            let now = self.clock.now();
-            let began = self.clock.elapsed();
-            let mut writes = Vec::new();
-            let mut acts = Vec::new();
-            let mut stop = false;
-            let mut taken = 0;
-            let mut next = Some(first);
-            while let Some(command) = next {
-                if matches!(command, Command::Stop) {
-                    stop = true;
-                    break;
-                }
-                self.take(now, command, &mut writes, &mut acts);
-                taken += 1;
-                next = if taken < BATCH { queue.try_recv().ok() } else { None };
-            }
-            let told =
-                writes.iter().any(|w| matches!(w, Write::Tell(..) | Write::Record(Record::Metrics(..), _)));
-            self.meters.took(taken);
-            if !writes.is_empty() {
-                let before = self.clock.elapsed();
-                self.store.commit(now, &writes).inspect_err(|error| {
-                    tracing::error!(%error, "the state could not be written, stopping");
-                })?;
-                self.meters.committed(self.clock.elapsed().saturating_sub(before));
-            }
-            for act in acts {
-                if matches!(act, Act::Send(_, ToWorker::Assign { .. })) {
-                    self.meters.assigned(self.clock.elapsed().saturating_sub(began));
-                }
-                Self::act(act);
-            }
-            self.changed.send_modify(|version| *version += 1);
-            if told {
-                self.outbox_grew.send_modify(|version| *version += 1);
-            }
-            if stop {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
     fn take(&mut self, now: Time, command: Command, writes: &mut Vec<Write>, acts: &mut Vec<Act>) {
         match command {
             Command::Submit(new, random, reply) => self.submit(now, *new, random, reply, writes, acts),
-            Command::Cancel(sweep, reason, reply) => {
-                let effects = self.scheduler.apply(now, Event::Cancelled { sweep, reason });
-                self.follow(now, effects, None, writes, acts);
-                acts.push(Act::Done(reply));
+            Command::Order { sweep, order, by, reply } => {
+                let answer = self.order(now, sweep, order, by, writes, acts);
+                acts.push(Act::Answer(reply, answer));
             }
-            Command::Join { worker, stream, slots, room, held, to } => {
+            Command::Drain(worker, by, reply) => {
+                let answer = self.event(now, Event::DrainOrdered { worker, by }, writes, acts);
+                acts.push(Act::Answer(reply, Ok(answer)));
+            }
+            Command::Workers(reply) => acts.push(Act::ShowWorkers(reply, self.workers())),
+            Command::Join { worker, stream, slots, room, about, held, to } => {
                 let newest = self.streams.get(&worker).is_none_or(|(known, _)| *known < stream);
                 if newest {
                     self.streams.insert(worker.clone(), (stream, to));
-                    let effects = self.scheduler.apply(now, Event::Joined { worker, slots, room, held });
-                    self.follow(now, effects, None, writes, acts);
+                    self.about.insert(worker.clone(), about);
+                    self.event(now, Event::Joined { worker, slots, room, held }, writes, acts);
                 }
             }
             Command::Leave(worker, stream) => {
                 if self.streams.get(&worker).is_some_and(|(known, _)| *known == stream) {
                     self.streams.remove(&worker);
+                    self.about.remove(&worker);
                     self.event(now, Event::Left { worker }, writes, acts);
                 }
             }
             Command::Heartbeat(worker, progress) => {
                 let held = |(term, _): &(Term, Progress)| self.scheduler.holds(&worker, *term);
-                let measured =
-                    progress.iter().filter_map(|(term, progress)| Some((*term, progress.lane_bytes?)));
-                let measured = measured.collect();
+                let seen = progress.iter().map(|(term, progress)| Seen {
+                    term: *term,
+                    step: progress.step,
+                    phase: if progress.phase == TRAINING { Phase::Training } else { Phase::Other },
+                    lane_bytes: progress.lane_bytes,
+                });
+                let seen = seen.collect();
                 self.progress.extend(progress.into_iter().filter(held));
-                self.event(now, Event::Heartbeat { worker, measured }, writes, acts);
+                self.event(now, Event::Heartbeat { worker, seen }, writes, acts);
             }
-            Command::Draining(worker) => self.event(now, Event::Draining { worker }, writes, acts),
+            Command::Draining(worker) => {
+                self.event(now, Event::Draining { worker }, writes, acts);
+            }
             Command::Report(worker, report) => {
-                self.event(now, Event::Reported { worker, report }, writes, acts)
+                self.event(now, Event::Reported { worker, report }, writes, acts);
             }
             Command::Snapshot(sweep, reply) => {
                 acts.push(Act::Show(reply, self.snapshot(&sweep).map(Box::new)));
@@ -253,15 +264,63 @@ impl Engine {
                 writes.push(Write::Refused { rows, reason });
                 acts.push(Act::Done(done));
             }
-            Command::Tick => self.event(now, Event::Tick, writes, acts),
+            Command::Tick => {
+                self.event(now, Event::Tick, writes, acts);
+            }
             // Handled by the loop.
             Command::Stop => {}
         }
     }
 
-    fn event(&mut self, now: Time, event: Event, writes: &mut Vec<Write>, acts: &mut Vec<Act>) {
-        let effects = self.scheduler.apply(now, event);
+    /// Lets it happen. The answer is that to an order; to anything else there is none that matters.
+    fn event(&mut self, now: Time, event: Event, writes: &mut Vec<Write>, acts: &mut Vec<Act>) -> Answer {
+        let mut effects = self.scheduler.apply(now, event);
+        let answered = effects.iter().position(|effect| matches!(effect, Effect::Answered(_)));
+        let answer = match answered.map(|at| effects.remove(at)) {
+            Some(Effect::Answered(answer)) => answer,
+            _ => Answer::Done(0),
+        };
         self.follow(now, effects, None, writes, acts);
+        answer
+    }
+
+    /// Follows what people ordered about a sweep: completes it with what the scheduler does not know.
+    fn order(
+        &mut self,
+        now: Time,
+        sweep: SweepId,
+        order: Ordered,
+        by: String,
+        writes: &mut Vec<Write>,
+        acts: &mut Vec<Act>,
+    ) -> Result<Answer, OrderError> {
+        let spec = self.specs.get(&sweep).cloned();
+        let mut extended = None;
+        let order = match (order, &spec) {
+            (Ordered::Ready(order), _) => order,
+            (Ordered::Extend(additions), Some(spec)) => {
+                let larger = spec.extended(&additions)?;
+                let extension = Extension {
+                    size: larger.space.len(),
+                    structure: structure(&larger),
+                    spec: serde_json::to_string(&larger).map_err(StoreError::from)?,
+                    what: additions.join(" "),
+                };
+                extended = Some(larger);
+                Order::Extend(extension)
+            }
+            (Ordered::Retry(chosen), Some(spec)) => {
+                let wanted = |index, how| chosen.matches(index, how, || spec.space.point(index));
+                Order::Retry(self.store.ended(&sweep, wanted)?)
+            }
+            // The scheduler does not know it either, and says so.
+            (Ordered::Extend(_) | Ordered::Retry(_), None) => Order::Pause,
+        };
+        let answer = self.event(now, Event::Ordered { sweep: sweep.clone(), order, by }, writes, acts);
+        if let (Answer::Done(1..), Some(spec)) = (&answer, extended) {
+            self.specs.insert(sweep, Arc::new(spec));
+        }
+        Ok(answer)
     }
 
     fn submit(
@@ -287,7 +346,7 @@ impl Engine {
             digest: spec.digest(),
             size: spec.space.len(),
             structure: structure(&spec),
-            max_retries: spec.limits.max_retries,
+            limits: limits(&spec),
             metric: spec.metric.selection.best.to_owned(),
             maximize: spec.metric.maximize,
             force_new,
@@ -299,7 +358,7 @@ impl Engine {
         let mut effects = self.scheduler.apply(now, Event::Submitted(submission));
         let accepted = effects.iter().find_map(|effect| match effect {
             Effect::Accepted { sweep, created } => Some((sweep.clone(), *created)),
-            Effect::Record(_) | Effect::Send(..) | Effect::Disconnect(_) => None,
+            Effect::Record(_) | Effect::Send(..) | Effect::Disconnect(_) | Effect::Answered(_) => None,
         });
         effects.retain(|effect| !matches!(effect, Effect::Accepted { .. }));
         self.follow(now, effects, Some(file), writes, acts);
@@ -324,7 +383,7 @@ impl Engine {
             match effect {
                 Effect::Record(record) => {
                     self.meters.decided(&record);
-                    if let Record::LeaseEnded(lease, _) = &record {
+                    if let Record::LeaseEnded(lease, ..) = &record {
                         self.progress.remove(&lease.term);
                     }
                     let source = file.as_ref().map(|file| file.source.as_str());
@@ -341,10 +400,11 @@ impl Engine {
                     }
                 }
                 Effect::Disconnect(worker) => {
+                    self.about.remove(&worker);
                     acts.extend(self.streams.remove(&worker).map(|(_, to)| Act::Disconnect(to)));
                 }
-                // Taken out where it is answered.
-                Effect::Accepted { .. } => {}
+                // Taken out where they are answered.
+                Effect::Accepted { .. } | Effect::Answered(_) => {}
             }
         }
     }
@@ -367,6 +427,7 @@ impl Engine {
             }
             Message::Acknowledge(lease, sequence) => ToWorker::Acknowledge(lease, sequence),
             Message::Stop(lease, reason) => ToWorker::Stop(lease, reason),
+            Message::Drain(reason) => ToWorker::Drain(reason),
         })
     }
 
@@ -385,6 +446,12 @@ impl Engine {
             Act::Accepted(reply, accepted) => {
                 let _ = reply.send(accepted);
             }
+            Act::Answer(reply, answer) => {
+                let _ = reply.send(answer);
+            }
+            Act::ShowWorkers(reply, workers) => {
+                let _ = reply.send(workers);
+            }
             Act::Done(reply) => {
                 let _ = reply.send(());
             }
@@ -392,11 +459,11 @@ impl Engine {
     }
 
     fn snapshot(&self, id: &SweepId) -> Option<Snapshot> {
-        let sweep = self.scheduler.sweeps().iter().find(|sweep| sweep.id == *id)?.clone();
+        let sweep = self.scheduler.sweeps().iter().find(|sweep| sweep.id == *id)?;
         let spec = self.specs.get(id)?;
         let running = self
             .scheduler
-            .leases_of(id)
+            .leases_of(&sweep)
             .map(|Active { lease, worker, .. }| RunningTrial {
                 lease: lease.clone(),
                 worker: worker.clone(),
@@ -404,13 +471,46 @@ impl Engine {
                 progress: self.progress.get(&lease.term).cloned().unwrap_or_default(),
             })
             .collect();
-        Some(Snapshot { sweep, running, workers: self.scheduler.connected() })
+        let connected = || self.scheduler.workers().filter(|(_, worker)| worker.connected);
+        let quarantined = connected().filter(|(_, worker)| worker.is_quarantined()).count();
+        Some(Snapshot {
+            counts: sweep.counts,
+            best: sweep.best,
+            running,
+            workers: connected().count(),
+            quarantined,
+        })
+    }
+
+    /// All workers that are connected or expected back.
+    fn workers(&self) -> Vec<WorkerNow> {
+        let now = |(id, worker): (&WorkerId, &Worker)| {
+            let leases = worker.terms().filter_map(|term| self.scheduler.lease_of(term));
+            WorkerNow {
+                id: id.clone(),
+                about: self.about.get(id).cloned().unwrap_or_default(),
+                connected: worker.connected,
+                marks: worker.marks.clone(),
+                slots: worker.slots,
+                leases: leases.map(|active| active.lease.clone()).collect(),
+            }
+        };
+        self.scheduler.workers().map(now).collect()
     }
 }
 
 /// Which points of a sweep's space may share a pack.
 fn structure(spec: &SweepSpec) -> Structure {
-    Structure::new(spec.space.digits(STRUCTURAL))
+    let digit = |digit: spec::Digit| Digit { stride: digit.stride, base: digit.base, first: digit.first };
+    let parts = spec.space.digits(STRUCTURAL).into_iter();
+    Structure::new(parts.map(|(start, digits)| (start, digits.into_iter().map(digit).collect())).collect())
+}
+
+/// What bounds a sweep.
+fn limits(spec: &SweepSpec) -> Limits {
+    let spec::Limits { max_retries, max_concurrent_trials, max_failed_trials, time_budget } = spec.limits;
+    let time_budget_ms = time_budget.map(|s| i64::try_from(s.saturating_mul(1000)).unwrap_or(i64::MAX));
+    Limits { max_retries, max_concurrent_trials, max_failed_trials, time_budget_ms }
 }
 
 fn sweep_id(name: &str, random: u64) -> SweepId {

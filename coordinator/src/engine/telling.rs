@@ -12,7 +12,7 @@ use crate::{
         op::{Op, Point, RunKey, Status},
         tell::{self, Place, Recorded, SweepStart, TrialStart},
     },
-    scheduler::{FailureKind, Record, SweepState, Time, TrialEnd, TrialResult},
+    scheduler::{Change, Extension, Record, SweepState, Time, TrialEnd, TrialResult},
     spec::SweepSpec,
 };
 
@@ -39,23 +39,72 @@ impl Telling {
         specs: &BTreeMap<SweepId, Arc<SweepSpec>>,
         source: Option<&str>,
     ) -> Vec<(RunKey, Op)> {
-        let (Record::SweepSubmitted(_)
-        | Record::SweepEnded(..)
-        | Record::LeaseGranted(..)
-        | Record::TrialEnded(..)) = record
-        else {
-            return Vec::new();
+        let told = match record {
+            Record::SweepSubmitted(submission) => self.with(&submission.id, specs, |recorded, spec| {
+                let start = SweepStart {
+                    name: &spec.name,
+                    digest: &submission.digest,
+                    metric: &submission.metric,
+                    maximize: submission.maximize,
+                    model: &spec.model,
+                    dataset: &dataset_words(&spec.dataset),
+                    points: submission.size,
+                    file: source.unwrap_or_default(),
+                    start_ms: now.0,
+                };
+                tell::sweep_started(recorded, start)
+            }),
+            Record::LeaseGranted(lease, worker, _) => self.with(&lease.trial.sweep, specs, |recorded, spec| {
+                let start = TrialStart {
+                    index: lease.trial.index,
+                    attempt: lease.attempt,
+                    worker,
+                    model: &spec.model,
+                    dataset: &dataset_words(&spec.dataset),
+                    params: &spec.space.point(lease.trial.index),
+                    start_ms: now.0,
+                };
+                tell::trial_started(recorded, start)
+            }),
+            Record::TrialEnded(trial, end) => {
+                self.with(&trial.sweep, specs, |recorded, _| trial_ended(recorded, now, trial.index, end))
+            }
+            Record::TrialRetried(trial, by) => {
+                self.with(&trial.sweep, specs, |recorded, _| tell::trial_retried(recorded, trial.index, by))
+            }
+            Record::SweepEnded(sweep, state, _) => self.with(sweep, specs, |recorded, _| {
+                let status = match state {
+                    SweepState::Running | SweepState::Paused | SweepState::Completed => Status::Finished,
+                    SweepState::Cancelled => Status::Killed,
+                    SweepState::Failed => Status::Failed,
+                };
+                tell::sweep_finished(recorded, Vec::new(), status, now.0)
+            }),
+            Record::SweepChanged(sweep, Change::Extended(Extension { size, .. }), _) => {
+                self.with(sweep, specs, |recorded, _| tell::sweep_goes_on(recorded, Some(*size), now.0))
+            }
+            Record::SweepChanged(sweep, Change::Reopened, _) => {
+                self.with(sweep, specs, |recorded, _| tell::sweep_goes_on(recorded, None, now.0))
+            }
+            Record::SweepChanged(_, Change::Paused | Change::Resumed | Change::Priority(_), _)
+            | Record::LeaseEnded(..)
+            | Record::Metrics(..)
+            | Record::Checkpoint(..)
+            // It has no run.
+            | Record::TrialExcluded(..)
+            | Record::TrialIncluded(..)
+            | Record::WorkerMarked(..) => None,
         };
-        let sweep = match record {
-            Record::SweepSubmitted(submission) => &submission.id,
-            Record::SweepEnded(sweep, ..) => sweep,
-            Record::LeaseGranted(lease, ..)
-            | Record::LeaseEnded(lease, _)
-            | Record::Metrics(lease, ..)
-            | Record::Checkpoint(lease, ..) => &lease.trial.sweep,
-            Record::TrialEnded(trial, _) => &trial.sweep,
-        };
-        let Some(spec) = specs.get(sweep) else { return Vec::new() };
+        told.unwrap_or_default()
+    }
+
+    fn with(
+        &self,
+        sweep: &SweepId,
+        specs: &BTreeMap<SweepId, Arc<SweepSpec>>,
+        tell: impl FnOnce(Recorded<'_>, &SweepSpec) -> Vec<(RunKey, Op)>,
+    ) -> Option<Vec<(RunKey, Op)>> {
+        let spec = specs.get(sweep)?;
         let recorded = Recorded {
             sweep,
             experiment: spec.experiment(),
@@ -63,45 +112,7 @@ impl Telling {
             user: &self.user,
             place: self.place,
         };
-        let dataset = dataset_words(&spec.dataset);
-        match record {
-            Record::SweepSubmitted(submission) => tell::sweep_started(
-                recorded,
-                SweepStart {
-                    name: &spec.name,
-                    digest: &submission.digest,
-                    metric: &submission.metric,
-                    maximize: submission.maximize,
-                    model: &spec.model,
-                    dataset: &dataset,
-                    points: submission.size,
-                    file: source.unwrap_or_default(),
-                    start_ms: now.0,
-                },
-            ),
-            Record::LeaseGranted(lease, worker, _) => tell::trial_started(
-                recorded,
-                TrialStart {
-                    index: lease.trial.index,
-                    attempt: lease.attempt,
-                    worker,
-                    model: &spec.model,
-                    dataset: &dataset,
-                    params: &spec.space.point(lease.trial.index),
-                    start_ms: now.0,
-                },
-            ),
-            Record::TrialEnded(trial, end) => trial_ended(recorded, now, trial.index, end),
-            Record::SweepEnded(_, state, _) => {
-                let status = match state {
-                    SweepState::Running | SweepState::Completed => Status::Finished,
-                    SweepState::Cancelled => Status::Killed,
-                    SweepState::Failed => Status::Failed,
-                };
-                tell::sweep_finished(recorded, Vec::new(), status, now.0)
-            }
-            Record::LeaseEnded(..) | Record::Metrics(..) | Record::Checkpoint(..) => Vec::new(),
-        }
+        Some(tell(recorded, spec))
     }
 }
 
@@ -112,11 +123,7 @@ fn trial_ended(recorded: Recorded<'_>, now: Time, index: u64, end: &TrialEnd) ->
         TrialEnd::Diverged(failure) | TrialEnd::Failed(failure) => {
             (Status::Failed, &empty, Some(format!("{}: {}", failure.kind.name(), failure.message)))
         }
-        TrialEnd::Cancelled => (
-            Status::Killed,
-            &empty,
-            Some(format!("{}: the sweep ended before it", FailureKind::Preempted.name())),
-        ),
+        TrialEnd::Cancelled(reason) => (Status::Killed, &empty, Some(reason.clone())),
     };
     let metrics: Vec<Point> = result
         .metrics

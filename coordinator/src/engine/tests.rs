@@ -17,6 +17,7 @@ parameters:
 fn engine(directory: &TempDir) -> Engine {
     let options = EngineOptions {
         lease_timeout_ms: 60_000,
+        hang_timeout_ms: 120_000,
         store_url: "file:///trials".into(),
         user: "tester".into(),
         service: false,
@@ -39,7 +40,15 @@ fn join(stream: u64, held: Vec<Lease>) -> (Command, mpsc::UnboundedReceiver<ToWo
     let (to, messages) = mpsc::unbounded_channel();
     let worker = WorkerId::new("w");
     (
-        Command::Join { worker, stream: StreamNumber(stream), slots: 1, room: Room::default(), held, to },
+        Command::Join {
+            worker,
+            stream: StreamNumber(stream),
+            slots: 1,
+            room: Room::default(),
+            about: About::default(),
+            held,
+            to,
+        },
         messages,
     )
 }
@@ -59,6 +68,7 @@ fn kinds(messages: &mut mpsc::UnboundedReceiver<ToWorker>) -> Vec<&'static str> 
             ToWorker::Assign { .. } => "assign",
             ToWorker::Acknowledge(..) => "acknowledge",
             ToWorker::Stop(..) => "stop",
+            ToWorker::Drain(_) => "drain",
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! What goes into the engine and comes out of it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use distilsweep_proto::{
     ids::{Lease, WorkerId},
@@ -8,8 +8,9 @@ use distilsweep_proto::{
 };
 
 use crate::{
-    scheduler::{Lane, Sweep},
-    spec::SweepSpec,
+    scheduler::{Best, Counts, EndedHow, Lane, Mark, Order},
+    spec::{ExtensionError, Filter, SweepSpec},
+    store::StoreError,
 };
 
 /// What the engine has to know at its start.
@@ -17,6 +18,8 @@ use crate::{
 pub struct EngineOptions {
     /// A worker's leases end when it was not heard of for this long.
     pub lease_timeout_ms: u64,
+    /// A trial that stands still for at least this long is taken for hung.
+    pub hang_timeout_ms: u64,
     /// URL under which workers publish.
     pub store_url: String,
     /// Who is recorded as the user of MLflow's runs.
@@ -36,6 +39,78 @@ pub struct NewSweep {
     pub file_name: String,
     /// Start another one even where the file's sweep is there.
     pub force_new: bool,
+}
+
+/// What people order about a sweep.
+#[derive(Debug)]
+pub enum Ordered {
+    /// What the scheduler follows as it is.
+    Ready(Order),
+    /// More values, each as `NAME=VALUE,VALUE`.
+    Extend(Vec<String>),
+    /// Another chance for these.
+    Retry(Chosen),
+}
+
+/// Trials among those that ended without a result.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Chosen {
+    /// How they ended; in any way where it is empty.
+    pub how: Vec<EndedHow>,
+    /// Which they are; any where it is empty.
+    pub trials: Vec<u64>,
+    /// What holds of their hyperparameters.
+    pub filter: Filter,
+}
+
+impl Chosen {
+    pub(super) fn matches(&self, index: u64, how: EndedHow, point: impl FnOnce() -> Params) -> bool {
+        (self.how.is_empty() || self.how.contains(&how))
+            && (self.trials.is_empty() || self.trials.contains(&index))
+            && self.filter.matches(&point())
+    }
+}
+
+/// Why an order could not be given.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// The values make no sense.
+    #[error(transparent)]
+    Extension(#[from] ExtensionError),
+    /// The state cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine has ended.
+    #[error(transparent)]
+    Stopped(#[from] super::EngineStopped),
+}
+
+/// What a worker says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields of the message")]
+pub struct About {
+    pub hostname: String,
+    pub process: u32,
+    pub version: String,
+    /// Its devices with their models where those are known.
+    pub devices: Vec<String>,
+}
+
+/// A worker as it is now.
+#[derive(Clone, Debug)]
+pub struct WorkerNow {
+    /// Who.
+    pub id: WorkerId,
+    /// What it says of itself; nothing while it is away.
+    pub about: About,
+    /// Whether its stream is open.
+    pub connected: bool,
+    /// What sets it apart.
+    pub marks: BTreeSet<Mark>,
+    /// Packs that it trains at a time.
+    pub slots: u32,
+    /// What it trains.
+    pub leases: Vec<Lease>,
 }
 
 /// How far a lease is, by its worker's last heartbeat.
@@ -68,12 +143,16 @@ pub struct RunningTrial {
 /// What of a sweep is alive and in no table.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The sweep as the scheduler sees it.
-    pub sweep: Sweep,
+    /// Its trials that ended, by how.
+    pub counts: Counts,
+    /// The best of them.
+    pub best: Option<Best>,
     /// Its trials under way.
     pub running: Vec<RunningTrial>,
     /// Workers that are connected, to whatever sweep.
     pub workers: usize,
+    /// Of these, those that are quarantined.
+    pub quarantined: usize,
 }
 
 /// A message to a worker, complete.
@@ -101,6 +180,8 @@ pub enum ToWorker {
     Acknowledge(Lease, u64),
     /// Stop training it.
     Stop(Lease, String),
+    /// Hand everything back and end.
+    Drain(String),
 }
 
 /// One stream of a worker; a later stream of the same worker has a greater number.

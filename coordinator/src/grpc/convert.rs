@@ -1,16 +1,19 @@
 //! Where protobuf ends on the coordinator's side.
 
+use std::collections::BTreeMap;
+
 use distilsweep_proto::{convert::parameters, ids::Term, limits, params::Params, v1};
 use tonic::Status;
 
 use crate::{
-    engine::{Progress, RunningTrial, ToWorker},
+    engine::{Chosen, Progress, Snapshot, ToWorker, WorkerNow},
     mlflow::op::RunIds,
     scheduler::{
-        AttemptEnd, Best, Failure, FailureKind, Point, Report, ReportBody, StoredFiles, SweepState,
+        AttemptEnd, Best, EndedHow, Failure, FailureKind, Point, Report, ReportBody, StoredFiles, SweepState,
         TrialResult,
     },
-    store::{SweepRow, TrialRow},
+    spec::{Filter, FilterError},
+    store::{JournalRow, SweepRow, TrialRow},
 };
 
 /// A message that makes no sense, by its field.
@@ -145,6 +148,7 @@ impl From<ToWorker> for v1::CoordinatorMessage {
                 Body::Acknowledgement(v1::Acknowledgement { lease: Some(lease.into()), sequence })
             }
             ToWorker::Stop(lease, reason) => Body::Stop(v1::StopLease { lease: Some(lease.into()), reason }),
+            ToWorker::Drain(reason) => Body::Drain(v1::Drain { reason }),
         };
         Self { body: Some(body) }
     }
@@ -159,6 +163,7 @@ fn metric(name: &str, maximize: bool) -> v1::Metric {
 pub fn status(row: &SweepRow) -> v1::SweepStatus {
     let state = match row.state {
         SweepState::Running => v1::SweepState::Running,
+        SweepState::Paused => v1::SweepState::Paused,
         SweepState::Completed => v1::SweepState::Completed,
         SweepState::Cancelled => v1::SweepState::Cancelled,
         SweepState::Failed => v1::SweepState::Failed,
@@ -170,22 +175,17 @@ pub fn status(row: &SweepRow) -> v1::SweepStatus {
         reason: row.reason.clone().unwrap_or_default(),
         metric: Some(metric(&row.metric, row.maximize)),
         total: row.size,
-        completed: row.counts.completed,
-        failed: row.counts.failed,
-        diverged: row.counts.diverged,
-        running: Vec::new(),
         created_ms: row.created_ms,
         finished_ms: row.finished_ms.unwrap_or_default(),
-        workers: 0,
-        best: row.best.map(|Best { trial, value }| v1::BestTrial { trial, value }),
-        outbox_depth: row.outbox.0,
-        outbox_runs: row.outbox.1,
-        mlflow_url: String::new(),
+        priority: row.priority,
+        ..Default::default()
     }
 }
 
-/// Adds the trials under way to a status.
-pub fn with_running(status: v1::SweepStatus, running: Vec<RunningTrial>, workers: usize) -> v1::SweepStatus {
+/// Adds what is alive to a status.
+pub fn with_snapshot(status: v1::SweepStatus, snapshot: Snapshot) -> v1::SweepStatus {
+    let Snapshot { counts, best, running, workers, quarantined } = snapshot;
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let running = running
         .into_iter()
         .map(|trial| v1::RunningTrial {
@@ -201,7 +201,75 @@ pub fn with_running(status: v1::SweepStatus, running: Vec<RunningTrial>, workers
             parameters: parameters(trial.params),
         })
         .collect();
-    v1::SweepStatus { running, workers: u32::try_from(workers).unwrap_or(u32::MAX), ..status }
+    v1::SweepStatus {
+        completed: counts.completed,
+        failed: counts.failed,
+        diverged: counts.diverged,
+        cancelled: counts.cancelled,
+        best: best.map(|Best { trial, value }| v1::BestTrial { trial, value }),
+        running,
+        workers: count(workers),
+        quarantined: count(quarantined),
+        ..status
+    }
+}
+
+/// Which trials are to be tried again.
+///
+/// # Errors
+/// A state that is none of an end without a result, or a filter that makes no sense.
+pub fn chosen(request: &v1::RetryTrialsRequest) -> Result<Chosen, Status> {
+    let how = request.states().map(|state| match state {
+        v1::TrialState::Failed => Ok(EndedHow::Failed),
+        v1::TrialState::Diverged => Ok(EndedHow::Diverged),
+        v1::TrialState::Cancelled => Ok(EndedHow::Cancelled),
+        v1::TrialState::Unspecified
+        | v1::TrialState::Pending
+        | v1::TrialState::Running
+        | v1::TrialState::Completed => Err(Status::invalid_argument(
+            "field `states` may hold failed, diverged and cancelled: other trials cannot be tried again",
+        )),
+    });
+    let filter = match request.r#where.trim() {
+        "" => Filter::default(),
+        text => text.parse().map_err(|error: FilterError| Status::invalid_argument(error.to_string()))?,
+    };
+    Ok(Chosen { how: how.collect::<Result<_, _>>()?, trials: request.trials.clone(), filter })
+}
+
+/// A worker for the wire; `reasons` say why it is marked.
+pub fn worker(now: WorkerNow, reasons: &BTreeMap<(String, String), String>) -> v1::WorkerStatus {
+    let id = now.id.as_str().to_owned();
+    let mark = now.marks.first().copied();
+    let state = match mark {
+        Some(mark) => mark.name(),
+        None if now.connected => "connected",
+        None => "away",
+    };
+    let reason = mark.and_then(|mark| reasons.get(&(id.clone(), mark.name().to_owned())).cloned());
+    v1::WorkerStatus {
+        worker: id,
+        state: state.to_owned(),
+        reason: reason.unwrap_or_default(),
+        hostname: now.about.hostname,
+        process: now.about.process,
+        version: now.about.version,
+        devices: now.about.devices,
+        leases: now.leases.into_iter().map(Into::into).collect(),
+    }
+}
+
+/// A line of the journal for the wire.
+pub fn event(row: JournalRow) -> v1::Event {
+    v1::Event {
+        at_ms: row.at_ms,
+        trial: row.trial,
+        attempt: row.attempt,
+        worker: row.worker.unwrap_or_default(),
+        actor: row.actor.unwrap_or_default(),
+        event: row.event,
+        detail: row.detail.unwrap_or_default(),
+    }
 }
 
 /// A trial's row for the wire, with the hyperparameters of its point.

@@ -14,7 +14,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::Instrument;
 
-use crate::access::{Access, Need, Refusal};
+use crate::access::{Access, LOCAL, Need, Refusal};
 
 /// The header with a call's id: taken over where the caller gives one, and returned.
 pub(super) const REQUEST_ID: &str = "x-request-id";
@@ -32,13 +32,11 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Who makes this call, in words: "anna", or "its user" where no token says more.
-    pub fn of<T>(request: &tonic::Request<T>) -> String {
-        request
-            .extensions()
-            .get::<Self>()
-            .and_then(|caller| caller.name.clone())
-            .unwrap_or_else(|| "its user".to_owned())
+    /// Who makes this call, by the name of the token; `None` where none is needed, or where the one says no more than
+    /// that the caller may read the state directory.
+    pub fn of<T>(request: &tonic::Request<T>) -> Option<String> {
+        let name = request.extensions().get::<Self>().and_then(|caller| caller.name.clone());
+        name.filter(|name| name != LOCAL)
     }
 }
 

@@ -1,25 +1,36 @@
 //! The service for people and their programs: validates, asks the engine or reads the store, converts.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use distilsweep_proto::{
-    ids::SweepId,
+    ids::{SweepId, WorkerId},
     v1::{self, sweeps_server::Sweeps},
 };
-use futures::stream::BoxStream;
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Caller, convert, limits};
 use crate::{
-    engine::{EngineHandle, NewSweep},
+    engine::{EngineHandle, NewSweep, OrderError, Ordered},
+    scheduler::{Answer, Order, Refusal},
     spec::{self, SweepSpec},
-    store::StoreError,
+    store::{Reader, StoreError},
 };
 
 /// A watcher is told at most this often.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// How many statuses share a look at the outbox: it may hold a sweep's whole life while MLflow is away.
+const WATCH_OUTBOX: usize = 8;
+/// Trials that a part of the results has at most: far below the size of a message.
+const PART: u32 = 1000;
+
+/// Lines of the journal that are read at a time.
+const EVENTS: u32 = 1024;
 
 /// Implements `distilsweep.v1.Sweeps`.
 #[derive(Clone, Debug)]
@@ -48,14 +59,117 @@ impl SweepsService {
     }
 
     async fn status(&self, sweep: &SweepId) -> Result<v1::SweepStatus, Status> {
+        let status = self.status_but_outbox(sweep).await?;
+        self.with_outbox(status, sweep).await
+    }
+
+    async fn status_but_outbox(&self, sweep: &SweepId) -> Result<v1::SweepStatus, Status> {
         let id = sweep.clone();
+        // Before what is alive: a final state never stands above counts that are still to grow.
         let row = self.engine.read(move |reader| reader.sweep(&id)).await?;
         let status = v1::SweepStatus { mlflow_url: self.mlflow_url.clone(), ..convert::status(&row) };
         Ok(match self.engine.snapshot(sweep.clone()).await? {
-            Some(snapshot) => convert::with_running(status, snapshot.running, snapshot.workers),
+            Some(snapshot) => convert::with_snapshot(status, snapshot),
             None => status,
         })
     }
+
+    async fn with_outbox(&self, status: v1::SweepStatus, sweep: &SweepId) -> Result<v1::SweepStatus, Status> {
+        let id = sweep.clone();
+        let (outbox_depth, outbox_runs) = self.engine.read(move |reader| reader.outbox_depth(&id)).await?;
+        Ok(v1::SweepStatus { outbox_depth, outbox_runs, ..status })
+    }
+
+    /// The status for somebody who watches, where `shown` is what was shown last.
+    async fn next_status(
+        &self,
+        sweep: &SweepId,
+        shown: Option<&v1::SweepStatus>,
+        number: usize,
+    ) -> Result<v1::SweepStatus, Status> {
+        let status = self.status_but_outbox(sweep).await?;
+        match shown {
+            Some(shown) if !is_final(&status) && !number.is_multiple_of(WATCH_OUTBOX) => {
+                Ok(v1::SweepStatus {
+                    outbox_depth: shown.outbox_depth,
+                    outbox_runs: shown.outbox_runs,
+                    ..status
+                })
+            }
+            Some(_) | None => self.with_outbox(status, sweep).await,
+        }
+    }
+}
+
+impl SweepsService {
+    async fn order(
+        &self,
+        sweep: String,
+        by: String,
+        order: Ordered,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let sweep = self.find(sweep).await?;
+        let changed = changed(self.engine.order(sweep.clone(), order, somebody(by)).await)?;
+        Ok(Response::new(v1::OrderResponse { changed, status: Some(self.status(&sweep).await?) }))
+    }
+
+    async fn tell_events(
+        self,
+        sweep: SweepId,
+        trial: Option<u64>,
+        follow: bool,
+        sender: mpsc::Sender<Result<v1::Event, Status>>,
+    ) {
+        let mut changes = self.engine.changes();
+        let mut after = 0;
+        while !sender.is_closed() {
+            changes.mark_unchanged();
+            let id = sweep.clone();
+            let read = move |reader: &Reader| {
+                Ok((reader.sweep(&id)?.state.is_open(), reader.journal(&id, trial, after, EVENTS)?))
+            };
+            let (open, rows) = match self.engine.read(read).await {
+                Ok(read) => read,
+                Err(error) => {
+                    let _ = sender.send(Err(error.into())).await;
+                    return;
+                }
+            };
+            let full = rows.len() == EVENTS as usize;
+            for row in rows {
+                after = row.id;
+                if sender.send(Ok(convert::event(row))).await.is_err() {
+                    return;
+                }
+            }
+            if !full {
+                if !(follow && open) || changes.changed().await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(WATCH_INTERVAL).await;
+            }
+        }
+    }
+}
+
+/// What an order changed, or why it was not followed.
+fn changed(answer: Result<Answer, OrderError>) -> Result<u64, Status> {
+    match answer {
+        Ok(Answer::Done(changed)) => Ok(changed),
+        Ok(Answer::Refused(refusal)) => Err(match refusal {
+            Refusal::Ended { .. } => Status::failed_precondition(refusal.to_string()),
+            Refusal::NoSweep(_) | Refusal::NoTrial { .. } | Refusal::NoWorker(_) => {
+                Status::not_found(refusal.to_string())
+            }
+        }),
+        Err(OrderError::Extension(error)) => Err(Status::invalid_argument(error.to_string())),
+        Err(OrderError::Store(error)) => Err(error.into()),
+        Err(OrderError::Stopped(stopped)) => Err(stopped.into()),
+    }
+}
+
+fn somebody(by: String) -> String {
+    if by.trim().is_empty() { "somebody".to_owned() } else { by }
 }
 
 impl From<StoreError> for Status {
@@ -71,7 +185,9 @@ impl From<StoreError> for Status {
 
 #[tonic::async_trait]
 impl Sweeps for SweepsService {
+    type ListEventsStream = BoxStream<'static, Result<v1::Event, Status>>;
     type WatchSweepStream = BoxStream<'static, Result<v1::SweepStatus, Status>>;
+    type GetResultsStream = BoxStream<'static, Result<v1::SweepResults, Status>>;
 
     async fn submit_sweep(
         &self,
@@ -123,9 +239,12 @@ impl Sweeps for SweepsService {
         tokio::spawn(async move {
             let mut changes = service.engine.changes();
             let mut shown = None;
-            while !sender.is_closed() {
+            for number in 0.. {
+                if sender.is_closed() {
+                    return;
+                }
                 changes.mark_unchanged();
-                let status = service.status(&sweep).await;
+                let status = service.next_status(&sweep, shown.as_ref(), number).await;
                 let last = status.as_ref().map_or(true, is_final);
                 // The engine says that something may have changed; what has not is not told again.
                 let news = shown.as_ref() != status.as_ref().ok();
@@ -146,33 +265,156 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::CancelSweepRequest>,
     ) -> Result<Response<v1::SweepStatus>, Status> {
-        let reason = format!("cancelled by {}", Caller::of(&request));
-        let sweep = self.find(request.into_inner().sweep).await?;
-        self.engine.cancel(sweep.clone(), reason).await?;
+        let who = Caller::of(&request);
+        let v1::CancelSweepRequest { sweep, by } = request.into_inner();
+        let by = who.unwrap_or(by);
+        let by = somebody(by);
+        let cancel = Ordered::Ready(Order::Cancel(format!("cancelled by {by}")));
+        let sweep = self.find(sweep).await?;
+        changed(self.engine.order(sweep.clone(), cancel, by).await)?;
         Ok(Response::new(self.status(&sweep).await?))
+    }
+
+    async fn pause_sweep(
+        &self,
+        request: Request<v1::OrderRequest>,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let who = Caller::of(&request);
+        let v1::OrderRequest { sweep, by } = request.into_inner();
+        let by = who.unwrap_or(by);
+        self.order(sweep, by, Ordered::Ready(Order::Pause)).await
+    }
+
+    async fn resume_sweep(
+        &self,
+        request: Request<v1::OrderRequest>,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let who = Caller::of(&request);
+        let v1::OrderRequest { sweep, by } = request.into_inner();
+        let by = who.unwrap_or(by);
+        self.order(sweep, by, Ordered::Ready(Order::Resume)).await
+    }
+
+    async fn set_priority(
+        &self,
+        request: Request<v1::SetPriorityRequest>,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let who = Caller::of(&request);
+        let v1::SetPriorityRequest { sweep, by, priority } = request.into_inner();
+        let by = who.unwrap_or(by);
+        if priority == 0 {
+            return Err(Status::invalid_argument("field `priority` is 0, it must be at least 1"));
+        }
+        self.order(sweep, by, Ordered::Ready(Order::Priority(priority))).await
+    }
+
+    async fn extend_sweep(
+        &self,
+        request: Request<v1::ExtendSweepRequest>,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let who = Caller::of(&request);
+        let v1::ExtendSweepRequest { sweep, by, additions } = request.into_inner();
+        let by = who.unwrap_or(by);
+        self.order(sweep, by, Ordered::Extend(additions)).await
+    }
+
+    async fn retry_trials(
+        &self,
+        request: Request<v1::RetryTrialsRequest>,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let who = Caller::of(&request);
+        let request = request.into_inner();
+        let chosen = convert::chosen(&request)?;
+        self.order(request.sweep, who.unwrap_or(request.by), Ordered::Retry(chosen)).await
+    }
+
+    async fn stop_trial(
+        &self,
+        request: Request<v1::StopTrialRequest>,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let who = Caller::of(&request);
+        let v1::StopTrialRequest { sweep, by, trial } = request.into_inner();
+        let by = who.unwrap_or(by);
+        self.order(sweep, by, Ordered::Ready(Order::Stop(trial))).await
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+        let workers = self.engine.workers().await?;
+        let reasons = self.engine.read(|reader| reader.reasons()).await?;
+        let workers = workers.into_iter().map(|worker| convert::worker(worker, &reasons)).collect();
+        Ok(Response::new(v1::ListWorkersResponse { workers }))
+    }
+
+    async fn drain_worker(
+        &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::OrderResponse>, Status> {
+        let who = Caller::of(&request);
+        let v1::DrainWorkerRequest { worker, by } = request.into_inner();
+        let by = who.unwrap_or(by);
+        let changed = changed(self.engine.drain(WorkerId::new(worker), somebody(by)).await)?;
+        Ok(Response::new(v1::OrderResponse { changed, status: None }))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<v1::ListEventsRequest>,
+    ) -> Result<Response<Self::ListEventsStream>, Status> {
+        let v1::ListEventsRequest { sweep, trial, follow } = request.into_inner();
+        let sweep = self.find(sweep).await?;
+        let (sender, receiver) = mpsc::channel(EVENTS as usize);
+        tokio::spawn(self.clone().tell_events(sweep, trial, follow, sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
     async fn get_results(
         &self,
         request: Request<v1::GetSweepRequest>,
-    ) -> Result<Response<v1::SweepResults>, Status> {
+    ) -> Result<Response<Self::GetResultsStream>, Status> {
         let sweep = self.find(request.into_inner().sweep).await?;
         // First: trials that are read later are at least as far, so that a final status never stands above a trial under
         // way.
         let status = self.status(&sweep).await?;
         let id = sweep.clone();
-        let (row, trials) =
-            self.engine.read(move |reader| Ok((reader.sweep(&id)?, reader.trials(&id)?))).await?;
+        let row = self.engine.read(move |reader| reader.sweep(&id)).await?;
         let spec: SweepSpec = serde_json::from_str(&row.spec).map_err(StoreError::from)?;
-        let trials: BTreeMap<u64, v1::TrialResult> = trials
+        let varied = spec.space.varied().map(ToOwned::to_owned).collect();
+        let first = v1::SweepResults { status: Some(status), trials: Vec::new(), varied };
+        let parts = Parts { engine: self.engine.clone(), sweep, spec, from: 0 };
+        let stream = stream::try_unfold(Some((parts, first)), |left| async move {
+            let Some((mut parts, mut part)) = left else { return Ok(None) };
+            part.trials = parts.next().await?;
+            let left = (part.trials.len() == PART as usize).then(|| (parts, v1::SweepResults::default()));
+            Ok(Some((part, left)))
+        });
+        Ok(Response::new(stream.boxed()))
+    }
+}
+
+/// The trials of a sweep, read as their reader takes them.
+struct Parts {
+    engine: EngineHandle,
+    sweep: SweepId,
+    spec: SweepSpec,
+    /// Index from which on they have still to be read.
+    from: u64,
+}
+
+impl Parts {
+    async fn next(&mut self) -> Result<Vec<v1::TrialResult>, Status> {
+        let (sweep, from) = (self.sweep.clone(), self.from);
+        let rows = self.engine.read(move |reader| reader.trials(&sweep, from, PART)).await?;
+        self.from = rows.last().map_or(from, |row| row.trial + 1);
+        Ok(rows
             .into_iter()
-            .map(|trial| (trial.trial, convert::trial_result(trial.clone(), spec.space.point(trial.trial))))
-            .collect();
-        Ok(Response::new(v1::SweepResults {
-            status: Some(status),
-            trials: trials.into_values().collect(),
-            varied: spec.space.varied().map(ToOwned::to_owned).collect(),
-        }))
+            .map(|row| {
+                let point = self.spec.space.point(row.trial);
+                convert::trial_result(row, point)
+            })
+            .collect())
     }
 }
 

@@ -226,7 +226,9 @@ async fn a_sweep_goes_from_its_file_to_its_results() {
     assert_eq!(status.best.unwrap(), v1::BestTrial { trial: 1, value: 0.75 });
 
     let request = v1::GetSweepRequest { sweep: "demo".into() };
-    let results = coordinator.sweeps.get_results(request).await.unwrap().into_inner();
+    let mut parts = coordinator.sweeps.get_results(request).await.unwrap().into_inner();
+    let results = parts.message().await.unwrap().unwrap();
+    assert!(parts.message().await.unwrap().is_none());
     assert_eq!(results.varied, ["learning_rate"]);
     let trials: Vec<_> =
         results.trials.iter().map(|t| (t.trial, t.state(), t.metrics["best_validation_f1"])).collect();
@@ -374,7 +376,7 @@ async fn a_cancelled_sweep_stops_its_worker_and_refuses_what_comes_late() {
     coordinator.submit(SWEEP).await.unwrap();
     let (mut worker, _) = coordinator.welcomed("w", &[]).await;
     let (lease, _) = worker.assigned().await;
-    let request = v1::CancelSweepRequest { sweep: "demo".into() };
+    let request = v1::CancelSweepRequest { sweep: "demo".into(), by: "ada".into() };
     let status = coordinator.sweeps.cancel_sweep(request).await.unwrap().into_inner();
     assert_eq!(status.state(), v1::SweepState::Cancelled);
     assert!(status.running.is_empty());

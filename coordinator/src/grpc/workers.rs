@@ -24,7 +24,7 @@ use super::{
     rate::{Bucket, Rate},
 };
 use crate::{
-    engine::{EngineHandle, EngineStopped, StreamNumber},
+    engine::{About, EngineHandle, EngineStopped, StreamNumber},
     scheduler::{AttemptEnd, Failure, FailureKind, Report, ReportBody, Room},
 };
 
@@ -86,9 +86,15 @@ impl Workers for WorkersService {
         let stream = StreamNumber(self.streams.fetch_add(1, Ordering::Relaxed) + 1);
         let (to, from_engine) = mpsc::unbounded_channel();
         let room = room(&hello.devices);
+        let about = About {
+            hostname: hello.hostname,
+            process: hello.process,
+            version: hello.version.clone(),
+            devices: hello.devices.into_iter().map(described).collect(),
+        };
         let held = hello.held.into_iter().map(Into::into).collect();
         tracing::info!(%worker, process = hello.process, version = hello.version, "worker connected");
-        self.engine.join(worker.clone(), stream, hello.slots, room, held, to).await?;
+        self.engine.join(worker.clone(), stream, hello.slots, room, about, held, to).await?;
 
         let taken = Arc::new(AtomicU64::new(0));
         let listener = Listener {
@@ -119,6 +125,10 @@ fn room(devices: &[v1::Device]) -> Room {
         max_lanes: devices.iter().map(|device| device.max_lanes).min().unwrap_or_default(),
         memory_bytes: devices.iter().map(|device| device.memory_bytes).min().unwrap_or_default(),
     }
+}
+
+fn described(device: v1::Device) -> String {
+    if device.model.is_empty() { device.name } else { format!("{} ({})", device.name, device.model) }
 }
 
 fn down(

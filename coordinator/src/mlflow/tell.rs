@@ -130,6 +130,20 @@ pub fn sweep_started(recorded: Recorded<'_>, start: SweepStart<'_>) -> Vec<(RunK
     ]
 }
 
+/// A sweep got more points, or goes on after its end: its run runs again.
+pub fn sweep_goes_on(recorded: Recorded<'_>, points: Option<u64>, now_ms: i64) -> Vec<(RunKey, Op)> {
+    let run = RunKey::sweep(recorded.sweep);
+    let create = recorded.create(&run, recorded.sweep.to_string(), now_ms, recorded.tags(), None);
+    let points = points.map(|points| Op::Tags(texts([("points", &points.to_string())])));
+    [create].into_iter().chain(points).map(|op| (run.clone(), op)).collect()
+}
+
+/// A trial that ended without a result waits for another attempt, which sets its run running again.
+pub fn trial_retried(recorded: Recorded<'_>, index: u64, by: &str) -> Vec<(RunKey, Op)> {
+    let reason = format!("it is tried again, ordered by {by}").chars().take(TAG_CHARS).collect();
+    vec![(recorded.trial(index), Op::Tags(BTreeMap::from([("reason".to_owned(), reason)])))]
+}
+
 /// An attempt at a trial starts. The first creates its nested run; a later one sets it running again and leaves what
 /// it holds.
 pub fn trial_started(recorded: Recorded<'_>, start: TrialStart<'_>) -> Vec<(RunKey, Op)> {

@@ -2,7 +2,7 @@
 
 use distilsweep_proto::ids::SweepId;
 
-use super::{Counts, Scheduler, SweepState, Worker};
+use super::{Counts, Scheduler, SweepState};
 
 /// All that is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct SweepCensus {
     pub counts: Counts,
 }
 
-/// Workers by what they do.
+/// Workers by what they do; each is in one state alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WorkerCensus {
     /// Connected with a free slot.
@@ -39,6 +39,8 @@ pub struct WorkerCensus {
     pub busy: u64,
     /// Connected, and taking no more work.
     pub draining: u64,
+    /// Connected, and set aside because many trials failed on it.
+    pub quarantined: u64,
     /// Not connected, and their leases live on.
     pub away: u64,
 }
@@ -48,17 +50,23 @@ impl Scheduler {
     pub fn census(&self) -> Census {
         let sweeps = self.sweeps().iter().map(|sweep| {
             let running = sweep.trials.values().filter(|trial| trial.lease.is_some()).count() as u64;
-            let pending = if sweep.state == SweepState::Running { sweep.pending() } else { 0 };
+            let pending = if sweep.state.is_open() { sweep.pending() } else { 0 };
             SweepCensus { id: sweep.id.clone(), state: sweep.state, running, pending, counts: sweep.counts }
         });
         let mut workers = WorkerCensus::default();
-        for worker in self.workers.values() {
-            *match worker {
-                Worker { connected: false, .. } => &mut workers.away,
-                Worker { draining: true, .. } => &mut workers.draining,
-                worker if worker.is_free() => &mut workers.idle,
-                _ => &mut workers.busy,
-            } += 1;
+        for (_, worker) in self.workers.iter() {
+            let state = if !worker.connected {
+                &mut workers.away
+            } else if worker.is_draining() {
+                &mut workers.draining
+            } else if worker.is_quarantined() {
+                &mut workers.quarantined
+            } else if worker.packs.len() < worker.slots as usize {
+                &mut workers.idle
+            } else {
+                &mut workers.busy
+            };
+            *state += 1;
         }
         Census { sweeps: sweeps.collect(), leases: self.leases.len() as u64, workers }
     }

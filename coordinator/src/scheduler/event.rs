@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use distilsweep_proto::ids::{Lease, SweepId, Term, TrialId, WorkerId};
+use distilsweep_proto::ids::{Lease, SweepId, WorkerId};
 use serde::{Deserialize, Serialize};
 
-use super::pack::{Pack, Room, Structure};
+use super::{
+    order::Order,
+    pace::Seen,
+    pack::{Room, Structure},
+};
 
 /// Milliseconds since the Unix epoch, by a clock that never goes back while the coordinator lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,12 +28,21 @@ impl Time {
 pub enum Event {
     /// A person hands in a sweep file.
     Submitted(Submission),
-    /// A person ends a sweep.
-    Cancelled {
+    /// A person orders something about a sweep.
+    Ordered {
         /// Which one.
         sweep: SweepId,
-        /// Why, for the journal.
-        reason: String,
+        /// What.
+        order: Order,
+        /// Who, for the journal.
+        by: String,
+    },
+    /// A person wants a worker to take no more work and to end.
+    DrainOrdered {
+        /// Which one.
+        worker: WorkerId,
+        /// Who, for the journal.
+        by: String,
     },
     /// A worker's stream opened, for the first time or again.
     Joined {
@@ -51,8 +64,8 @@ pub enum Event {
     Heartbeat {
         /// Who.
         worker: WorkerId,
-        /// What it measured: memory of the device, in bytes, that a trial under this term takes.
-        measured: Vec<(Term, u64)>,
+        /// How far it is.
+        seen: Vec<Seen>,
     },
     /// A worker takes no more work.
     Draining {
@@ -83,14 +96,27 @@ pub struct Submission {
     pub size: u64,
     /// Which of them may share a pack.
     pub structure: Structure,
-    /// Failures of a trial that are tried again.
-    pub max_retries: u32,
+    /// What bounds it.
+    pub limits: Limits,
     /// Which final metric ranks its trials.
     pub metric: String,
     /// Whether more of it is better.
     pub maximize: bool,
     /// Start another one even where the file's sweep is there.
     pub force_new: bool,
+}
+
+/// What bounds a sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Failures of a trial that are tried again.
+    pub max_retries: u32,
+    /// Trials under way at a time, at most.
+    pub max_concurrent_trials: Option<u64>,
+    /// Failed trials that the sweep bears; one more and it has failed.
+    pub max_failed_trials: Option<u64>,
+    /// Milliseconds that it may run, pauses not counted.
+    pub time_budget_ms: Option<i64>,
 }
 
 /// A numbered message under a lease.
@@ -202,6 +228,18 @@ impl FailureKind {
             FailureKind::Internal => "internal",
         }
     }
+
+    /// Whether the worker rather than the trial may be at fault.
+    pub fn may_be_the_workers(self) -> bool {
+        match self {
+            FailureKind::Internal | FailureKind::Hung | FailureKind::OutOfMemory => true,
+            FailureKind::Preempted
+            | FailureKind::WorkerLost
+            | FailureKind::Diverged
+            | FailureKind::BadInput
+            | FailureKind::BadPoint => false,
+        }
+    }
 }
 
 /// A failure with its words.
@@ -211,98 +249,4 @@ pub struct Failure {
     pub kind: FailureKind,
     /// What a person reads.
     pub message: String,
-}
-
-/// What the scheduler answers, in order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Must be durable before any later effect happens.
-    Record(Record),
-    /// To be sent to a worker.
-    Send(WorkerId, Message),
-    /// Its stream is to be closed: a worker that is still there joins again.
-    Disconnect(WorkerId),
-    /// Answer to [`Event::Submitted`].
-    Accepted {
-        /// The new sweep, or the one that was there.
-        sweep: SweepId,
-        /// Whether it is new.
-        created: bool,
-    },
-}
-
-/// One trial of an assignment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lane {
-    /// The right to train it.
-    pub lease: Lease,
-    /// The checkpoint to go on from.
-    pub resume: Option<StoredFiles>,
-}
-
-/// A message to a worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// First message on a stream: these held leases have ended.
-    Welcome(Vec<Lease>),
-    /// Train these trials as one pack.
-    Assign(Vec<Lane>),
-    /// Everything up to this sequence is durable.
-    Acknowledge(Lease, u64),
-    /// Stop training it and drop its reports.
-    Stop(Lease, String),
-}
-
-/// A durable change. The store turns each into rows, in the order given.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Record {
-    /// A sweep began.
-    SweepSubmitted(Submission),
-    /// A sweep came to its end.
-    SweepEnded(SweepId, SweepState, Option<String>),
-    /// A worker got a trial, as a lane of a pack.
-    LeaseGranted(Lease, WorkerId, Pack),
-    /// A lease is over; whether its trial is, a following record says.
-    LeaseEnded(Lease, Option<Failure>),
-    /// New points of a trial's curves.
-    Metrics(Lease, u64, Vec<Point>),
-    /// A checkpoint was published; the files are those that the trial now goes on from.
-    Checkpoint(Lease, u64, StoredFiles),
-    /// A trial came to its end.
-    TrialEnded(TrialId, TrialEnd),
-}
-
-/// How a trial ended.
-#[derive(Clone, Debug, PartialEq)]
-pub enum TrialEnd {
-    /// With a result.
-    Completed(TrialResult),
-    /// Its loss left the finite numbers.
-    Diverged(Failure),
-    /// Its failures are spent, or the point is at fault.
-    Failed(Failure),
-    /// Its sweep ended before it did.
-    Cancelled,
-}
-
-/// State of a sweep.
-///
-/// ```text
-///   submit ──▶ Running ──every trial ended──▶ Completed
-///                 ├──cancel──────────────────▶ Cancelled
-///                 └──bad input───────────────▶ Failed
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the diagram says it")]
-pub enum SweepState {
-    Running,
-    Completed,
-    Cancelled,
-    Failed,
-}
-
-/// A term that no lease has had yet.
-pub(super) fn next(term: Term) -> Term {
-    Term(term.0 + 1)
 }

@@ -9,25 +9,36 @@
 
 mod assign;
 mod census;
+mod control;
+mod effect;
 mod event;
+mod order;
+mod pace;
 mod pack;
 mod sweep;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trial;
+mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use distilsweep_proto::ids::{Lease, SweepId, Term, TrialId, WorkerId};
 
 pub use census::{Census, SweepCensus, WorkerCensus};
+pub use effect::{Change, Effect, Lane, Mark, Message, Record, SweepState, TrialEnd};
 pub use event::{
-    AttemptEnd, Effect, Event, Failure, FailureKind, Lane, Message, Point, Record, Report, ReportBody,
-    StoredFiles, Submission, SweepState, Time, TrialEnd, TrialResult,
+    AttemptEnd, Event, Failure, FailureKind, Limits, Point, Report, ReportBody, StoredFiles, Submission,
+    Time, TrialResult,
 };
-pub use pack::{Pack, Room, Structure};
+pub use order::{Answer, Ended, EndedHow, Extension, Order, Refusal};
+pub use pace::{Pace, Phase, Seen};
+pub use pack::{Digit, Pack, Room, Structure};
 pub use sweep::{Best, Counts, Sweep};
-pub use trial::{MAX_LOSSES, Next, Trial};
+pub use trial::{MAX_LOSSES, Next, Past, Trial};
+pub use worker::{FAILURES_BEFORE_QUARANTINE, Worker};
+
+use worker::Workers;
 
 /// A live lease.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,29 +51,17 @@ pub struct Active {
     pub sequence: u64,
     /// The pack that it is a lane of.
     pub pack: Pack,
+    /// How it comes further. Not stored: after a restart heartbeats tell it again.
+    pub pace: Pace,
 }
 
-/// A worker that is connected, or holds leases and may come back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Worker {
-    /// Packs that it trains at a time.
-    pub slots: u32,
-    /// Lanes that each of them may have.
-    pub room: Room,
-    /// Whether its stream is open.
-    pub connected: bool,
-    /// Whether it takes no more work.
-    pub draining: bool,
-    /// When its leases end unless it is heard of.
-    pub deadline: Time,
-    /// Leases that it holds, by the first term of their pack: a pack is there until its last lane ended.
-    pub packs: BTreeMap<Term, usize>,
-}
-
-impl Worker {
-    fn is_free(&self) -> bool {
-        self.connected && !self.draining && self.packs.len() < self.slots as usize
-    }
+/// How long the scheduler waits before it acts, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Patience {
+    /// Without a word for this long, a worker's leases end.
+    pub lease_timeout_ms: i64,
+    /// A trial may stand still for at least this long before it is taken for hung.
+    pub hang_floor_ms: i64,
 }
 
 /// All sweeps, workers and live leases.
@@ -70,10 +69,14 @@ impl Worker {
 pub struct Scheduler {
     /// In order of submission.
     sweeps: Vec<Sweep>,
-    workers: BTreeMap<WorkerId, Worker>,
+    workers: Workers,
+    /// What sets workers apart, those included that are away.
+    marks: BTreeMap<WorkerId, BTreeSet<Mark>>,
     leases: BTreeMap<Term, Active>,
     last_term: Term,
-    lease_timeout_ms: i64,
+    patience: Patience,
+    /// Milliseconds of the slowest step of a sweep's trials.
+    step_ms: BTreeMap<SweepId, i64>,
     /// Memory that a trial of a sweep takes, the most that was measured. Not stored: after a restart the workers tell
     /// it again.
     lane_bytes: BTreeMap<SweepId, u64>,
@@ -83,48 +86,66 @@ pub struct Scheduler {
     latest: Time,
 }
 
+/// Who did it, where nobody else did.
+const COORDINATOR: &str = "coordinator";
+
 /// A gap between events that no busy machine explains, in milliseconds: ticks come every fraction of a second.
 const STALL_MS: i64 = 2_000;
 
+/// What outlives a crash: all that the store holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Durable {
+    /// In order of submission.
+    pub sweeps: Vec<Sweep>,
+    /// Those that have not ended, by term.
+    pub leases: Vec<Active>,
+    /// What sets workers apart.
+    pub marks: BTreeMap<WorkerId, BTreeSet<Mark>>,
+    /// The highest term given out.
+    pub last_term: Term,
+}
+
 impl Scheduler {
     /// A scheduler without any sweep.
-    pub fn new(lease_timeout_ms: i64) -> Self {
-        Self { lease_timeout_ms, ..Self::default() }
+    pub fn new(patience: Patience) -> Self {
+        Self { patience, ..Self::default() }
     }
 
-    /// The state after a restart: what the store holds. Leases go on, with deadlines from now; their workers are
-    /// expected back.
-    pub fn restarted(
-        now: Time,
-        lease_timeout_ms: i64,
-        sweeps: Vec<Sweep>,
-        leases: Vec<Active>,
-        last_term: Term,
-    ) -> Self {
-        let deadline = now.plus(lease_timeout_ms);
-        let mut workers: BTreeMap<WorkerId, Worker> = BTreeMap::new();
+    /// The state after a restart. Leases go on, with deadlines from now; their workers are expected back.
+    pub fn restarted(now: Time, patience: Patience, durable: Durable) -> Self {
+        let Durable { mut sweeps, leases, marks, last_term } = durable;
+        let deadline = now.plus(patience.lease_timeout_ms);
+        let mut holders: BTreeMap<WorkerId, Worker> = BTreeMap::new();
+        let mut packs: BTreeMap<SweepId, BTreeSet<Term>> = BTreeMap::new();
         for active in &leases {
-            let absent = Worker {
-                slots: 0,
-                room: Room::default(),
-                connected: false,
-                draining: false,
-                deadline,
-                packs: BTreeMap::new(),
+            let absent = || {
+                let marks = marks.get(&active.worker).cloned().unwrap_or_default();
+                Worker { deadline, marks, ..Worker::default() }
             };
-            let worker = workers.entry(active.worker.clone()).or_insert(absent);
-            *worker.packs.entry(active.pack.first).or_default() += 1;
+            let worker = holders.entry(active.worker.clone()).or_insert_with(absent);
+            worker.packs.entry(active.pack.first).or_default().insert(active.lease.term);
+            packs.entry(active.lease.trial.sweep.clone()).or_default().insert(active.pack.first);
+        }
+        for sweep in &mut sweeps {
+            sweep.packs = packs.get(&sweep.id).map_or(0, BTreeSet::len) as u64;
+        }
+        let mut workers = Workers::default();
+        for (id, worker) in holders {
+            workers.insert(id, worker);
         }
         let leases = leases.into_iter().map(|active| (active.lease.term, active)).collect();
-        Self {
-            sweeps,
-            workers,
-            leases,
-            last_term,
-            lease_timeout_ms,
-            lane_bytes: BTreeMap::new(),
-            lane_limits: BTreeMap::new(),
-            latest: now,
+        Self { sweeps, workers, marks, leases, last_term, patience, latest: now, ..Self::default() }
+    }
+
+    /// What a restart must find again.
+    #[cfg(test)]
+    pub(crate) fn durable(&self) -> Durable {
+        let bare = |active: &Active| Active { pace: Pace::default(), ..active.clone() };
+        Durable {
+            sweeps: self.sweeps.clone(),
+            leases: self.leases.values().map(bare).collect(),
+            marks: self.marks.clone(),
+            last_term: self.last_term,
         }
     }
 
@@ -133,9 +154,24 @@ impl Scheduler {
         &self.sweeps
     }
 
+    /// All workers that are connected or expected back.
+    pub fn workers(&self) -> impl Iterator<Item = (&WorkerId, &Worker)> {
+        self.workers.iter()
+    }
+
+    /// All live leases by term.
+    pub fn leases(&self) -> impl Iterator<Item = &Active> {
+        self.leases.values()
+    }
+
+    /// The live lease of a term.
+    pub fn lease_of(&self, term: Term) -> Option<&Active> {
+        self.leases.get(&term)
+    }
+
     /// The live leases of a sweep.
-    pub fn leases_of<'a>(&'a self, sweep: &'a SweepId) -> impl Iterator<Item = &'a Active> {
-        self.leases.values().filter(move |active| active.lease.trial.sweep == *sweep)
+    pub fn leases_of<'a>(&'a self, sweep: &'a Sweep) -> impl Iterator<Item = &'a Active> {
+        sweep.trials.values().filter_map(|trial| self.leases.get(&trial.lease?))
     }
 
     /// Whether a worker holds the live lease of this term.
@@ -143,43 +179,39 @@ impl Scheduler {
         self.leases.get(&term).is_some_and(|active| active.worker == *worker)
     }
 
-    /// Workers whose stream is open.
-    pub fn connected(&self) -> usize {
-        self.workers.values().filter(|worker| worker.connected).count()
-    }
-
     /// Takes an event and answers what follows, in order.
     pub fn apply(&mut self, now: Time, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.forgive_stall(now);
         match event {
-            Event::Submitted(submission) => self.submit(submission, &mut effects),
-            Event::Cancelled { sweep, reason } => self.cancel(&sweep, reason, &mut effects),
+            Event::Submitted(submission) => self.submit(now, submission, &mut effects),
+            Event::Ordered { sweep, order, by } => self.order(now, &sweep, order, by, &mut effects),
+            Event::DrainOrdered { worker, by } => self.drain(&worker, by, &mut effects),
             Event::Joined { worker, slots, room, held } => {
                 self.join(now, worker, slots, room, held, &mut effects);
             }
             Event::Left { worker } => {
-                if let Some(known) = self.workers.get_mut(&worker) {
-                    known.connected = false;
-                }
+                self.workers.change(&worker, |known| known.connected = false);
+                self.workers.forget_gone();
             }
-            Event::Heartbeat { worker, measured } => {
+            Event::Heartbeat { worker, seen } => {
                 self.hear(now, &worker);
-                self.measured(&worker, measured);
+                self.seen(now, &worker, seen, &mut effects);
             }
             Event::Draining { worker } => {
                 self.hear(now, &worker);
-                if let Some(known) = self.workers.get_mut(&worker) {
-                    known.draining = true;
-                }
+                let by = worker.to_string();
+                self.mark(&worker, Mark::Draining, "it ends".to_owned(), by, &mut effects);
             }
             Event::Reported { worker, report } => {
                 self.hear(now, &worker);
-                self.report(&worker, report, &mut effects);
+                self.report(now, &worker, report, &mut effects);
             }
-            Event::Tick => {}
+            Event::Tick => {
+                self.expire(now, &mut effects);
+                self.spend_time(now, &mut effects);
+            }
         }
-        self.expire(now, &mut effects);
         self.assign(&mut effects);
         effects
     }
@@ -189,19 +221,17 @@ impl Scheduler {
     fn forgive_stall(&mut self, now: Time) {
         let away = now.0.saturating_sub(self.latest.0);
         self.latest = now;
-        if away > STALL_MS.max(self.lease_timeout_ms / 2) {
-            for worker in self.workers.values_mut() {
-                worker.deadline = worker.deadline.plus(away);
-            }
+        if away > STALL_MS.max(self.patience.lease_timeout_ms / 2) {
+            self.workers.forgive(away);
         }
     }
 
-    fn submit(&mut self, submission: Submission, effects: &mut Vec<Effect>) {
+    fn submit(&mut self, now: Time, submission: Submission, effects: &mut Vec<Effect>) {
         // A sweep that failed or was cancelled is no answer to its file: the same file then starts another.
         let same = self.sweeps.iter().rev().find(|sweep| {
             sweep.name == submission.name
                 && sweep.digest == submission.digest
-                && matches!(sweep.state, SweepState::Running | SweepState::Completed)
+                && (sweep.state.is_open() || sweep.state == SweepState::Completed)
         });
         if let Some(sweep) = same.filter(|_| !submission.force_new) {
             effects.push(Effect::Accepted { sweep: sweep.id.clone(), created: false });
@@ -214,25 +244,24 @@ impl Scheduler {
             state: SweepState::Running,
             size: submission.size,
             structure: submission.structure.clone(),
-            max_retries: submission.max_retries,
+            limits: submission.limits,
+            priority: 1,
+            spent_ms: 0,
+            running_since: now,
             metric: submission.metric.clone(),
             maximize: submission.maximize,
             next_point: 0,
-            skipped: Default::default(),
+            skipped: BTreeSet::new(),
+            excluded: BTreeSet::new(),
+            packs: 0,
             trials: BTreeMap::new(),
-            waiting: Default::default(),
+            waiting: BTreeSet::new(),
             counts: Counts::default(),
             best: None,
         });
         let sweep = submission.id.clone();
         effects.push(Effect::Record(Record::SweepSubmitted(submission)));
         effects.push(Effect::Accepted { sweep, created: true });
-    }
-
-    fn cancel(&mut self, sweep: &SweepId, reason: String, effects: &mut Vec<Effect>) {
-        if self.sweep(sweep).is_some_and(|sweep| sweep.state == SweepState::Running) {
-            self.end_sweep(sweep, SweepState::Cancelled, Some(reason), effects);
-        }
     }
 
     fn join(
@@ -244,50 +273,71 @@ impl Scheduler {
         held: Vec<Lease>,
         effects: &mut Vec<Effect>,
     ) {
-        let deadline = now.plus(self.lease_timeout_ms);
+        let deadline = now.plus(self.patience.lease_timeout_ms);
+        let known = self.workers.remove(&worker).unwrap_or_default();
         // A worker that drains never takes work again, whatever its stream does meanwhile.
-        let (draining, packs) =
-            self.workers.remove(&worker).map(|known| (known.draining, known.packs)).unwrap_or_default();
-        self.workers
-            .insert(worker.clone(), Worker { slots, room, connected: true, draining, deadline, packs });
+        let marks = self.marks.get(&worker).cloned().unwrap_or_default();
+        let told = marks.contains(&Mark::Draining);
+        let joined = Worker { slots, room, connected: true, marks, deadline, ..known };
+        let terms: Vec<Term> = joined.terms().collect();
+        self.workers.insert(worker.clone(), joined);
         let (live, ended): (Vec<Lease>, Vec<Lease>) = held.into_iter().partition(|lease| {
             self.leases.get(&lease.term).is_some_and(|a| a.lease == *lease && a.worker == worker)
         });
         effects.push(Effect::Send(worker.clone(), Message::Welcome(ended)));
+        if told {
+            effects.push(Effect::Send(worker.clone(), Message::Drain("it was told to before".to_owned())));
+        }
         // An assignment that was recorded and never arrived: the worker does not know of it.
-        let lost: Vec<Term> = self
-            .leases
-            .values()
-            .filter(|active| active.worker == worker && !live.contains(&active.lease))
-            .map(|active| active.lease.term)
-            .collect();
+        let live: BTreeSet<Term> = live.iter().map(|lease| lease.term).collect();
+        let lost = terms.into_iter().filter(|term| !live.contains(term));
         for term in lost {
             let failure = Failure {
                 kind: FailureKind::Preempted,
                 message: format!("the assignment did not reach worker {worker}"),
             };
-            self.fail(term, failure, effects);
+            self.fail(now, term, failure, effects);
         }
     }
 
     fn hear(&mut self, now: Time, worker: &WorkerId) {
-        if let Some(known) = self.workers.get_mut(worker) {
-            known.deadline = now.plus(self.lease_timeout_ms);
-        }
+        self.workers.hear(worker, now.plus(self.patience.lease_timeout_ms));
     }
 
-    /// Remembers what a lane of each sweep takes, so that the next pack is as large as fits.
-    fn measured(&mut self, worker: &WorkerId, measured: Vec<(Term, u64)>) {
-        for (term, bytes) in measured {
-            let Some(active) = self.leases.get(&term).filter(|active| active.worker == *worker) else {
+    /// Takes what a heartbeat says: what a lane of a sweep takes, so that the next pack is as large as fits, and
+    /// whether it comes further.
+    fn seen(&mut self, now: Time, worker: &WorkerId, seen: Vec<Seen>, effects: &mut Vec<Effect>) {
+        let mut hung = Vec::new();
+        for seen in seen {
+            let Some(active) = self.leases.get_mut(&seen.term).filter(|active| active.worker == *worker)
+            else {
                 continue;
             };
-            let known = self.lane_bytes.entry(active.lease.trial.sweep.clone()).or_default();
-            *known = bytes.max(*known);
+            let sweep = &active.lease.trial.sweep;
+            if let Some(bytes) = seen.lane_bytes {
+                let known = self.lane_bytes.entry(sweep.clone()).or_default();
+                *known = bytes.max(*known);
+            }
+            if let Some(slowest) = active.pace.hear(now, seen) {
+                let known = self.step_ms.entry(sweep.clone()).or_default();
+                *known = slowest.max(*known);
+            }
+            let learned = self.step_ms.get(sweep).copied();
+            if let Some(why) = active.pace.hung(self.patience.hang_floor_ms, learned) {
+                hung.push((active.lease.clone(), why));
+            }
+        }
+        for (lease, why) in hung {
+            effects.push(Effect::Send(worker.clone(), Message::Stop(lease.clone(), why.clone())));
+            self.fail(now, lease.term, Failure { kind: FailureKind::Hung, message: why.clone() }, effects);
+            // Its thread stands still, and nothing but another process helps.
+            let reason = format!("a training hangs: {why}");
+            self.mark(worker, Mark::Draining, reason.clone(), COORDINATOR.to_owned(), effects);
+            effects.push(Effect::Send(worker.clone(), Message::Drain(reason)));
         }
     }
 
-    fn report(&mut self, worker: &WorkerId, report: Report, effects: &mut Vec<Effect>) {
+    fn report(&mut self, now: Time, worker: &WorkerId, report: Report, effects: &mut Vec<Effect>) {
         let Report { lease, sequence, body } = report;
         let Some(active) =
             self.leases.get_mut(&lease.term).filter(|a| a.lease == lease && a.worker == *worker)
@@ -321,64 +371,101 @@ impl Scheduler {
             }
             ReportBody::Ended(AttemptEnd::Completed(result)) => {
                 self.take_back(lease.term);
-                effects.push(Effect::Record(Record::LeaseEnded(lease.clone(), None)));
-                self.end_trial(&lease.trial, TrialEnd::Completed(result), effects);
+                self.workers.change(worker, |worker| worker.failed.clear());
+                effects.push(Effect::Record(Record::LeaseEnded(lease.clone(), worker.clone(), None)));
+                self.end_trial(now, &lease.trial, TrialEnd::Completed(result), effects);
             }
             ReportBody::Ended(AttemptEnd::Stopped) => {
                 let message = format!("worker {worker} handed it back");
-                self.fail(lease.term, Failure { kind: FailureKind::Preempted, message }, effects);
+                self.fail(now, lease.term, Failure { kind: FailureKind::Preempted, message }, effects);
             }
-            ReportBody::Ended(AttemptEnd::Failed(failure)) => self.fail(lease.term, failure, effects),
+            ReportBody::Ended(AttemptEnd::Failed(failure)) => self.fail(now, lease.term, failure, effects),
         }
         effects.push(Effect::Send(worker.clone(), Message::Acknowledge(lease, sequence)));
     }
 
     /// Ends a lease without a result; the failure decides what becomes of its trial.
-    fn fail(&mut self, term: Term, failure: Failure, effects: &mut Vec<Effect>) {
-        let Some(Active { lease, pack, .. }) = self.take_back(term) else { return };
-        effects.push(Effect::Record(Record::LeaseEnded(lease.clone(), Some(failure.clone()))));
+    fn fail(&mut self, now: Time, term: Term, failure: Failure, effects: &mut Vec<Effect>) {
+        let Some(Active { lease, pack, worker, .. }) = self.take_back(term) else { return };
+        effects.push(Effect::Record(Record::LeaseEnded(
+            lease.clone(),
+            worker.clone(),
+            Some(failure.clone()),
+        )));
+        let alone = pack.lanes <= 1;
         if failure.kind == FailureKind::OutOfMemory {
             let limit = self.lane_limits.entry(lease.trial.sweep.clone()).or_insert(u32::MAX);
             *limit = (pack.lanes / 2).max(1).min(*limit);
         }
+        if failure.kind.may_be_the_workers() && (alone || failure.kind != FailureKind::OutOfMemory) {
+            self.blame(&worker, &lease.trial, effects);
+        }
         let Some(sweep) = self.sweep_mut(&lease.trial.sweep) else { return };
-        let max_retries = sweep.max_retries;
+        let max_retries = sweep.limits.max_retries;
         let Some(trial) = sweep.trials.get_mut(&lease.trial.index) else { return };
         trial.lease = None;
-        match trial.after_failure(failure.kind, pack.lanes, max_retries) {
+        trial.remember(Past { attempt: lease.attempt, worker, failure: failure.clone() });
+        let next = trial.after_failure(failure.kind, pack.lanes, max_retries);
+        let failure = trial.last_words(failure);
+        match next {
             Next::Again => {
                 sweep.waiting.insert(lease.trial.index);
             }
-            Next::Diverged => self.end_trial(&lease.trial, TrialEnd::Diverged(failure), effects),
-            Next::Failed => self.end_trial(&lease.trial, TrialEnd::Failed(failure), effects),
+            Next::Diverged => self.end_trial(now, &lease.trial, TrialEnd::Diverged(failure), effects),
+            Next::Failed => self.end_trial(now, &lease.trial, TrialEnd::Failed(failure), effects),
             Next::SweepFailed => {
                 let reason = failure.message.clone();
                 // Not `end_trial`: were this the last trial, that would complete the sweep instead.
                 self.count_trial(&lease.trial, TrialEnd::Failed(failure), effects);
-                self.end_sweep(&lease.trial.sweep, SweepState::Failed, Some(reason), effects);
+                self.end_sweep(now, &lease.trial.sweep, SweepState::Failed, Some(reason), effects);
             }
+        }
+    }
+
+    /// Counts a failure against the worker that it happened on, which is set aside after some.
+    fn blame(&mut self, worker: &WorkerId, trial: &TrialId, effects: &mut Vec<Effect>) {
+        let failed = self.workers.change(worker, |worker| {
+            worker.failed.insert(trial.clone());
+            worker.failed.len()
+        });
+        if failed.is_some_and(|failed| failed >= FAILURES_BEFORE_QUARANTINE) {
+            let reason = format!("{FAILURES_BEFORE_QUARANTINE} different trials failed on it in a row");
+            self.mark(worker, Mark::Quarantined, reason, COORDINATOR.to_owned(), effects);
         }
     }
 
     /// Ends a lease, whatever becomes of its trial.
     fn take_back(&mut self, term: Term) -> Option<Active> {
         let active = self.leases.remove(&term)?;
-        if let Some(worker) = self.workers.get_mut(&active.worker) {
-            match worker.packs.get_mut(&active.pack.first) {
-                Some(lanes) if *lanes > 1 => *lanes -= 1,
-                Some(_) | None => {
-                    worker.packs.remove(&active.pack.first);
-                }
-            }
+        let pack_ended = self.workers.change(&active.worker, |worker| {
+            let Some(lanes) = worker.packs.get_mut(&active.pack.first) else { return false };
+            lanes.remove(&term);
+            lanes.is_empty() && worker.packs.remove(&active.pack.first).is_some()
+        });
+        if pack_ended == Some(true)
+            && let Some(sweep) = self.sweep_mut(&active.lease.trial.sweep)
+        {
+            sweep.packs -= 1;
         }
         Some(active)
     }
 
-    /// Ends a trial, and its sweep where it was the last.
-    fn end_trial(&mut self, trial: &TrialId, end: TrialEnd, effects: &mut Vec<Effect>) {
+    /// Ends a trial, and its sweep where it was the last or one failure too many.
+    fn end_trial(&mut self, now: Time, trial: &TrialId, end: TrialEnd, effects: &mut Vec<Effect>) {
         self.count_trial(trial, end, effects);
-        if self.sweep(&trial.sweep).is_some_and(Sweep::is_done) {
-            self.end_sweep(&trial.sweep, SweepState::Completed, None, effects);
+        let borne = self
+            .sweep(&trial.sweep)
+            .and_then(|sweep| sweep.limits.max_failed_trials.filter(|borne| sweep.counts.failed > *borne));
+        if let Some(borne) = borne {
+            let reason = format!("more than {borne} trials failed, which is its max_failed_trials");
+            self.end_sweep(now, &trial.sweep, SweepState::Failed, Some(reason), effects);
+        }
+        self.end_if_done(now, &trial.sweep, effects);
+    }
+
+    fn end_if_done(&mut self, now: Time, sweep: &SweepId, effects: &mut Vec<Effect>) {
+        if self.sweep(sweep).is_some_and(Sweep::is_done) {
+            self.end_sweep(now, sweep, SweepState::Completed, None, effects);
         }
     }
 
@@ -391,45 +478,60 @@ impl Scheduler {
     /// Ends a sweep and whatever of it is under way. Does nothing where it has ended.
     fn end_sweep(
         &mut self,
+        now: Time,
         id: &SweepId,
         state: SweepState,
         reason: Option<String>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(sweep) = self.sweep_mut(id).filter(|sweep| sweep.state == SweepState::Running) else {
-            return;
-        };
-        sweep.state = state;
-        let unfinished: Vec<u64> = sweep.trials.keys().copied().collect();
-        let live: Vec<Active> = self.leases_of(id).cloned().collect();
-        for active in live {
-            self.take_back(active.lease.term);
-            effects.push(Effect::Record(Record::LeaseEnded(active.lease.clone(), None)));
-            let why = reason.clone().unwrap_or_else(|| "the sweep has ended".to_owned());
-            effects.push(Effect::Send(active.worker, Message::Stop(active.lease, why)));
+        let Some(sweep) = self.sweep_mut(id).filter(|sweep| sweep.state.is_open()) else { return };
+        sweep.turn(now, state);
+        let why = reason.clone().unwrap_or_else(|| "the sweep has ended".to_owned());
+        let unfinished: Vec<(u64, Option<Term>)> =
+            sweep.trials.iter().map(|(index, trial)| (*index, trial.lease)).collect();
+        for active in unfinished.iter().filter_map(|(_, lease)| self.take_back((*lease)?)).collect::<Vec<_>>()
+        {
+            effects.push(Effect::Record(Record::LeaseEnded(
+                active.lease.clone(),
+                active.worker.clone(),
+                None,
+            )));
+            effects.push(Effect::Send(active.worker, Message::Stop(active.lease, why.clone())));
         }
-        for index in unfinished {
-            self.count_trial(&TrialId { sweep: id.clone(), index }, TrialEnd::Cancelled, effects);
+        for (index, _) in unfinished {
+            let end = TrialEnd::Cancelled(format!("the sweep ended before it: {why}"));
+            self.count_trial(&TrialId { sweep: id.clone(), index }, end, effects);
         }
         effects.push(Effect::Record(Record::SweepEnded(id.clone(), state, reason)));
     }
 
     /// Ends the leases of workers that were not heard of, and forgets workers that are gone and hold nothing.
     fn expire(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        let silent: Vec<WorkerId> =
-            self.workers.iter().filter(|(_, w)| w.deadline <= now).map(|(id, _)| id.clone()).collect();
-        for worker in silent {
-            self.workers.remove(&worker);
+        for worker in self.workers.silent(now) {
             effects.push(Effect::Disconnect(worker.clone()));
-            let terms: Vec<Term> =
-                self.leases.values().filter(|a| a.worker == worker).map(|a| a.lease.term).collect();
+            self.workers.change(&worker, |known| known.connected = false);
+            let terms: Vec<Term> = self.workers.get(&worker).into_iter().flat_map(Worker::terms).collect();
             for term in terms {
-                let message =
-                    format!("worker {worker} was not heard of for {} s", self.lease_timeout_ms / 1000);
-                self.fail(term, Failure { kind: FailureKind::WorkerLost, message }, effects);
+                let seconds = self.patience.lease_timeout_ms / 1000;
+                let message = format!("worker {worker} was not heard of for {seconds} s");
+                self.fail(now, term, Failure { kind: FailureKind::WorkerLost, message }, effects);
             }
         }
-        self.workers.retain(|_, worker| worker.connected || !worker.packs.is_empty());
+        self.workers.forget_gone();
+    }
+
+    /// Ends sweeps that have run for as long as they may.
+    fn spend_time(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let over: Vec<SweepId> = self
+            .sweeps
+            .iter()
+            .filter(|sweep| sweep.is_out_of_time(now))
+            .map(|sweep| sweep.id.clone())
+            .collect();
+        for sweep in over {
+            let reason = "its time_budget is spent".to_owned();
+            self.end_sweep(now, &sweep, SweepState::Cancelled, Some(reason), effects);
+        }
     }
 
     fn sweep(&self, id: &SweepId) -> Option<&Sweep> {

@@ -35,22 +35,44 @@ impl Room {
 }
 
 /// The hyperparameters of a sweep's points that lanes of a pack must agree on, as digits of a point's index: in a space
-/// in mixed radix a parameter is the digit `index / stride % base`.
+/// in mixed radix a parameter is a digit of the index. A space that was extended has several such numberings, one
+/// behind the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Structure {
-    digits: Vec<(u64, u64)>,
+    parts: Vec<(u64, Vec<Digit>)>,
+}
+
+/// One parameter's value within a part of a space: `first + index / stride % base`, where the part's first point has
+/// index 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digit {
+    /// Points from one value to the next.
+    pub stride: u64,
+    /// Values that it takes in this part.
+    pub base: u64,
+    /// Place of the first of them in the list of all.
+    pub first: u64,
 }
 
 impl Structure {
-    /// From (stride, base) of each such parameter that varies.
-    pub fn new(digits: Vec<(u64, u64)>) -> Self {
-        debug_assert!(digits.iter().all(|(stride, base)| *stride > 0 && *base > 0), "{digits:?}");
-        Self { digits }
+    /// From the parts of a space in order: index of the first point, and a digit for each structural parameter, always
+    /// in the same order. Without parts all points are alike.
+    pub fn new(parts: Vec<(u64, Vec<Digit>)>) -> Self {
+        let sound = |digit: &Digit| digit.stride > 0 && digit.base > 0;
+        debug_assert!(parts.iter().all(|(_, digits)| digits.iter().all(sound)), "{parts:?}");
+        Self { parts }
     }
 
     /// Whether two points may share a pack.
     pub fn alike(&self, one: u64, other: u64) -> bool {
-        self.digits.iter().all(|(stride, base)| one / stride % base == other / stride % base)
+        self.values(one).eq(self.values(other))
+    }
+
+    fn values(&self, index: u64) -> impl Iterator<Item = u64> {
+        let part = self.parts.iter().rev().find(move |(start, _)| *start <= index);
+        part.into_iter().flat_map(move |(start, digits)| {
+            digits.iter().map(move |Digit { stride, base, first }| first + (index - start) / stride % base)
+        })
     }
 }
 
@@ -76,9 +98,13 @@ mod tests {
     #[test]
     fn points_are_alike_where_their_structural_digits_agree() {
         // learning_rate: 3 values, batch size: 2 values, seed: 4 values.
-        let structure = Structure::new(vec![(4, 2)]);
+        let digit = |stride, base, first| Digit { stride, base, first };
+        let structure = Structure::new(vec![(0, vec![digit(4, 2, 0)])]);
         assert!(structure.alike(0, 3) && structure.alike(0, 8) && structure.alike(5, 23));
         assert!(!structure.alike(0, 4) && !structure.alike(3, 4));
         assert!(Structure::default().alike(0, u64::MAX));
+        // Then a third batch size behind the 24 points that there were: 12 more.
+        let extended = Structure::new(vec![(0, vec![digit(4, 2, 0)]), (24, vec![digit(12, 1, 2)])]);
+        assert!(extended.alike(24, 35) && extended.alike(0, 8) && !extended.alike(4, 24));
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use distilsweep_proto::ids::SweepId;
+use distilsweep_proto::ids::{SweepId, WorkerId};
 
 use super::{
-    event::{SweepState, TrialEnd},
+    effect::{SweepState, TrialEnd},
+    event::{Limits, Time},
+    order::EndedHow,
     pack::Structure,
     trial::Trial,
 };
@@ -47,8 +49,14 @@ pub struct Sweep {
     pub size: u64,
     /// Which of them may share a pack; computed from the file, not stored.
     pub structure: Structure,
-    /// Failures of a trial that are tried again.
-    pub max_retries: u32,
+    /// What bounds it; from the file, too.
+    pub limits: Limits,
+    /// Its share of the workers against that of other sweeps.
+    pub priority: u32,
+    /// Milliseconds that it ran before `running_since`.
+    pub spent_ms: i64,
+    /// Since when it runs; while it is paused or at its end, since when it does not.
+    pub running_since: Time,
     /// Which final metric ranks its trials.
     pub metric: String,
     /// Whether more of it is better.
@@ -57,6 +65,10 @@ pub struct Sweep {
     pub next_point: u64,
     /// Points before it that a pack passed over and that were never leased.
     pub skipped: BTreeSet<u64>,
+    /// Points from it on that are not to be leased: they were left out.
+    pub excluded: BTreeSet<u64>,
+    /// Packs under way.
+    pub packs: u64,
     /// Trials that were leased and have not ended.
     pub trials: BTreeMap<u64, Trial>,
     /// Those of them that wait for their next attempt.
@@ -68,39 +80,105 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// The trial to lease next: one that has begun before one that has not, so that sweeps end soon.
-    pub fn next_trial(&self) -> Option<u64> {
-        if self.state != SweepState::Running {
-            return None;
-        }
-        let fresh = (self.next_point < self.size).then_some(self.next_point);
-        self.waiting.first().or_else(|| self.skipped.first()).copied().or(fresh)
+    /// Whether it has a trial to lease now.
+    pub fn wants(&self) -> bool {
+        let under_way = (self.trials.len() - self.waiting.len()) as u64;
+        self.state == SweepState::Running && self.pending() > 0 && self.limits.room_for_another(under_way)
     }
 
     /// Trials that wait for a lease.
     pub fn pending(&self) -> u64 {
-        (self.waiting.len() + self.skipped.len()) as u64 + (self.size - self.next_point)
+        let fresh = self.size - self.next_point - self.excluded.len() as u64;
+        (self.waiting.len() + self.skipped.len()) as u64 + fresh
     }
 
     /// Takes the trials of the next pack out of those that wait for a lease: the next one, and up to `most` in all
-    /// that may share a pack with it.
-    pub(super) fn take_pack(&mut self, most: usize) -> Vec<u64> {
-        let Some(first) = self.next_trial() else { return Vec::new() };
+    /// that may share a pack with it. One that has begun comes before one that has not, so that sweeps end soon; one
+    /// that failed on this worker last goes to it only where it is `alone`.
+    pub(super) fn take_pack(&mut self, most: usize, worker: &WorkerId, alone: bool) -> Vec<u64> {
+        if !self.wants() {
+            return Vec::new();
+        }
+        let under_way = (self.trials.len() - self.waiting.len()) as u64;
+        let bound = self
+            .limits
+            .max_concurrent_trials
+            .map_or(usize::MAX, |most| usize::try_from(most.saturating_sub(under_way)).unwrap_or(usize::MAX));
+        let most = most.min(bound);
+        let may = |index: &u64| {
+            alone || self.trials.get(index).and_then(Trial::avoids).is_none_or(|avoided| avoided != worker)
+        };
+        let waiting = || self.waiting.iter().copied().filter(may);
+        let from = self.next_point;
+        let fresh = |room: u64| {
+            (from..self.size.min(from.saturating_add(room))).filter(|index| !self.excluded.contains(index))
+        };
+        let first =
+            waiting().next().or_else(|| self.skipped.first().copied()).or_else(|| fresh(u64::MAX).next());
+        let Some(first) = first else { return Vec::new() };
         let alike = |index: &u64| self.structure.alike(first, *index);
         let mut taken: Vec<u64> =
-            self.waiting.iter().chain(&self.skipped).copied().filter(alike).take(most).collect();
+            waiting().chain(self.skipped.iter().copied()).filter(alike).take(most).collect();
         let room = LOOK_AHEAD.saturating_sub(self.skipped.len() as u64);
-        let from = self.next_point;
-        let fresh: Vec<u64> =
-            (from..self.size.min(from.saturating_add(room))).filter(alike).take(most - taken.len()).collect();
-        self.waiting.retain(|index| !taken.contains(index));
-        self.skipped.retain(|index| !taken.contains(index));
+        let fresh: Vec<u64> = fresh(room).filter(alike).take(most - taken.len()).collect();
+        for index in &taken {
+            self.waiting.remove(index);
+            self.skipped.remove(index);
+        }
         if let Some(last) = fresh.last() {
+            let passed_over =
+                (from..*last).filter(|index| !fresh.contains(index) && !self.excluded.contains(index));
+            self.skipped.extend(passed_over);
             self.next_point = last + 1;
-            self.skipped.extend((from..*last).filter(|index| !fresh.contains(index)));
+            self.excluded = self.excluded.split_off(&self.next_point);
         }
         taken.extend(fresh);
         taken
+    }
+
+    /// Leaves a point out that was never leased, or takes it back in; answers whether that changed anything.
+    pub(super) fn exclude(&mut self, index: u64) -> bool {
+        let changed = match index < self.next_point {
+            true => self.skipped.remove(&index),
+            false => self.excluded.insert(index),
+        };
+        self.counts.cancelled += u64::from(changed);
+        changed
+    }
+
+    /// Takes a point back in that was left out.
+    pub(super) fn include(&mut self, index: u64) {
+        self.counts.cancelled -= 1;
+        if !self.excluded.remove(&index) {
+            self.skipped.insert(index);
+        }
+    }
+
+    /// Takes a trial back that had ended without a result.
+    pub(super) fn again(&mut self, index: u64, how: EndedHow, trial: Trial) {
+        match how {
+            EndedHow::Failed => self.counts.failed -= 1,
+            EndedHow::Diverged => self.counts.diverged -= 1,
+            EndedHow::Cancelled => self.counts.cancelled -= 1,
+        }
+        self.trials.insert(index, trial.afresh());
+        self.waiting.insert(index);
+    }
+
+    /// Stops or starts its clock.
+    pub(super) fn turn(&mut self, now: Time, state: SweepState) {
+        if self.state == SweepState::Running {
+            self.spent_ms += now.0 - self.running_since.0;
+        }
+        self.running_since = now;
+        self.state = state;
+    }
+
+    /// Whether it has run for as long as it may.
+    pub(super) fn is_out_of_time(&self, now: Time) -> bool {
+        let spent = || self.spent_ms + now.0 - self.running_since.0;
+        self.state == SweepState::Running
+            && self.limits.time_budget_ms.is_some_and(|budget| spent() >= budget)
     }
 
     /// Whether every trial has ended.
@@ -121,7 +199,7 @@ impl Sweep {
             }
             TrialEnd::Diverged(_) => self.counts.diverged += 1,
             TrialEnd::Failed(_) => self.counts.failed += 1,
-            TrialEnd::Cancelled => self.counts.cancelled += 1,
+            TrialEnd::Cancelled(_) => self.counts.cancelled += 1,
         }
     }
 

@@ -1,12 +1,15 @@
 //! The contract of leases, told as stories; `random` checks it over stories that nobody thought of.
 
+mod control;
 mod packs;
 pub(crate) mod random;
 mod resumed;
+mod troubled;
 
 use super::*;
 
 const TIMEOUT: i64 = 10_000;
+const PATIENCE: Patience = Patience { lease_timeout_ms: TIMEOUT, hang_floor_ms: 60_000 };
 
 pub(crate) fn submission(id: &str, size: u64) -> Submission {
     Submission {
@@ -15,7 +18,7 @@ pub(crate) fn submission(id: &str, size: u64) -> Submission {
         digest: "same file".into(),
         size,
         structure: Structure::default(),
-        max_retries: 1,
+        limits: Limits { max_retries: 1, ..Limits::default() },
         metric: "best_validation_f1".into(),
         maximize: true,
         force_new: false,
@@ -36,7 +39,7 @@ fn assign(lease: Lease) -> Message {
 }
 
 fn heartbeat(name: &str) -> Event {
-    Event::Heartbeat { worker: worker(name), measured: Vec::new() }
+    Event::Heartbeat { worker: worker(name), seen: Vec::new() }
 }
 
 fn point(step: i64) -> Point {
@@ -66,8 +69,13 @@ struct Story {
 impl Story {
     /// Sweep `s` of so many points is there, and no worker.
     fn of(points: u64) -> Self {
-        let mut story = Self { scheduler: Scheduler::new(TIMEOUT), now: Time(1_000), effects: Vec::new() };
-        story.event(Event::Submitted(submission("s", points)));
+        Self::bounded(points, submission("s", points).limits)
+    }
+
+    /// The same with limits.
+    fn bounded(points: u64, limits: Limits) -> Self {
+        let mut story = Self { scheduler: Scheduler::new(PATIENCE), now: Time(1_000), effects: Vec::new() };
+        story.event(Event::Submitted(Submission { limits, ..submission("s", points) }));
         story
     }
 
@@ -104,9 +112,7 @@ impl Story {
     }
 
     fn restart(&mut self) {
-        let leases = self.scheduler.leases.values().cloned().collect();
-        let sweeps = self.scheduler.sweeps.clone();
-        self.scheduler = Scheduler::restarted(self.now, TIMEOUT, sweeps, leases, self.scheduler.last_term);
+        self.scheduler = Scheduler::restarted(self.now, PATIENCE, self.scheduler.durable());
     }
 
     fn sweep(&self) -> &Sweep {
@@ -118,7 +124,9 @@ impl Story {
             .iter()
             .filter_map(|effect| match effect {
                 Effect::Send(worker, message) => Some((worker.as_str(), message)),
-                Effect::Record(_) | Effect::Disconnect(_) | Effect::Accepted { .. } => None,
+                Effect::Record(_) | Effect::Disconnect(_) | Effect::Accepted { .. } | Effect::Answered(_) => {
+                    None
+                }
             })
             .collect()
     }
@@ -128,7 +136,9 @@ impl Story {
             .iter()
             .filter_map(|effect| match effect {
                 Effect::Record(record) => Some(record),
-                Effect::Send(..) | Effect::Disconnect(_) | Effect::Accepted { .. } => None,
+                Effect::Send(..) | Effect::Disconnect(_) | Effect::Accepted { .. } | Effect::Answered(_) => {
+                    None
+                }
             })
             .collect()
     }
@@ -136,9 +146,34 @@ impl Story {
     fn accepted(&self) -> (&str, bool) {
         let found = self.effects.iter().find_map(|effect| match effect {
             Effect::Accepted { sweep, created } => Some((sweep.as_str(), *created)),
-            Effect::Record(_) | Effect::Send(..) | Effect::Disconnect(_) => None,
+            Effect::Record(_) | Effect::Send(..) | Effect::Disconnect(_) | Effect::Answered(_) => None,
         });
         found.expect("a submission is answered")
+    }
+
+    fn order(&mut self, order: Order) {
+        self.event(Event::Ordered { sweep: SweepId::new("s"), order, by: "ada".into() });
+    }
+
+    fn answer(&self) -> &Answer {
+        let found = self.effects.iter().find_map(|effect| match effect {
+            Effect::Answered(answer) => Some(answer),
+            Effect::Record(_) | Effect::Send(..) | Effect::Disconnect(_) | Effect::Accepted { .. } => None,
+        });
+        found.expect("an order is answered")
+    }
+
+    /// The trials that the last event assigned, with their workers.
+    fn assigned(&self) -> Vec<(&str, u64)> {
+        let assigned = self.sent().into_iter().filter_map(|(worker, message)| match message {
+            Message::Assign(lanes) => Some(lanes.iter().map(move |lane| (worker, lane.lease.trial.index))),
+            Message::Welcome(_) | Message::Acknowledge(..) | Message::Stop(..) | Message::Drain(_) => None,
+        });
+        assigned.flatten().collect()
+    }
+
+    fn connected(&self) -> usize {
+        self.scheduler.workers().filter(|(_, worker)| worker.connected).count()
     }
 }
 
@@ -166,7 +201,7 @@ fn lost_worker_requeues_its_trial_without_spending_a_retry() {
     assert_eq!(story.effects[0], Effect::Disconnect(worker("w")));
     assert!(matches!(
         story.records()[..],
-        [Record::LeaseEnded(_, Some(Failure { kind: FailureKind::WorkerLost, .. }))]
+        [Record::LeaseEnded(_, _, Some(Failure { kind: FailureKind::WorkerLost, .. }))]
     ));
     let trial = &story.sweep().trials[&0];
     assert_eq!((trial.failures, trial.losses, trial.lease), (0, 1, None));
@@ -273,7 +308,9 @@ fn an_assignment_that_never_arrived_goes_to_the_next() {
     assert_eq!(story.sent(), [("v", &Message::Welcome(Vec::new()))], "the lease is alive");
     story.event(Event::Draining { worker: worker("w") });
     story.join("w", &[]);
-    assert_eq!(story.sent(), [("w", &Message::Welcome(Vec::new())), ("v", &assign(lease(0, 2, 2)))]);
+    let sent = story.sent();
+    assert!(matches!(sent[..2], [("w", Message::Welcome(_)), ("w", Message::Drain(_))]), "{sent:?}");
+    assert_eq!(sent[2], ("v", &assign(lease(0, 2, 2))));
     assert_eq!(story.sweep().trials[&0].failures, 0);
 }
 
@@ -286,7 +323,7 @@ fn deadlines_run_from_the_restart() {
     story.after(TIMEOUT - 1);
     assert_eq!(story.effects, []);
     story.after(1);
-    assert!(matches!(story.records()[..], [Record::LeaseEnded(_, Some(_))]));
+    assert!(matches!(story.records()[..], [Record::LeaseEnded(_, _, Some(_))]));
 }
 
 #[test]
@@ -335,12 +372,12 @@ fn a_silent_worker_is_disconnected_even_when_it_holds_nothing() {
     story.join("w", &[]);
     story.join("idle", &[]);
     story.event(heartbeat("w"));
-    assert_eq!(story.scheduler.connected(), 2);
+    assert_eq!(story.connected(), 2);
     story.after(TIMEOUT - 1);
     story.event(heartbeat("w"));
     story.after(1);
     assert_eq!(story.effects, [Effect::Disconnect(worker("idle"))]);
-    assert_eq!(story.scheduler.connected(), 1);
+    assert_eq!(story.connected(), 1);
 }
 
 #[test]
@@ -354,11 +391,14 @@ fn bad_input_fails_the_sweep_and_stops_its_leases() {
     assert_eq!(
         story.effects,
         [
-            Effect::Record(Record::LeaseEnded(w.clone(), Some(bad.clone()))),
+            Effect::Record(Record::LeaseEnded(w.clone(), worker("w"), Some(bad.clone()))),
             Effect::Record(Record::TrialEnded(w.trial.clone(), TrialEnd::Failed(bad))),
-            Effect::Record(Record::LeaseEnded(v.clone(), None)),
+            Effect::Record(Record::LeaseEnded(v.clone(), worker("v"), None)),
             Effect::Send(worker("v"), Message::Stop(v.clone(), "why".into())),
-            Effect::Record(Record::TrialEnded(v.trial, TrialEnd::Cancelled)),
+            Effect::Record(Record::TrialEnded(
+                v.trial,
+                TrialEnd::Cancelled("the sweep ended before it: why".into())
+            )),
             Effect::Record(Record::SweepEnded(SweepId::new("s"), SweepState::Failed, Some("why".into()))),
             Effect::Send(worker("w"), Message::Acknowledge(w, 1)),
         ]
@@ -416,15 +456,14 @@ fn a_trial_handed_back_goes_before_fresh_points_and_costs_nothing() {
 fn a_cancelled_sweep_stops_its_leases_and_lets_late_results_go() {
     let mut story = Story::of(5);
     story.join("w", &[]);
-    let cancel = || Event::Cancelled { sweep: SweepId::new("s"), reason: "enough".into() };
-    story.event(cancel());
+    story.order(Order::Cancel("enough".into()));
     assert_eq!(story.sent(), [("w", &Message::Stop(lease(0, 1, 1), "enough".into()))]);
     assert_eq!(story.sweep().state, SweepState::Cancelled);
     assert_eq!(story.sweep().counts, Counts { cancelled: 1, ..Counts::default() });
     story.ended("w", &lease(0, 1, 1), AttemptEnd::Completed(result(0.9)));
     assert!(story.records().is_empty());
-    story.event(cancel());
-    assert_eq!(story.effects, [], "it ends once");
+    story.order(Order::Cancel("enough".into()));
+    assert_eq!(story.effects, [Effect::Answered(Answer::Done(0))], "it ends once");
 }
 
 #[test]
@@ -450,7 +489,8 @@ fn the_same_file_again_finds_its_sweep_unless_it_failed_or_was_cancelled_or_a_ne
 
     story.event(Event::Submitted(Submission { force_new: true, ..submission("t", 1) }));
     assert_eq!(story.accepted(), ("t", true));
-    story.event(Event::Cancelled { sweep: SweepId::new("t"), reason: "enough".into() });
+    let order = Order::Cancel("enough".into());
+    story.event(Event::Ordered { sweep: SweepId::new("t"), order, by: "ada".into() });
     story.event(Event::Submitted(submission("u", 1)));
     assert_eq!(story.accepted(), ("s", false), "the latest that is an answer");
 
@@ -495,14 +535,11 @@ fn a_worker_gets_as_many_trials_as_it_has_slots_and_the_oldest_sweep_goes_first(
     let mut story = Story::of(1);
     story.event(Event::Submitted(Submission { digest: "another".into(), ..submission("t", 5) }));
     story.event(Event::Joined { worker: worker("w"), slots: 3, room: Room::default(), held: Vec::new() });
-    let assigned: Vec<String> = story
-        .sent()
-        .into_iter()
-        .filter_map(|(_, message)| match message {
-            Message::Assign(lanes) => Some(lanes[0].lease.trial.to_string()),
-            Message::Welcome(_) | Message::Acknowledge(..) | Message::Stop(..) => None,
-        })
-        .collect();
+    let granted = story.records().into_iter().filter_map(|record| match record {
+        Record::LeaseGranted(lease, ..) => Some(lease.trial.to_string()),
+        _ => None,
+    });
+    let assigned: Vec<String> = granted.collect();
     assert_eq!(assigned, ["s/0", "t/0", "t/1"]);
 }
 

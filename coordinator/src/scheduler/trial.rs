@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use distilsweep_proto::ids::Term;
+use distilsweep_proto::ids::{Term, WorkerId};
 
-use super::event::{FailureKind, Point, StoredFiles};
+use super::event::{Failure, FailureKind, Point, StoredFiles};
 
 /// Workers that a trial may lose without coming further before it is taken for what kills them.
 pub const MAX_LOSSES: u32 = 8;
+/// Times that a trial may hang before it is taken for what hangs.
+const MAX_HANGS: u32 = 2;
+/// Failed attempts that a trial remembers.
+const LONGEST_HISTORY: usize = 16;
 
 /// A trial that has been leased and has not ended; a point that was never leased has no `Trial`, a trial that ended
 /// has none any more.
@@ -17,7 +21,9 @@ pub const MAX_LOSSES: u32 = 8;
 ///                       │  ▲  ──diverged, out of memory, bad point, budget spent──▶ (diverged or failed)
 ///        lost, stopped, │  │ lease, next attempt
 ///        internal error ▼  │
-///                      waiting ──sweep ended──▶ (cancelled)
+///                      waiting ──stopped, sweep ended──▶ (cancelled)
+///                         ▲
+///            (failed, diverged, cancelled) ──retry──┘
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trial {
@@ -27,12 +33,27 @@ pub struct Trial {
     pub failures: u32,
     /// Workers lost while they trained it, since it came further last.
     pub losses: u32,
+    /// Attempts in which it hung.
+    pub hangs: u32,
+    /// Its last attempts that failed; those that were handed back have not.
+    pub history: Vec<Past>,
     /// The live lease; `None` while it waits for the next.
     pub lease: Option<Term>,
     /// Highest step recorded by metric: an attempt that replays steps adds nothing twice.
     pub marks: BTreeMap<String, i64>,
     /// The checkpoint to go on from: of all that were accepted one of the highest step.
     pub checkpoint: Option<StoredFiles>,
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// From 1.
+    pub attempt: u32,
+    /// Where.
+    pub worker: WorkerId,
+    /// Why.
+    pub failure: Failure,
 }
 
 /// What follows from a failure.
@@ -63,11 +84,52 @@ impl Trial {
             FailureKind::Diverged => Next::Diverged,
             FailureKind::OutOfMemory | FailureKind::BadPoint => Next::Failed,
             FailureKind::BadInput => Next::SweepFailed,
-            FailureKind::Hung | FailureKind::Internal => {
+            FailureKind::Hung => {
+                self.hangs += 1;
+                if self.hangs >= MAX_HANGS { Next::Failed } else { Next::Again }
+            }
+            FailureKind::Internal => {
                 self.failures += 1;
                 if self.failures > max_retries { Next::Failed } else { Next::Again }
             }
         }
+    }
+
+    /// Remembers a failed attempt.
+    pub fn remember(&mut self, past: Past) {
+        if past.failure.kind != FailureKind::Preempted {
+            self.history.push(past);
+            let old = self.history.len().saturating_sub(LONGEST_HISTORY);
+            self.history.drain(..old);
+        }
+    }
+
+    /// The worker that its next attempt had better not go to.
+    pub fn avoids(&self) -> Option<&WorkerId> {
+        let last = self.history.last()?;
+        last.failure.kind.may_be_the_workers().then_some(&last.worker)
+    }
+
+    /// Its last failure with those before it, for people.
+    pub fn last_words(&self, failure: Failure) -> Failure {
+        let earlier: Vec<String> = self
+            .history
+            .iter()
+            .filter(|past| past.attempt < self.attempts)
+            .map(|Past { attempt, worker, failure: Failure { kind, message } }| {
+                format!("attempt {attempt} on {worker}, {}: {message}", kind.name())
+            })
+            .collect();
+        if earlier.is_empty() {
+            return failure;
+        }
+        let message = format!("{} (before it: {})", failure.message, earlier.join("; "));
+        Failure { message, ..failure }
+    }
+
+    /// Ready for another chance: what was spent is given back, what was recorded stays.
+    pub fn afresh(self) -> Self {
+        Self { failures: 0, losses: 0, hangs: 0, lease: None, ..self }
     }
 
     /// Takes a published checkpoint, and answers which one the trial now goes on from: never one of fewer steps than

@@ -97,6 +97,21 @@ pub(super) fn whole(entry: &Entry, min: u64, max: u64, problems: &mut Vec<Proble
     None
 }
 
+/// Reads a time in seconds: a whole number, or numbers with units.
+pub(super) fn duration(entry: &Entry, problems: &mut Vec<Problem>) -> Option<u64> {
+    let Entry { key, value: node, .. } = entry;
+    if let Content::Scalar { text, .. } = &node.content {
+        let read = text.parse().ok().or_else(|| humantime::parse_duration(text).ok().map(|d| d.as_secs()));
+        if let Some(seconds) = read.filter(|seconds| *seconds > 0) {
+            return Some(seconds);
+        }
+    }
+    let found = node.describe();
+    problems
+        .push(node.mark.problem(format!("`{key}` is {found}, it must be a time: 90m, 2h 30m, or seconds")));
+    None
+}
+
 /// Splits `id@revision`. A path keeps its `@`: only ids of the Hub have revisions.
 pub(super) fn split_revision(text: &str) -> (&str, Option<&str>) {
     match text.split_once('@') {

@@ -20,6 +20,9 @@ const KEYS: &[&str] = &[
     "metric",
     "parameters",
     "max_retries",
+    "max_concurrent_trials",
+    "max_failed_trials",
+    "time_budget",
     "experiment",
 ];
 
@@ -85,12 +88,7 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
     };
     let space = required(entries, "parameters", "the hyperparameters with their values", problems)
         .and_then(|entry| space(entry, problems));
-    let mut limits = Limits::default();
-    if let Some(entry) = form::find(entries, "max_retries")
-        && let Some(retries) = form::whole(entry, 0, 1000, problems)
-    {
-        limits.max_retries = retries as u32;
-    }
+    let limits = limits(entries, problems);
     let mut text = |key: &str| form::find(entries, key).and_then(|entry| form::text(entry, problems));
     let (experiment, description) = (text("experiment"), text("description"));
 
@@ -108,6 +106,20 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
         limits,
         experiment,
     })
+}
+
+fn limits(entries: &[Entry], problems: &mut Vec<Problem>) -> Limits {
+    let mut whole = |key: &str, min: u64, max: u64| {
+        form::find(entries, key).and_then(|entry| form::whole(entry, min, max, problems))
+    };
+    let default = Limits::default();
+    let retries = whole("max_retries", 0, 1000).and_then(|retries| u32::try_from(retries).ok());
+    Limits {
+        max_retries: retries.unwrap_or(default.max_retries),
+        max_concurrent_trials: whole("max_concurrent_trials", 1, u64::MAX),
+        max_failed_trials: whole("max_failed_trials", 0, u64::MAX),
+        time_budget: form::find(entries, "time_budget").and_then(|entry| form::duration(entry, problems)),
+    }
 }
 
 /// The entry of a key that must be there; a misspelt one has been reported with what it should be.

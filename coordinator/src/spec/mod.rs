@@ -14,6 +14,8 @@
 //! ```
 
 mod data;
+mod extension;
+mod filter;
 mod form;
 mod grammar;
 mod parameters;
@@ -32,9 +34,11 @@ use distilsweep_proto::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use extension::ExtensionError;
+pub use filter::{Filter, FilterError};
 pub use grammar::parse;
 pub use problem::{Problem, Problems};
-pub use space::{Axis, MAX_POINTS, Space, SpaceError};
+pub use space::{Axis, Digit, MAX_POINTS, Space, SpaceError};
 
 /// A sweep, as its file says and checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,11 +119,20 @@ impl TryFrom<StoredMetric> for MetricSpec {
 pub struct Limits {
     /// How often a trial is tried again after an internal failure.
     pub max_retries: u32,
+    /// Trials under way at a time, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_trials: Option<u64>,
+    /// Failed trials that the sweep bears; one more and it has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_failed_trials: Option<u64>,
+    /// Seconds that the sweep may run, pauses not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_budget: Option<u64>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_retries: 2 }
+        Self { max_retries: 2, max_concurrent_trials: None, max_failed_trials: None, time_budget: None }
     }
 }
 

@@ -77,7 +77,7 @@ fn keys_that_are_unknown_or_missing_are_named() {
     ];
     insta::assert_snapshot!(cases.join("\n"), @r"
     sweep.yaml:7:1: unknown key `max_retires`, did you mean `max_retries`?
-    sweep.yaml:7:1: unknown key `colour`, known are name, description, model, dataset, method, metric, parameters, max_retries, experiment
+    sweep.yaml:7:1: unknown key `colour`, known are name, description, model, dataset, method, metric, parameters, max_retries, max_concurrent_trials, max_failed_trials, time_budget, experiment
     sweep.yaml:1:1: missing key `name`: a name for the sweep
     sweep.yaml:1:1: missing key `model`: a Hub id or the directory of a checkpoint
     sweep.yaml:1:1: missing key `dataset`: a Hub id, a directory, or a mapping with `train` files
@@ -499,4 +499,19 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_sweep_may_be_bounded_in_trials_failures_and_time() {
+    let spec = good(&format!("{GOOD}max_concurrent_trials: 4\nmax_failed_trials: 0\ntime_budget: 2h 30m\n"));
+    let limits = super::Limits {
+        max_concurrent_trials: Some(4),
+        max_failed_trials: Some(0),
+        time_budget: Some(9_000),
+        ..super::Limits::default()
+    };
+    assert_eq!(spec.limits, limits);
+    assert_eq!(good(&format!("{GOOD}time_budget: 90\n")).limits.time_budget, Some(90));
+    let sentence = and("time_budget: soon");
+    assert!(sentence.contains("it must be a time: 90m, 2h 30m, or seconds"), "{sentence}");
 }

@@ -17,15 +17,26 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-pub use read::{Loaded, MlflowRun, OutboxState, Reader, SweepRow, TrialRow};
+pub use read::{JournalRow, Loaded, MlflowRun, OutboxState, Reader, SweepRow, TrialRow};
 pub use write::{SweepFile, Write};
 
 const SCHEMA: &str = include_str!("schema.sql");
-const SCHEMA_VERSION: i64 = 2;
-/// What brings a database of schema 1 to schema 2.
-const FROM_1_TO_2: &str = "\
-    ALTER TABLE leases ADD COLUMN pack INTEGER;
-    ALTER TABLE leases ADD COLUMN lanes INTEGER NOT NULL DEFAULT 1;";
+const SCHEMA_VERSION: i64 = 3;
+/// What brings a database one schema further, from schema 1 on.
+const MIGRATIONS: [&str; 2] = [
+    "ALTER TABLE leases ADD COLUMN pack INTEGER;
+     ALTER TABLE leases ADD COLUMN lanes INTEGER NOT NULL DEFAULT 1;",
+    "ALTER TABLE sweeps DROP COLUMN max_retries;
+     ALTER TABLE sweeps ADD COLUMN spent_ms INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE sweeps ADD COLUMN running_since_ms INTEGER NOT NULL DEFAULT 0;
+     UPDATE sweeps SET priority = 1, running_since_ms = coalesce(finished_ms, created_ms),
+         spent_ms = coalesce(finished_ms - created_ms, 0);
+     ALTER TABLE trials ADD COLUMN hangs INTEGER NOT NULL DEFAULT 0;
+     CREATE INDEX leases_failed ON leases (sweep, trial, term) WHERE failure IS NOT NULL;
+     CREATE TABLE worker_marks (worker TEXT NOT NULL, mark TEXT NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL,
+         PRIMARY KEY (worker, mark)) STRICT, WITHOUT ROWID;
+     ALTER TABLE journal ADD COLUMN actor TEXT;",
+];
 const DATABASE: &str = "coordinator.db";
 
 /// Why the state could not be read or written.
@@ -113,23 +124,28 @@ impl Store {
 
     fn migrate(&mut self, new_id: &str) -> Result<(), StoreError> {
         let found: i64 = self.sql(|c| c.query_row("PRAGMA user_version", [], |row| row.get(0)))?;
-        match found {
-            SCHEMA_VERSION => Ok(()),
-            0 => self.sql(|c| {
-                let transaction = c.transaction()?;
-                transaction.execute_batch(SCHEMA)?;
-                transaction.execute("INSERT INTO coordinator (id) VALUES (?1)", [new_id])?;
-                transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-                transaction.commit()
-            }),
-            1 => self.sql(|c| {
-                let transaction = c.transaction()?;
-                transaction.execute_batch(FROM_1_TO_2)?;
-                transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-                transaction.commit()
-            }),
-            _ => Err(StoreError::Newer { path: self.path.clone(), found }),
-        }
+        let steps = match usize::try_from(found) {
+            Ok(0) => {
+                return self.sql(|c| {
+                    let transaction = c.transaction()?;
+                    transaction.execute_batch(SCHEMA)?;
+                    transaction.execute("INSERT INTO coordinator (id) VALUES (?1)", [new_id])?;
+                    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+                    transaction.commit()
+                });
+            }
+            Ok(found) => MIGRATIONS.get(found - 1..),
+            Err(_) => None,
+        };
+        let steps = steps.ok_or_else(|| StoreError::Newer { path: self.path.clone(), found })?;
+        self.sql(|c| {
+            let transaction = c.transaction()?;
+            for step in steps {
+                transaction.execute_batch(step)?;
+            }
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            transaction.commit()
+        })
     }
 
     fn sql<T>(
@@ -161,7 +177,7 @@ fn open_to_read(directory: &Path) -> Result<Connection, StoreError> {
     };
     let (connection, found) = open().map_err(|source| StoreError::Database { path: path.clone(), source })?;
     match found {
-        // What readers ask for is the same since schema 1.
+        // An older one is brought forward by its coordinator before anybody reads.
         1..=SCHEMA_VERSION => Ok(connection),
         // The file is there and its coordinator is about to fill it.
         0 => Err(StoreError::Absent(directory.to_owned())),

@@ -1,4 +1,4 @@
--- Schema 2. One writer, the engine; readers have connections of their own. Times are milliseconds since the Unix
+-- Schema 3. One writer, the engine; readers have connections of their own. Times are milliseconds since the Unix
 -- epoch, documents are JSON. Later versions migrate forward in steps; user_version says where a file is.
 
 CREATE TABLE coordinator (
@@ -14,17 +14,18 @@ CREATE TABLE sweeps (
     source      TEXT    NOT NULL,               -- the file as it was handed in
     spec        TEXT    NOT NULL,               -- the same, normalised
     size        INTEGER NOT NULL,               -- points in the space, at most 2^63 - 1
-    max_retries INTEGER NOT NULL,
     metric      TEXT    NOT NULL,
     maximize    INTEGER NOT NULL,
-    priority    INTEGER NOT NULL DEFAULT 0,
-    state       TEXT    NOT NULL,               -- running, completed, cancelled, failed
+    priority    INTEGER NOT NULL DEFAULT 1,     -- its share of the workers against that of other sweeps
+    state       TEXT    NOT NULL,               -- running, paused, completed, cancelled, failed
     reason      TEXT,
     created_ms  INTEGER NOT NULL,
-    finished_ms INTEGER
+    finished_ms INTEGER,
+    spent_ms    INTEGER NOT NULL DEFAULT 0,     -- it ran before running_since_ms
+    running_since_ms INTEGER NOT NULL DEFAULT 0 -- while it does not run, since when it does not
 ) STRICT;
 
--- A point gets a row when it is first leased; its hyperparameters are computed from its index.
+-- A point gets a row when it is first leased, or left out (without an attempt, cancelled); its hyperparameters are computed from its index.
 CREATE TABLE trials (
     sweep       INTEGER NOT NULL REFERENCES sweeps (number),
     trial       INTEGER NOT NULL,
@@ -32,6 +33,7 @@ CREATE TABLE trials (
     attempts    INTEGER NOT NULL,
     failures    INTEGER NOT NULL DEFAULT 0,     -- those that count against max_retries
     losses      INTEGER NOT NULL DEFAULT 0,     -- workers lost since it came further last
+    hangs       INTEGER NOT NULL DEFAULT 0,     -- attempts in which it hung
     worker      TEXT    NOT NULL,               -- of the last attempt
     checkpoint  TEXT,                           -- the newest, to resume from
     result      TEXT,
@@ -59,6 +61,16 @@ CREATE TABLE leases (
     lanes       INTEGER NOT NULL DEFAULT 1      -- that the pack began with
 ) STRICT;
 CREATE INDEX leases_live ON leases (term) WHERE ended_ms IS NULL;
+CREATE INDEX leases_failed ON leases (sweep, trial, term) WHERE failure IS NOT NULL;
+
+-- What sets a worker apart from others.
+CREATE TABLE worker_marks (
+    worker      TEXT    NOT NULL,
+    mark        TEXT    NOT NULL,               -- draining, quarantined
+    reason      TEXT    NOT NULL,
+    at_ms       INTEGER NOT NULL,
+    PRIMARY KEY (worker, mark)
+) STRICT, WITHOUT ROWID;
 
 -- One row a report, not a row a point.
 CREATE TABLE metric_blocks (
@@ -93,11 +105,12 @@ CREATE TABLE mlflow_runs (
 CREATE TABLE journal (
     id          INTEGER PRIMARY KEY,
     at_ms       INTEGER NOT NULL,
-    sweep       TEXT    NOT NULL,
+    sweep       TEXT    NOT NULL,               -- empty where it is about a worker alone
     trial       INTEGER,
     attempt     INTEGER,
     term        INTEGER,
     worker      TEXT,
+    actor       TEXT,                           -- who did it, where that is neither the worker nor the coordinator
     event       TEXT    NOT NULL,
     detail      TEXT
 ) STRICT;

@@ -11,8 +11,8 @@ use super::*;
 use crate::{
     mlflow::op::{Op, RunIds, RunKey, Status},
     scheduler::{
-        Best, Counts, Failure, FailureKind, Pack, Point, Record, StoredFiles, Submission, SweepState, Time,
-        TrialEnd, TrialResult,
+        Best, Counts, Durable, Failure, FailureKind, Pack, Point, Record, StoredFiles, Submission,
+        SweepState, Time, TrialEnd, TrialResult,
         tests::{
             random::{Step, World, steps},
             submission,
@@ -67,7 +67,7 @@ fn result(value: f64) -> TrialResult {
 
 fn completed(lease: &Lease, value: f64) -> [Write; 2] {
     [
-        record(Record::LeaseEnded(lease.clone(), None)),
+        record(Record::LeaseEnded(lease.clone(), WorkerId::new("w"), None)),
         record(Record::TrialEnded(lease.trial.clone(), TrialEnd::Completed(result(value)))),
     ]
 }
@@ -83,14 +83,17 @@ proptest! {
             for step in batch {
                 world.step(step);
             }
-            let writes: Vec<Write> = world.records.drain(..).map(record).collect();
-            store.commit(world.now, &writes).unwrap();
+            let records: Vec<(Time, Record)> = world.records.drain(..).collect();
+            for at_once in records.chunk_by(|one, other| one.0 == other.0) {
+                let writes: Vec<Write> = at_once.iter().map(|(_, r)| record(r.clone())).collect();
+                store.commit(at_once[0].0, &writes).unwrap();
+            }
             if batch.iter().any(|step| matches!(step, Step::Crash)) {
                 drop(store);
                 store = open(&directory);
             }
             let loaded = store.load().unwrap();
-            prop_assert_eq!((loaded.sweeps, loaded.leases, loaded.last_term), world.durable());
+            prop_assert_eq!(loaded.durable, world.durable());
         }
     }
 }
@@ -118,19 +121,36 @@ fn a_database_of_a_later_version_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_database_of_schema_1_is_brought_forward_with_its_leases() {
+fn a_database_of_schema_1_is_brought_forward_with_its_sweeps_and_leases() {
     let directory = directory();
-    let mut store = open(&directory);
-    store.commit(Time(1), &[submitted(submission("s", 2)), granted(&lease("s", 0, 1, 1))]).unwrap();
-    drop(store);
+    std::fs::create_dir_all(directory.path()).unwrap();
     let old = Connection::open(directory.path().join(DATABASE)).unwrap();
-    old.execute_batch("ALTER TABLE leases DROP COLUMN pack; ALTER TABLE leases DROP COLUMN lanes;").unwrap();
-    old.pragma_update(None, "user_version", 1).unwrap();
+    old.execute_batch(include_str!("tests/schema-1.sql")).unwrap();
+    old.execute_batch(
+        "INSERT INTO coordinator VALUES ('c0ffee');
+         INSERT INTO sweeps (number, id, name, digest, file_name, source, spec, size, max_retries, metric, maximize, state,
+             created_ms) VALUES (1, 's', 'sweep', 'd', 'f', '', '{}', 2, 1, 'best_validation_f1', 1, 'running', 7);
+         INSERT INTO trials (sweep, trial, state, attempts, worker, started_ms) VALUES (1, 0, 'running', 1, 'w', 8);
+         INSERT INTO leases (term, sweep, trial, attempt, worker, granted_ms) VALUES (1, 1, 0, 1, 'w', 8);
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
     drop(old);
     let mut store = open(&directory);
-    store.commit(Time(2), &[granted(&lease("s", 1, 1, 2))]).unwrap();
-    let packs: Vec<Pack> = store.load().unwrap().leases.iter().map(|active| active.pack).collect();
+    store.commit(Time(20), &[granted(&lease("s", 1, 1, 2))]).unwrap();
+    let Durable { sweeps, leases, .. } = store.load().unwrap().durable;
+    let packs: Vec<Pack> = leases.iter().map(|active| active.pack).collect();
     assert_eq!(packs, [1, 2].map(|term| Pack { first: Term(term), lanes: 1 }));
+    assert_eq!((sweeps[0].priority, sweeps[0].running_since), (1, Time(7)));
+    let columns = |connection: &Connection| -> Vec<(String, String)> {
+        let mut tables = connection
+            .prepare("SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c ORDER BY 1, 2")
+            .unwrap();
+        tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+    };
+    let fresh = Connection::open_in_memory().unwrap();
+    fresh.execute_batch(SCHEMA).unwrap();
+    assert_eq!(columns(&store.connection), columns(&fresh), "as if it had been made so");
 }
 
 #[test]
@@ -184,12 +204,11 @@ fn the_largest_space_and_its_last_point_survive() {
     let mut store = open(&directory);
     let last = lease("s", (1 << 63) - 1, 1, 1);
     store.commit(Time(1), &[submitted(submission("s", 1 << 63))]).unwrap();
-    assert_eq!(store.load().unwrap().sweeps[0].size, 1 << 63);
+    assert_eq!(store.load().unwrap().durable.sweeps[0].size, 1 << 63);
     assert_eq!(reader(&directory).sweep(&SweepId::new("s")).unwrap().size, 1 << 63);
     store.commit(Time(1), &[granted(&last)]).unwrap();
-    let loaded = store.load().unwrap();
-    assert_eq!(loaded.leases[0].lease, last);
-    assert_eq!(loaded.sweeps[0].next_point, 1 << 63);
+    let trials = reader(&directory).trials(&SweepId::new("s"), 0, 9).unwrap();
+    assert_eq!(trials[0].trial, last.trial.index);
 }
 
 #[test]
@@ -200,7 +219,7 @@ fn trials_are_shown_as_they_ended() {
     let failure = |kind| Failure { kind, message: "why".into() };
     let ended = |index: usize, kind: FailureKind, end: TrialEnd| {
         [
-            record(Record::LeaseEnded(leases[index].clone(), Some(failure(kind)))),
+            record(Record::LeaseEnded(leases[index].clone(), WorkerId::new("w"), Some(failure(kind)))),
             record(Record::TrialEnded(leases[index].trial.clone(), end)),
         ]
     };
@@ -211,11 +230,12 @@ fn trials_are_shown_as_they_ended() {
     store.commit(Time(30), &ended(1, FailureKind::Diverged, TrialEnd::Diverged(diverged.clone()))).unwrap();
     let bad = failure(FailureKind::BadPoint);
     store.commit(Time(30), &ended(2, FailureKind::BadPoint, TrialEnd::Failed(bad.clone()))).unwrap();
-    let lost = Record::LeaseEnded(leases[3].clone(), Some(failure(FailureKind::WorkerLost)));
+    let lost =
+        Record::LeaseEnded(leases[3].clone(), WorkerId::new("w"), Some(failure(FailureKind::WorkerLost)));
     store.commit(Time(40), &[record(lost)]).unwrap();
 
     let reader = reader(&directory);
-    let rows = reader.trials(&SweepId::new("s")).unwrap();
+    let rows = reader.trials(&SweepId::new("s"), 0, 9).unwrap();
     let states: Vec<&str> = rows.iter().map(|row| row.state.as_str()).collect();
     assert_eq!(states, ["completed", "diverged", "failed", "waiting", "running"]);
     let first = rows[0].result.as_ref().unwrap();
@@ -231,8 +251,11 @@ fn trials_are_shown_as_they_ended() {
     let row = reader.sweep(&SweepId::new("s")).unwrap();
     assert_eq!((row.state, row.reason.as_deref()), (SweepState::Cancelled, Some("enough")));
     assert_eq!((row.created_ms, row.finished_ms), (10, Some(50)));
-    assert_eq!(row.counts, Counts { completed: 1, diverged: 1, failed: 1, cancelled: 0 });
-    assert_eq!(row.best, Some(Best { trial: 0, value: 0.25 }));
+    let sweep = &store.load().unwrap().durable.sweeps[0];
+    assert_eq!(sweep.counts, Counts { completed: 1, diverged: 1, failed: 1, cancelled: 0 });
+    assert_eq!(sweep.best, Some(Best { trial: 0, value: 0.25 }));
+    let part: Vec<u64> = reader.trials(&sweep.id, 1, 2).unwrap().iter().map(|row| row.trial).collect();
+    assert_eq!(part, [1, 2]);
 }
 
 #[test]
@@ -245,7 +268,7 @@ fn the_best_value_comes_back_to_the_bit_and_what_is_not_finite_is_none() {
     let best = |store: &mut Store, trial: u64, value: f64| {
         let held = lease("s", trial, 1, trial + 1);
         store.commit(Time(1), &[&[granted(&held)][..], &completed(&held, value)].concat()).unwrap();
-        store.load().unwrap().sweeps[0].best
+        store.load().unwrap().durable.sweeps[0].best
     };
     let bests: Vec<_> = (0..).zip(values).map(|(trial, value)| best(&mut store, trial, value)).collect();
     let third = Some(Best { trial: 2, value: values[2] });
@@ -273,8 +296,11 @@ fn points_wait_in_the_outbox_by_reference_and_come_out_whole() {
     let Op::Metrics(back) = &rows[0].op else { panic!("{:?}", rows[0].op) };
     assert!(back[0].value.is_nan());
     assert_eq!(back[1..], points[1..]);
-    assert_eq!(store.load().unwrap().leases[0].sequence, 2);
-    assert_eq!(store.load().unwrap().sweeps[0].trials[&0].marks, BTreeMap::from([("loss".to_owned(), 4)]));
+    assert_eq!(store.load().unwrap().durable.leases[0].sequence, 2);
+    assert_eq!(
+        store.load().unwrap().durable.sweeps[0].trials[&0].marks,
+        BTreeMap::from([("loss".to_owned(), 4)])
+    );
 }
 
 #[test]
@@ -304,7 +330,7 @@ fn the_outbox_gives_rows_in_order_without_those_told_refused_or_excepted() {
     assert_eq!(waiting(10, &[]), [1, 2, 3, 4, 5]);
     assert_eq!(waiting(2, &[]), [1, 2]);
     assert_eq!(waiting(10, &[&trial, &other]), [1, 5]);
-    assert_eq!(reader.sweep(&SweepId::new("a_b")).unwrap().outbox, (4, 2), "`_` is no wildcard");
+    assert_eq!(reader.outbox_depth(&SweepId::new("a_b")).unwrap(), (4, 2), "`_` is no wildcard");
 
     let ids = |run_id: &str| RunIds { experiment_id: "7".into(), run_id: run_id.into() };
     let told = |row, run: &str| Write::Told { rows: vec![row], runs: vec![(trial.clone(), ids(run))] };
@@ -313,7 +339,7 @@ fn the_outbox_gives_rows_in_order_without_those_told_refused_or_excepted() {
     assert_eq!(waiting(10, &[]), [3, 5]);
     assert_eq!(reader.run_ids(&trial).unwrap(), Some(ids("new")));
     assert_eq!(reader.run_ids(&sweep).unwrap(), None);
-    assert_eq!(reader.sweep(&SweepId::new("a_b")).unwrap().outbox, (1, 1));
+    assert_eq!(reader.outbox_depth(&SweepId::new("a_b")).unwrap(), (1, 1));
 
     store.commit(Time(3), &[Write::Told { rows: vec![3, 5], runs: Vec::new() }]).unwrap();
     store.commit(Time(3), &[Write::Tell(sweep, finish(6))]).unwrap();
@@ -332,6 +358,6 @@ fn a_trial_that_mlflow_shows_says_where() {
         Write::Told { rows: Vec::new(), runs: vec![(RunKey::new("s/1"), ids.clone())] },
     ];
     store.commit(Time(1), &batch).unwrap();
-    let rows = reader(&directory).trials(&SweepId::new("s")).unwrap();
+    let rows = reader(&directory).trials(&SweepId::new("s"), 0, 9).unwrap();
     assert_eq!((rows[0].mlflow.as_ref(), rows[1].mlflow.as_ref()), (None, Some(&ids)));
 }

@@ -7,8 +7,8 @@ use super::{Store, StoreError};
 use crate::{
     mlflow::op::{Op, RunIds, RunKey},
     scheduler::{
-        Failure, FailureKind, Pack, Point, Record, StoredFiles, Submission, SweepState, Time, TrialEnd,
-        TrialResult,
+        Change, Failure, FailureKind, Mark, Pack, Point, Record, StoredFiles, Submission, SweepState, Time,
+        TrialEnd, TrialResult,
     },
 };
 
@@ -114,10 +114,47 @@ fn apply_record(
         Record::SweepSubmitted(submission) => submitted(t, now, submission, file),
         Record::SweepEnded(sweep, state, reason) => sweep_ended(t, now, sweep, *state, reason.as_deref()),
         Record::LeaseGranted(lease, worker, pack) => granted(t, now, lease, worker, *pack),
-        Record::LeaseEnded(lease, failure) => lease_ended(t, now, lease, failure.as_ref()),
+        Record::LeaseEnded(lease, worker, failure) => lease_ended(t, now, lease, worker, failure.as_ref()),
         Record::Metrics(lease, sequence, points) => metrics(t, lease, *sequence, points),
-        Record::Checkpoint(lease, sequence, files) => checkpoint(t, lease, *sequence, files),
+        Record::Checkpoint(lease, sequence, files) => checkpoint(t, now, lease, *sequence, files),
         Record::TrialEnded(trial, end) => trial_ended(t, now, trial, end),
+        Record::SweepChanged(sweep, change, by) => sweep_changed(t, now, sweep, change, by),
+        Record::TrialExcluded(trial, by) => trial_excluded(t, now, trial, by),
+        Record::TrialIncluded(trial, by) => trial_included(t, now, trial, by),
+        Record::TrialRetried(trial, by) => trial_retried(t, now, trial, by),
+        Record::WorkerMarked(worker, mark, reason, by) => worker_marked(t, now, worker, *mark, reason, by),
+    }
+}
+
+/// A line of the journal: what happened, and where it is about one, to which sweep, trial and lease, by whom and why.
+#[derive(Default)]
+struct Line<'a> {
+    sweep: &'a str,
+    trial: Option<u64>,
+    lease: Option<&'a Lease>,
+    worker: Option<&'a WorkerId>,
+    actor: Option<&'a str>,
+    detail: Option<&'a str>,
+}
+
+impl Line<'_> {
+    fn write(self, t: &Transaction<'_>, now: Time, event: &str) -> Result<(), WriteError> {
+        t.prepare_cached(
+            "INSERT INTO journal (at_ms, sweep, trial, attempt, term, worker, actor, event, detail)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            now.0,
+            self.lease.map_or(self.sweep, |lease| lease.trial.sweep.as_str()),
+            self.lease.map(|lease| lease.trial.index).or(self.trial),
+            self.lease.map(|lease| lease.attempt),
+            self.lease.map(|lease| lease.term.0),
+            self.worker.map(WorkerId::as_str),
+            self.actor,
+            event,
+            self.detail,
+        ])?;
+        Ok(())
     }
 }
 
@@ -130,9 +167,9 @@ fn submitted(
     let empty = SweepFile { name: String::new(), source: String::new(), spec: String::new() };
     let file = file.unwrap_or(&empty);
     t.execute(
-        "INSERT INTO sweeps (id, name, digest, file_name, source, spec, size, max_retries, metric, maximize, state,
-             created_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'running', ?11)",
+        "INSERT INTO sweeps (id, name, digest, file_name, source, spec, size, metric, maximize, state, created_ms,
+             running_since_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'running', ?10, ?10)",
         params![
             submission.id.as_str(),
             submission.name,
@@ -142,13 +179,17 @@ fn submitted(
             file.spec,
             // 2^63 points, the largest space, wrap around; every index fits.
             submission.size.cast_signed(),
-            submission.max_retries,
             submission.metric,
             submission.maximize,
             now.0,
         ],
     )?;
-    journal(t, now, &submission.id, None, None, "submitted", Some(&format!("{} points", submission.size)))
+    let points = format!("{} points", submission.size);
+    Line { sweep: submission.id.as_str(), detail: Some(&points), ..Line::default() }.write(
+        t,
+        now,
+        "submitted",
+    )
 }
 
 fn sweep_ended(
@@ -158,11 +199,115 @@ fn sweep_ended(
     state: SweepState,
     reason: Option<&str>,
 ) -> Result<(), WriteError> {
+    turn(t, now, sweep, state)?;
     t.execute(
-        "UPDATE sweeps SET state = ?2, reason = ?3, finished_ms = ?4 WHERE id = ?1",
-        params![sweep.as_str(), sweep_state_name(state), reason, now.0],
+        "UPDATE sweeps SET reason = ?2, finished_ms = ?3 WHERE id = ?1",
+        params![sweep.as_str(), reason, now.0],
     )?;
-    journal(t, now, sweep, None, None, sweep_state_name(state), reason)
+    Line { sweep: sweep.as_str(), detail: reason, ..Line::default() }.write(t, now, state.name())
+}
+
+/// Sets a sweep's state, and its clock with it.
+fn turn(t: &Transaction<'_>, now: Time, sweep: &SweepId, state: SweepState) -> Result<(), WriteError> {
+    t.execute(
+        "UPDATE sweeps SET state = ?2, running_since_ms = ?3,
+             spent_ms = spent_ms + CASE state WHEN 'running' THEN ?3 - running_since_ms ELSE 0 END
+         WHERE id = ?1",
+        params![sweep.as_str(), state.name(), now.0],
+    )?;
+    Ok(())
+}
+
+fn sweep_changed(
+    t: &Transaction<'_>,
+    now: Time,
+    sweep: &SweepId,
+    change: &Change,
+    by: &str,
+) -> Result<(), WriteError> {
+    let reopen = |t: &Transaction<'_>| -> Result<(), WriteError> {
+        turn(t, now, sweep, SweepState::Running)?;
+        t.execute("UPDATE sweeps SET reason = NULL, finished_ms = NULL WHERE id = ?1", [sweep.as_str()])?;
+        Ok(())
+    };
+    let (event, detail) = match change {
+        Change::Paused => {
+            turn(t, now, sweep, SweepState::Paused)?;
+            ("paused", None)
+        }
+        Change::Resumed => {
+            turn(t, now, sweep, SweepState::Running)?;
+            ("resumed", None)
+        }
+        Change::Reopened => {
+            reopen(t)?;
+            ("reopened", None)
+        }
+        Change::Priority(priority) => {
+            t.execute("UPDATE sweeps SET priority = ?2 WHERE id = ?1", params![sweep.as_str(), priority])?;
+            ("priority", Some(priority.to_string()))
+        }
+        Change::Extended(extension) => {
+            t.execute(
+                "UPDATE sweeps SET size = ?2, spec = ?3 WHERE id = ?1",
+                params![sweep.as_str(), extension.size.cast_signed(), extension.spec],
+            )?;
+            let ended = "SELECT finished_ms IS NOT NULL FROM sweeps WHERE id = ?1";
+            if t.query_row(ended, [sweep.as_str()], |row| row.get(0))? {
+                reopen(t)?;
+            }
+            ("extended", Some(format!("{}: {} points", extension.what, extension.size)))
+        }
+    };
+    let line = Line { sweep: sweep.as_str(), actor: Some(by), detail: detail.as_deref(), ..Line::default() };
+    line.write(t, now, event)
+}
+
+fn trial_excluded(t: &Transaction<'_>, now: Time, trial: &TrialId, by: &str) -> Result<(), WriteError> {
+    t.execute(
+        "INSERT INTO trials (sweep, trial, state, attempts, worker, started_ms, finished_ms)
+         SELECT number, ?2, 'cancelled', 0, '', ?3, ?3 FROM sweeps WHERE id = ?1",
+        params![trial.sweep.as_str(), trial.index, now.0],
+    )?;
+    let detail = Some("left out before it began");
+    let (sweep, trial) = (trial.sweep.as_str(), Some(trial.index));
+    Line { sweep, trial, actor: Some(by), detail, ..Line::default() }.write(t, now, "cancelled")
+}
+
+/// One that never began is as if it had not been left out.
+fn trial_included(t: &Transaction<'_>, now: Time, trial: &TrialId, by: &str) -> Result<(), WriteError> {
+    let (sweep, index) = (trial.sweep.as_str(), trial.index);
+    t.prepare_cached(
+        "DELETE FROM trials WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
+    )?
+    .execute(params![sweep, index])?;
+    Line { sweep, trial: Some(index), actor: Some(by), ..Line::default() }.write(t, now, "included")
+}
+
+fn trial_retried(t: &Transaction<'_>, now: Time, trial: &TrialId, by: &str) -> Result<(), WriteError> {
+    let (sweep, index) = (trial.sweep.as_str(), trial.index);
+    t.prepare_cached(
+        "UPDATE trials SET state = 'waiting', failures = 0, losses = 0, hangs = 0, failure = NULL, finished_ms = NULL
+         WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
+    )?
+    .execute(params![sweep, index])?;
+    Line { sweep, trial: Some(index), actor: Some(by), ..Line::default() }.write(t, now, "retried")
+}
+
+fn worker_marked(
+    t: &Transaction<'_>,
+    now: Time,
+    worker: &WorkerId,
+    mark: Mark,
+    reason: &str,
+    by: &str,
+) -> Result<(), WriteError> {
+    t.execute(
+        "INSERT OR IGNORE INTO worker_marks (worker, mark, reason, at_ms) VALUES (?1, ?2, ?3, ?4)",
+        params![worker.as_str(), mark.name(), reason, now.0],
+    )?;
+    let line = Line { worker: Some(worker), actor: Some(by), detail: Some(reason), ..Line::default() };
+    line.write(t, now, mark.name())
 }
 
 fn granted(
@@ -193,13 +338,14 @@ fn granted(
         pack.first.0,
         pack.lanes
     ])?;
-    journal(t, now, &lease.trial.sweep, Some(lease), Some(worker), "leased", None)
+    Line { lease: Some(lease), worker: Some(worker), ..Line::default() }.write(t, now, "leased")
 }
 
 fn lease_ended(
     t: &Transaction<'_>,
     now: Time,
     lease: &Lease,
+    worker: &WorkerId,
     failure: Option<&Failure>,
 ) -> Result<(), WriteError> {
     let text = failure.map(serde_json::to_string).transpose()?;
@@ -209,22 +355,27 @@ fn lease_ended(
         text
     ])?;
     let Some(failure) = failure else { return Ok(()) };
-    let (failures, losses) = match failure.kind {
-        FailureKind::WorkerLost => (0, 1),
-        FailureKind::Hung | FailureKind::Internal => (1, 0),
+    let (failures, losses, hangs) = match failure.kind {
+        FailureKind::WorkerLost => (0, 1, 0),
+        FailureKind::Internal => (1, 0, 0),
+        FailureKind::Hung => (0, 0, 1),
         FailureKind::Preempted
         | FailureKind::OutOfMemory
         | FailureKind::Diverged
         | FailureKind::BadInput
-        | FailureKind::BadPoint => (0, 0),
+        | FailureKind::BadPoint => (0, 0, 0),
     };
     t.prepare_cached(
-        "UPDATE trials SET state = 'waiting', failures = failures + ?3, losses = losses + ?4
+        "UPDATE trials SET state = 'waiting', failures = failures + ?3, losses = losses + ?4, hangs = hangs + ?5
          WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
     )?
-    .execute(params![lease.trial.sweep.as_str(), lease.trial.index, failures, losses])?;
+    .execute(params![lease.trial.sweep.as_str(), lease.trial.index, failures, losses, hangs])?;
     let detail = format!("{}: {}", failure.kind.name(), failure.message);
-    journal(t, now, &lease.trial.sweep, Some(lease), None, "attempt_ended", Some(&detail))
+    Line { lease: Some(lease), worker: Some(worker), detail: Some(&detail), ..Line::default() }.write(
+        t,
+        now,
+        "attempt_ended",
+    )
 }
 
 fn metrics(t: &Transaction<'_>, lease: &Lease, sequence: u64, points: &[Point]) -> Result<(), WriteError> {
@@ -250,6 +401,7 @@ fn metrics(t: &Transaction<'_>, lease: &Lease, sequence: u64, points: &[Point]) 
 
 fn checkpoint(
     t: &Transaction<'_>,
+    now: Time,
     lease: &Lease,
     sequence: u64,
     files: &StoredFiles,
@@ -266,7 +418,9 @@ fn checkpoint(
         serde_json::to_string(files)?,
         files.step
     ])?;
-    Ok(())
+    // What an attempt may go on from: with it the journal explains where the next one begins.
+    let detail = format!("step {}", files.step);
+    Line { lease: Some(lease), detail: Some(&detail), ..Line::default() }.write(t, now, "checkpoint")
 }
 
 fn set_sequence(t: &Transaction<'_>, lease: &Lease, sequence: u64) -> Result<(), WriteError> {
@@ -276,11 +430,11 @@ fn set_sequence(t: &Transaction<'_>, lease: &Lease, sequence: u64) -> Result<(),
 }
 
 fn trial_ended(t: &Transaction<'_>, now: Time, trial: &TrialId, end: &TrialEnd) -> Result<(), WriteError> {
-    let (state, result, failure) = match end {
-        TrialEnd::Completed(result) => ("completed", Some(result), None),
-        TrialEnd::Diverged(failure) => ("diverged", None, Some(failure)),
-        TrialEnd::Failed(failure) => ("failed", None, Some(failure)),
-        TrialEnd::Cancelled => ("cancelled", None, None),
+    let (state, result, failure, reason) = match end {
+        TrialEnd::Completed(result) => ("completed", Some(result), None, None),
+        TrialEnd::Diverged(failure) => ("diverged", None, Some(failure), None),
+        TrialEnd::Failed(failure) => ("failed", None, Some(failure), None),
+        TrialEnd::Cancelled(reason) => ("cancelled", None, None, Some(reason.clone())),
     };
     let metric = result.map(|result| metric_of(t, &trial.sweep, result)).transpose()?.flatten();
     t.prepare_cached(
@@ -296,10 +450,9 @@ fn trial_ended(t: &Transaction<'_>, now: Time, trial: &TrialId, end: &TrialEnd) 
         now.0,
         metric,
     ])?;
-    let detail = failure.map(|failure| format!("{}: {}", failure.kind.name(), failure.message));
-    t.prepare_cached("INSERT INTO journal (at_ms, sweep, trial, event, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![now.0, trial.sweep.as_str(), trial.index, state, detail])?;
-    Ok(())
+    let detail = failure.map(|failure| format!("{}: {}", failure.kind.name(), failure.message)).or(reason);
+    let (sweep, trial) = (trial.sweep.as_str(), Some(trial.index));
+    Line { sweep, trial, detail: detail.as_deref(), ..Line::default() }.write(t, now, state)
 }
 
 /// What ranks a result, where it is finite: SQLite has no other numbers.
@@ -308,39 +461,4 @@ fn metric_of(t: &Transaction<'_>, sweep: &SweepId, result: &TrialResult) -> Resu
         .prepare_cached("SELECT metric FROM sweeps WHERE id = ?1")?
         .query_row([sweep.as_str()], |row| row.get(0))?;
     Ok(result.metrics.get(&name).copied().filter(|value| value.is_finite()))
-}
-
-fn journal(
-    t: &Transaction<'_>,
-    now: Time,
-    sweep: &SweepId,
-    lease: Option<&Lease>,
-    worker: Option<&WorkerId>,
-    event: &str,
-    detail: Option<&str>,
-) -> Result<(), WriteError> {
-    t.prepare_cached(
-        "INSERT INTO journal (at_ms, sweep, trial, attempt, term, worker, event, detail)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?
-    .execute(params![
-        now.0,
-        sweep.as_str(),
-        lease.map(|lease| lease.trial.index),
-        lease.map(|lease| lease.attempt),
-        lease.map(|lease| lease.term.0),
-        worker.map(WorkerId::as_str),
-        event,
-        detail,
-    ])?;
-    Ok(())
-}
-
-fn sweep_state_name(state: SweepState) -> &'static str {
-    match state {
-        SweepState::Running => "running",
-        SweepState::Completed => "completed",
-        SweepState::Cancelled => "cancelled",
-        SweepState::Failed => "failed",
-    }
 }

@@ -13,7 +13,7 @@ use super::{PATIENCE, process};
 use crate::{
     clock::Clock,
     engine::EngineHandle,
-    scheduler::{Census, SweepCensus, SweepState, Time},
+    scheduler::{Census, SweepCensus, Time},
     store::OutboxState,
 };
 
@@ -60,7 +60,7 @@ fn alive(registry: &mut Registry, census: Census) {
     let sweeps = Family::<InState, Gauge>::default();
     registry.register("sweeps", "Sweeps, by state", sweeps.clone());
     for sweep in &census.sweeps {
-        sweeps.get_or_create(&InState { state: sweep_state(sweep.state) }).inc();
+        sweeps.get_or_create(&InState { state: sweep.state.name() }).inc();
     }
     for sweep in shown(&census.sweeps) {
         let counts = sweep.counts;
@@ -79,9 +79,13 @@ fn alive(registry: &mut Registry, census: Census) {
     let workers = Family::<InState, Gauge>::default();
     registry.register("workers", "Workers, by state", workers.clone());
     let states = census.workers;
-    for (state, count) in
-        [("idle", states.idle), ("busy", states.busy), ("draining", states.draining), ("away", states.away)]
-    {
+    for (state, count) in [
+        ("idle", states.idle),
+        ("busy", states.busy),
+        ("draining", states.draining),
+        ("quarantined", states.quarantined),
+        ("away", states.away),
+    ] {
         workers.get_or_create(&InState { state }).set(clamped(count));
     }
 }
@@ -122,22 +126,13 @@ fn clamped(count: u64) -> i64 {
 }
 
 fn shown(sweeps: &[SweepCensus]) -> impl Iterator<Item = &SweepCensus> {
-    let ended = sweeps.iter().filter(|sweep| sweep.state != SweepState::Running).count();
+    let ended = sweeps.iter().filter(|sweep| !sweep.state.is_open()).count();
     let mut passed_over = ended.saturating_sub(ENDED_SHOWN);
     sweeps.iter().filter(move |sweep| {
-        let pass_over = sweep.state != SweepState::Running && passed_over > 0;
+        let pass_over = !sweep.state.is_open() && passed_over > 0;
         passed_over -= usize::from(pass_over);
         !pass_over
     })
-}
-
-fn sweep_state(state: SweepState) -> &'static str {
-    match state {
-        SweepState::Running => "running",
-        SweepState::Completed => "completed",
-        SweepState::Cancelled => "cancelled",
-        SweepState::Failed => "failed",
-    }
 }
 
 #[cfg(test)]
@@ -145,7 +140,7 @@ mod tests {
     use distilsweep_proto::ids::SweepId;
 
     use super::*;
-    use crate::scheduler::{Counts, WorkerCensus};
+    use crate::scheduler::{Counts, SweepState, WorkerCensus};
 
     fn sweep(id: &str, state: SweepState, pending: u64) -> SweepCensus {
         let counts = Counts { completed: 3, failed: 1, ..Counts::default() };
@@ -157,7 +152,7 @@ mod tests {
         let census = Census {
             sweeps: vec![sweep("a-1", SweepState::Completed, 0), sweep("b-2", SweepState::Running, 1 << 63)],
             leases: 4,
-            workers: WorkerCensus { idle: 1, busy: 2, draining: 0, away: 3 },
+            workers: WorkerCensus { idle: 1, busy: 2, draining: 0, quarantined: 0, away: 3 },
         };
         let mut registry = Registry::with_prefix("distilsweep");
         alive(&mut registry, census);
@@ -196,6 +191,7 @@ mod tests {
         distilsweep_workers{state="busy"} 2
         distilsweep_workers{state="draining"} 0
         distilsweep_workers{state="idle"} 1
+        distilsweep_workers{state="quarantined"} 0
         "#);
     }
 

@@ -11,6 +11,8 @@ use tokio::{
 
 use super::CliError;
 use crate::{
+    ledger::Bounds,
+    link::{Connector, Refusal},
     machine,
     runtime::{MakeTrainer, Runtime},
     scratch::Scratch,
@@ -59,7 +61,7 @@ pub(super) struct Join {
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
 
-    /// Follow a script of STEPSxMILLISECONDS instead of training; for tests
+    /// Follow a script of STEPSxMILLISECONDS[,hang=STEP][,fail=PERCENT] instead of training; for tests
     #[arg(long, hide = true, value_name = "SCRIPT")]
     scripted: Option<ScriptedTrainer>,
 }
@@ -110,23 +112,24 @@ impl Join {
             held: Vec::new(),
         };
         let options = SessionOptions {
-            coordinator,
+            connector: Connector::network(coordinator),
             hello,
             patience: Duration::from_secs(self.patience),
             grace: Duration::from_secs(self.grace),
             scratch,
+            bounds: Bounds::default(),
         };
         let drain = self.drain_signal()?;
-        match session::serve(options, handle, events, drain).await {
-            Ok(()) => Ok(Exit::Success),
-            Err(error @ SessionError::Unreachable { .. }) => {
-                Err(CliError { exit: Exit::Unreachable, message: error.to_string() })
-            }
-            Err(error @ SessionError::Refused { .. }) => {
-                Err(CliError { exit: Exit::Refused, message: error.to_string() })
-            }
-            Err(error @ SessionError::GraceSpent(_)) => Err(CliError::failure(error.to_string())),
-        }
+        let served = session::serve(options, rand::random::<f64>, handle, events, drain).await;
+        served.map(|()| Exit::Success).map_err(|error| {
+            let exit = match &error {
+                SessionError::Unreachable { .. } => Exit::Unreachable,
+                SessionError::Refused { refusal: Refusal::NotAllowed, .. } => Exit::Refused,
+                SessionError::Refused { refusal: Refusal::NotUnderstood, .. } => Exit::Unreachable,
+                SessionError::GraceSpent(_) | SessionError::Stuck { .. } => Exit::Failure,
+            };
+            CliError { exit, message: error.to_string() }
+        })
     }
 
     /// Turns true at SIGTERM, at Ctrl-C and, where asked, when standard input closes.

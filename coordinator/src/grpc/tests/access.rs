@@ -96,7 +96,10 @@ async fn who_cancels_a_sweep_is_on_record() {
         ..Default::default()
     };
     sweeps.submit_sweep(request).await.unwrap();
-    let status = sweeps.cancel_sweep(v1::CancelSweepRequest { sweep: "demo".into() }).await.unwrap();
+    let status = sweeps
+        .cancel_sweep(v1::CancelSweepRequest { sweep: "demo".into(), by: "root".into() })
+        .await
+        .unwrap();
     assert_eq!(status.into_inner().reason, "cancelled by anna");
     server.stop().await.unwrap();
 }

@@ -3,11 +3,20 @@
 use super::*;
 use crate::grpc::Rate;
 
+async fn results(coordinator: &mut Coordinator) -> v1::SweepResults {
+    let mut parts =
+        coordinator.sweeps.get_results(v1::GetSweepRequest::default()).await.unwrap().into_inner();
+    parts.message().await.unwrap().expect("one part")
+}
+
 /// A failure of the trial in words, once it has failed for good.
 async fn failure_of(coordinator: &mut Coordinator, trial: u64) -> String {
-    let request = v1::GetSweepRequest { sweep: String::new() };
-    let results = coordinator.sweeps.get_results(request).await.unwrap().into_inner();
-    let found = results.trials.into_iter().find(|result| result.trial == trial).expect("it has a row");
+    let found = results(coordinator)
+        .await
+        .trials
+        .into_iter()
+        .find(|result| result.trial == trial)
+        .expect("it has a row");
     let failure = found.failure.expect("it failed");
     assert_eq!(failure.kind(), v1::FailureKind::Internal);
     failure.message
@@ -32,8 +41,7 @@ async fn a_report_under_anothers_lease_changes_nothing() {
     assert_eq!(coordinator.status("").await.unwrap().completed, 0);
     honest.report(&lease, 1, completed(0.5));
     assert_eq!(honest.acknowledged(&lease).await, 1);
-    let results = coordinator.sweeps.get_results(v1::GetSweepRequest::default()).await.unwrap().into_inner();
-    assert_eq!(results.trials[0].metrics["best_validation_f1"], 0.5);
+    assert_eq!(results(&mut coordinator).await.trials[0].metrics["best_validation_f1"], 0.5);
 }
 
 #[tokio::test]

@@ -10,10 +10,15 @@ fn measured(points: u64) -> Story {
     join(&mut story, "w");
     let first = lease(0, 1, 1);
     assert_eq!(assigned(&story), [vec![0]], "one lane until a lane is measured");
-    story.event(Event::Heartbeat { worker: worker("w"), measured: vec![(Term(1), 200)] });
+    story.event(Event::Heartbeat { worker: worker("w"), seen: vec![measures(1, 200)] });
     assert!(story.effects.is_empty(), "a slot with a pack is not free");
     story.ended("w", &first, AttemptEnd::Completed(result(0.1)));
     story
+}
+
+/// A heartbeat's word that a lane takes so many bytes.
+fn measures(term: u64, bytes: u64) -> Seen {
+    Seen { term: Term(term), step: 1, phase: Phase::Training, lane_bytes: Some(bytes) }
 }
 
 fn join(story: &mut Story, name: &str) {
@@ -24,7 +29,7 @@ fn join(story: &mut Story, name: &str) {
 fn assigned(story: &Story) -> Vec<Vec<u64>> {
     let packs = story.sent().into_iter().filter_map(|(_, message)| match message {
         Message::Assign(lanes) => Some(lanes.iter().map(|lane| lane.lease.trial.index).collect()),
-        Message::Welcome(_) | Message::Acknowledge(..) | Message::Stop(..) => None,
+        Message::Welcome(_) | Message::Acknowledge(..) | Message::Stop(..) | Message::Drain(_) => None,
     });
     packs.collect()
 }
@@ -42,7 +47,7 @@ fn as_many_trials_as_fit_train_in_one_pack_once_a_lane_is_measured() {
 fn a_measurement_under_somebody_elses_lease_counts_for_nothing() {
     let mut story = Story::of(9);
     join(&mut story, "w");
-    story.event(Event::Heartbeat { worker: worker("v"), measured: vec![(Term(1), 1), (Term(7), 1)] });
+    story.event(Event::Heartbeat { worker: worker("v"), seen: vec![measures(1, 1), measures(7, 1)] });
     story.ended("w", &lease(0, 1, 1), AttemptEnd::Completed(result(0.1)));
     assert_eq!(assigned(&story), [vec![1]]);
 }
@@ -73,7 +78,7 @@ fn what_is_left_is_shared_out_among_the_workers() {
     let mut story = Story::of(7);
     join(&mut story, "w");
     join(&mut story, "v");
-    story.event(Event::Heartbeat { worker: worker("w"), measured: vec![(Term(1), 1)] });
+    story.event(Event::Heartbeat { worker: worker("w"), seen: vec![measures(1, 1)] });
     story.ended("w", &lease(0, 1, 1), AttemptEnd::Completed(result(0.1)));
     assert_eq!(assigned(&story), [vec![2, 3, 4]], "half of five, rounded up");
     story.ended("v", &lease(1, 1, 2), AttemptEnd::Completed(result(0.1)));
@@ -84,16 +89,16 @@ fn what_is_left_is_shared_out_among_the_workers() {
 fn points_of_another_structure_are_passed_over_and_come_later() {
     let mut story = Story::of(1);
     // The batch size has two values and varies fastest.
-    let structure = Structure::new(vec![(1, 2)]);
+    let structure = Structure::new(vec![(0, vec![Digit { stride: 1, base: 2, first: 0 }])]);
     let other = Submission { digest: "another".into(), structure, ..submission("t", 7) };
     story.event(Event::Submitted(other));
     join(&mut story, "w");
-    story.event(Event::Heartbeat { worker: worker("w"), measured: vec![(Term(1), 200)] });
+    story.event(Event::Heartbeat { worker: worker("w"), seen: vec![measures(1, 200)] });
     story.ended("w", &lease(0, 1, 1), AttemptEnd::Completed(result(0.1)));
     assert_eq!(assigned(&story), [vec![0]], "of this sweep nothing is known yet");
     let of_t =
         |index, term| Lease { trial: TrialId { sweep: SweepId::new("t"), index }, ..lease(index, 1, term) };
-    story.event(Event::Heartbeat { worker: worker("w"), measured: vec![(Term(2), 200)] });
+    story.event(Event::Heartbeat { worker: worker("w"), seen: vec![measures(2, 200)] });
     story.ended("w", &of_t(0, 2), AttemptEnd::Completed(result(0.1)));
     assert_eq!(assigned(&story), [vec![1, 3, 5]]);
     assert_eq!(story.scheduler.sweeps[1].skipped, [2, 4].into());
@@ -133,7 +138,7 @@ fn after_a_restart_a_pack_still_keeps_its_slot_until_its_last_lane_ended() {
     let held = vec![lease(1, 1, 2), lease(3, 1, 4), lease(4, 1, 5)];
     story.event(Event::Joined { worker: worker("w"), slots: 1, room: ROOM, held: held.clone() });
     assert_eq!(story.sent(), [("w", &Message::Welcome(Vec::new()))]);
-    story.event(Event::Heartbeat { worker: worker("w"), measured: vec![(Term(4), 200)] });
+    story.event(Event::Heartbeat { worker: worker("w"), seen: vec![measures(4, 200)] });
     for lease in &held {
         assert_eq!(assigned(&story), [[0_u64; 0]; 0]);
         story.ended("w", lease, AttemptEnd::Completed(result(0.1)));

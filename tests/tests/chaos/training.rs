@@ -1,5 +1,5 @@
-//! Faults while real trials train: each test first runs the sweep undisturbed, then shows that the fault fired, and that
-//! the results are the same.
+//! Single faults while real trials train: each test first runs the sweep undisturbed, then shows that the fault fired, and
+//! that the results are the same.
 
 use std::time::Duration;
 

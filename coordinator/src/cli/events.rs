@@ -1,0 +1,151 @@
+//! `distilsweep sweep events`: the journal for people and for programs.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::{Args, ValueEnum};
+use distilsweep_proto::v1;
+
+use super::{CliError, results, sweep::Named};
+
+/// Arguments of `sweep events`.
+#[derive(Debug, Args)]
+pub(super) struct Events {
+    #[command(flatten)]
+    named: Named,
+
+    /// Those of one trial alone
+    #[arg(long)]
+    trial: Option<u64>,
+
+    /// Go on until the sweep has ended
+    #[arg(long, short)]
+    follow: bool,
+
+    /// How to show them
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// A line an event
+    Text,
+    /// An object a line, for a program
+    Json,
+}
+
+impl Events {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let mut connection = self.named.target.connect().await?;
+        let request =
+            v1::ListEventsRequest { sweep: self.named.sweep, trial: self.trial, follow: self.follow };
+        let told = match connection.client.list_events(request).await {
+            Ok(events) => tell(events.into_inner(), self.format).await,
+            Err(status) => Err(status),
+        };
+        connection.close().await?;
+        Ok(told?)
+    }
+}
+
+async fn tell(mut events: tonic::Streaming<v1::Event>, format: Format) -> Result<(), tonic::Status> {
+    while let Some(event) = events.message().await? {
+        results::print(&match format {
+            Format::Text => line(&event),
+            Format::Json => json(&event),
+        });
+    }
+    Ok(())
+}
+
+fn time(at_ms: i64) -> String {
+    let since = Duration::from_millis(u64::try_from(at_ms).unwrap_or_default());
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
+}
+
+fn line(event: &v1::Event) -> String {
+    let about = match event.trial {
+        Some(trial) => format!("trial {trial}"),
+        None if event.worker.is_empty() => "sweep".to_owned(),
+        None => "worker".to_owned(),
+    };
+    let mut words = Vec::new();
+    if let Some(attempt) = event.attempt {
+        words.push(format!("attempt {attempt}"));
+    }
+    match (event.worker.as_str(), event.trial) {
+        ("", _) => {}
+        (worker, Some(_)) => words.push(format!("on {worker}")),
+        (worker, None) => words.push(worker.to_owned()),
+    }
+    if !["", "coordinator", event.worker.as_str()].contains(&event.actor.as_str()) {
+        words.push(format!("by {}", event.actor));
+    }
+    let mut said = words.join(" ");
+    if !event.detail.is_empty() {
+        let between = if said.is_empty() { "" } else { ": " };
+        said.push_str(&format!("{between}{}", event.detail));
+    }
+    format!("{}  {about:<10} {:<13}  {said}", time(event.at_ms), event.event).trim_end().to_owned()
+}
+
+fn json(event: &v1::Event) -> String {
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    serde_json::json!({
+        "time": time(event.at_ms),
+        "trial": event.trial,
+        "attempt": event.attempt,
+        "worker": text(&event.worker),
+        "actor": text(&event.actor),
+        "event": event.event,
+        "detail": text(&event.detail),
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_reads_as_who_did_what_to_which_trial_when_and_why() {
+        let event = |event: &str, detail: &str| v1::Event {
+            at_ms: 1_790_000_000_000,
+            event: event.into(),
+            detail: detail.into(),
+            ..Default::default()
+        };
+        let on = |event: v1::Event| v1::Event {
+            trial: Some(3),
+            attempt: Some(1),
+            worker: "gpu-1-77-0a".into(),
+            ..event
+        };
+        let events = [
+            event("submitted", "4 points"),
+            on(event("leased", "")),
+            on(event("attempt_ended", "worker_lost: worker gpu-1-77-0a was not heard of for 30 s")),
+            v1::Event { actor: "ada".into(), ..event("paused", "") },
+            v1::Event {
+                trial: Some(9),
+                actor: "ada".into(),
+                ..event("cancelled", "left out before it began")
+            },
+            v1::Event {
+                worker: "gpu-1-77-0a".into(),
+                actor: "coordinator".into(),
+                ..event("quarantined", "3 different trials failed on it in a row")
+            },
+        ];
+        insta::assert_snapshot!(events.iter().map(line).collect::<Vec<_>>().join("\n"), @r"
+        2026-09-21T14:13:20Z  sweep      submitted      4 points
+        2026-09-21T14:13:20Z  trial 3    leased         attempt 1 on gpu-1-77-0a
+        2026-09-21T14:13:20Z  trial 3    attempt_ended  attempt 1 on gpu-1-77-0a: worker_lost: worker gpu-1-77-0a was not heard of for 30 s
+        2026-09-21T14:13:20Z  sweep      paused         by ada
+        2026-09-21T14:13:20Z  trial 9    cancelled      by ada: left out before it began
+        2026-09-21T14:13:20Z  worker     quarantined    gpu-1-77-0a: 3 different trials failed on it in a row
+        ");
+        let object: serde_json::Value = serde_json::from_str(&json(&events[1])).unwrap();
+        assert_eq!((&object["trial"], &object["detail"]), (&3.into(), &serde_json::Value::Null));
+    }
+}

@@ -1,0 +1,156 @@
+//! `distilsweep worker list|drain`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use distilsweep_proto::{exit::Exit, v1};
+
+use super::{
+    CliError, connect,
+    connect::Target,
+    order::{self, Answer},
+    results,
+};
+
+/// Commands about workers.
+#[derive(Debug, Subcommand)]
+pub(super) enum Worker {
+    /// One line a worker: state, what it trains, where it runs
+    List(List),
+    /// Have a worker finish its step, hand its trials back and end
+    Drain(Drain),
+}
+
+/// Arguments of `worker list`.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// How to show them
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// For a program
+    Json,
+}
+
+/// Arguments of `worker drain`.
+#[derive(Debug, Args)]
+pub(super) struct Drain {
+    /// Name of the worker, as in the list
+    worker: String,
+
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Worker {
+    pub(super) async fn run(self) -> Result<Exit, CliError> {
+        match self {
+            Worker::List(list) => {
+                let mut connection = list.target.connect().await?;
+                let listed = connection.client.list_workers(v1::ListWorkersRequest {}).await;
+                connection.close().await?;
+                let workers = listed?.into_inner().workers;
+                results::print(&match list.format {
+                    Format::Table => table(&workers),
+                    Format::Json => json(&workers),
+                });
+            }
+            Worker::Drain(Drain { worker, target }) => {
+                let request = v1::DrainWorkerRequest { worker: worker.clone(), by: connect::user() };
+                let told = |answer: &Answer| match answer.changed {
+                    0 => format!("worker {worker} drains already"),
+                    _ => format!("worker {worker} hands its trials back and ends"),
+                };
+                order::give(&target, told, async move |client| client.drain_worker(request).await).await?;
+            }
+        }
+        Ok(Exit::Success)
+    }
+}
+
+fn trials(worker: &v1::WorkerStatus) -> Vec<String> {
+    worker.leases.iter().map(|lease| format!("{}/{}", lease.sweep, lease.trial)).collect()
+}
+
+fn table(workers: &[v1::WorkerStatus]) -> String {
+    if workers.is_empty() {
+        return "no worker is connected: start one with `distilsweep-worker join URL`".to_owned();
+    }
+    let header = ["WORKER", "STATE", "TRIALS", "DEVICES"].map(str::to_owned);
+    let rows = workers.iter().map(|worker| {
+        let trials = trials(worker);
+        let shown = match trials.len() {
+            0 => "-".to_owned(),
+            1 | 2 => trials.join(" "),
+            more => format!("{} and {} more", trials[0], more - 1),
+        };
+        [worker.worker.clone(), worker.state.clone(), shown, worker.devices.join(", ")]
+    });
+    let rows: Vec<[String; 4]> = [header].into_iter().chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (a, b, c) = (width(0), width(1), width(2));
+    let mut lines = Vec::new();
+    for (at, row) in rows.iter().enumerate() {
+        let [worker, state, trials, devices] = row;
+        lines.push(format!("{worker:a$}  {state:b$}  {trials:c$}  {devices}").trim_end().to_owned());
+        if let Some(reason) = at.checked_sub(1).map(|at| &workers[at].reason).filter(|r| !r.is_empty()) {
+            lines.push(format!("{:a$}  {reason}", ""));
+        }
+    }
+    lines.join("\n")
+}
+
+fn json(workers: &[v1::WorkerStatus]) -> String {
+    let value = |worker: &v1::WorkerStatus| {
+        serde_json::json!({
+            "worker": worker.worker,
+            "state": worker.state,
+            "reason": worker.reason,
+            "hostname": worker.hostname,
+            "process": worker.process,
+            "version": worker.version,
+            "devices": worker.devices,
+            "trials": trials(worker),
+        })
+    };
+    let workers: Vec<serde_json::Value> = workers.iter().map(value).collect();
+    format!("{:#}", serde_json::Value::from(workers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_listed_with_what_they_train_and_why_they_do_not() {
+        let lease = |trial| v1::Lease { sweep: "sst2-00ff00".into(), trial, attempt: 1, term: 1 };
+        let busy = v1::WorkerStatus {
+            worker: "gpu-1-77-0a".into(),
+            state: "connected".into(),
+            devices: vec!["cuda:0 (H100)".into()],
+            leases: (3..6).map(lease).collect(),
+            ..Default::default()
+        };
+        let bad = v1::WorkerStatus {
+            worker: "gpu-2-9-1b".into(),
+            state: "quarantined".into(),
+            reason: "3 different trials failed on it in a row".into(),
+            devices: vec!["cuda:0 (H100)".into()],
+            ..Default::default()
+        };
+        insta::assert_snapshot!(table(&[busy.clone(), bad]), @r"
+        WORKER       STATE        TRIALS                    DEVICES
+        gpu-1-77-0a  connected    sst2-00ff00/3 and 2 more  cuda:0 (H100)
+        gpu-2-9-1b   quarantined  -                         cuda:0 (H100)
+                     3 different trials failed on it in a row
+        ");
+        assert!(json(&[busy]).contains("\"sst2-00ff00/4\""));
+        assert!(table(&[]).contains("distilsweep-worker join"));
+    }
+}

@@ -1,0 +1,220 @@
+//! One simulation from its start to its verdict.
+
+use std::{path::PathBuf, rc::Rc, time::Duration};
+
+use anyhow::Context;
+use distilsweep::store::Reader;
+use distilsweep_worker::scripted::ScriptedTrainer;
+use rand::{SeedableRng, rngs::StdRng};
+use tempfile::TempDir;
+use tokio::{
+    runtime::Builder,
+    sync::mpsc,
+    task::{JoinHandle, JoinSet, LocalSet, spawn_local},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    cluster::{Order, Place, Site},
+    coordinator::{Coordinator, Stage},
+    faults::{Fault, KINDS, Plan},
+    network::{Line, Network},
+    witness::{Outcome, Witness},
+    worker::WorkerOptions,
+};
+
+/// Steps of a trial.
+const STEPS: u64 = 12;
+/// Simulated time that each takes.
+const STEP_TIME: Duration = Duration::from_millis(400);
+/// Simulated time that no sweep here takes, whatever happens to it.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// Time that a worker has to hand everything back.
+const GRACE: Duration = Duration::from_secs(20);
+/// Longer than any fault lasts.
+const CALM: Duration = Duration::from_secs(60);
+
+const SWEEP: &str = "\
+name: simulated
+model: ./model
+dataset: {train: train.csv, validation: validation.csv}
+method: grid
+parameters:
+  learning_rate: {values: [1e-5, 2e-5, 3e-5]}
+  seed: {values: [1, 2]}
+  logging_steps: {value: 2}
+";
+
+/// What a simulation did.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Figures {
+    /// Faults by their place in [`KINDS`].
+    pub(crate) faults: [u64; KINDS.len()],
+    /// Leases that were granted.
+    pub(crate) attempts: u64,
+    /// Time that passed in it, in seconds.
+    pub(crate) simulated_seconds: f64,
+}
+
+/// Runs the simulation of a seed and holds it against an undisturbed one.
+///
+/// # Errors
+/// Where something does not hold. What is broken at a commit panics there.
+pub(crate) fn seed(seed: u64, expected: &Outcome) -> anyhow::Result<Figures> {
+    let plan = Plan::draw(&mut StdRng::seed_from_u64(seed));
+    let (outcome, figures) = simulate(&plan, seed).with_context(|| format!("seed {seed}: {plan:?}"))?;
+    compare(&outcome, expected).with_context(|| format!("seed {seed}: {plan:?}"))?;
+    Ok(figures)
+}
+
+fn compare(outcome: &Outcome, expected: &Outcome) -> anyhow::Result<()> {
+    anyhow::ensure!(outcome.state == expected.state, "the sweep is {:?}", outcome.state);
+    anyhow::ensure!(outcome.results == expected.results, "results differ: {:?}", outcome.results);
+    anyhow::ensure!(outcome.curves.keys().eq(expected.curves.keys()), "other curves: {:?}", outcome.curves);
+    for (key, curve) in &outcome.curves {
+        let expected = &expected.curves[key];
+        anyhow::ensure!(curve == expected, "curve {key:?} is {curve:?}, undisturbed it is {expected:?}");
+    }
+    Ok(())
+}
+
+/// Runs a plan; `seed` is that of the workers' own random numbers.
+pub(crate) fn simulate(plan: &Plan, seed: u64) -> anyhow::Result<(Outcome, Figures)> {
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        // One: what is done beside the session is done in the order in which it was begun.
+        .max_blocking_threads(1)
+        .build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, async { Cluster::start(plan, seed).await?.run().await })
+}
+
+struct Cluster {
+    site: Site,
+    root: TempDir,
+    crashes: mpsc::UnboundedSender<(Stage, Duration)>,
+    coordinator: JoinHandle<anyhow::Result<Coordinator>>,
+    lines: Vec<Line>,
+    places: Vec<(mpsc::UnboundedSender<Order>, JoinHandle<anyhow::Result<()>>)>,
+    healing: JoinSet<()>,
+    faults: [u64; KINDS.len()],
+}
+
+impl Cluster {
+    async fn start(plan: &Plan, seed: u64) -> anyhow::Result<Self> {
+        let root = tempfile::Builder::new().prefix("distilsweep-simulation-").tempdir_in(memory())?;
+        let site = Site {
+            plan: plan.clone(),
+            root: root.path().to_owned(),
+            network: Network::default(),
+            witness: Witness::default(),
+        };
+        let coordinator = site.start()?;
+        coordinator.submit(SWEEP, seed).await?;
+        let (crashes, orders) = mpsc::unbounded_channel();
+        let coordinator = spawn_local(site.clone().keep(coordinator, orders));
+        let options = Rc::new(WorkerOptions {
+            script: ScriptedTrainer::new(STEPS, STEP_TIME),
+            lanes: plan.lanes,
+            checkpoint_interval: plan.checkpoint_interval,
+            grace: GRACE,
+        });
+        let lines: Vec<Line> = plan.delays.iter().copied().map(Line::new).collect();
+        let place = |(number, line): (u64, &Line)| {
+            let place = Place {
+                name: format!("worker-{number}"),
+                root: root.path().to_owned(),
+                options: Rc::clone(&options),
+                network: site.network.clone(),
+                line: line.clone(),
+                random: StdRng::seed_from_u64(seed.wrapping_add(number)),
+            };
+            let (sender, orders) = mpsc::unbounded_channel();
+            (sender, spawn_local(place.serve(orders)))
+        };
+        let places = (1..).zip(&lines).map(place).collect();
+        Ok(Self { site, root, crashes, coordinator, lines, places, healing: JoinSet::new(), faults: [0; 8] })
+    }
+
+    async fn run(mut self) -> anyhow::Result<(Outcome, Figures)> {
+        let (start, witness) = (Instant::now(), self.site.witness.clone());
+        for (pause, fault) in std::mem::take(&mut self.site.plan.faults) {
+            // A fault after the end proves nothing.
+            if timeout(pause, witness.sweep_ended()).await.is_ok() {
+                break;
+            }
+            self.strike(fault);
+        }
+        if timeout(PATIENCE, witness.sweep_ended()).await.is_err() {
+            anyhow::bail!("the sweep has not ended, there is {:?}", witness.outcome());
+        }
+        let simulated_seconds = start.elapsed().as_secs_f64();
+        while let Some(healed) = self.healing.join_next().await {
+            healed?;
+        }
+        drop(self.crashes);
+        let coordinator = self.coordinator.await??;
+        for (orders, _) in &self.places {
+            // Where it has ended, it says why below.
+            let _ = orders.send(Order::Leave);
+        }
+        for (_, place) in self.places {
+            timeout(CALM, place).await.context("a worker does not end")???;
+        }
+        drop(coordinator);
+        let outcome = witness.outcome();
+        agrees(&Reader::open(self.root.path())?, &outcome)?;
+        Ok((outcome, Figures { faults: self.faults, attempts: witness.attempts(), simulated_seconds }))
+    }
+
+    fn strike(&mut self, fault: Fault) {
+        self.faults[fault.kind()] += 1;
+        // Sites and places serve until they are told to end.
+        match fault {
+            Fault::CoordinatorCrash(stage, down) => {
+                let _ = self.crashes.send((stage, down));
+            }
+            Fault::WorkerCrash(place, down) => {
+                let _ = self.places[place].0.send(Order::Crash(down));
+            }
+            Fault::Drain(place, down) => {
+                let _ = self.places[place].0.send(Order::Drain(down));
+            }
+            Fault::Partition(place, time) => {
+                let line = self.lines[place].clone();
+                line.partition(true);
+                self.healing.spawn(async move {
+                    sleep(time).await;
+                    line.partition(false);
+                });
+            }
+            Fault::Slow(place, delay, time) => {
+                let (line, usual) = (self.lines[place].clone(), self.site.plan.delays[place]);
+                line.slow(delay);
+                self.healing.spawn(async move {
+                    sleep(time).await;
+                    line.slow(usual);
+                });
+            }
+            Fault::Cut(place) => self.lines[place].cut(),
+        }
+    }
+}
+
+/// What the database says is what was committed.
+fn agrees(reader: &Reader, outcome: &Outcome) -> anyhow::Result<()> {
+    let sweep = reader.find("")?.context("the sweep is there")?;
+    for trial in reader.trials(&sweep)? {
+        let result = trial.result.with_context(|| format!("trial {} has a result", trial.trial))?;
+        let metrics = result.metrics.into_iter().map(|(key, value)| (key, value.to_bits())).collect();
+        anyhow::ensure!(outcome.results.get(&trial.trial) == Some(&metrics), "trial {} differs", trial.trial);
+    }
+    Ok(())
+}
+
+/// A directory in memory where the machine has one: a seed's files live for milliseconds.
+fn memory() -> PathBuf {
+    let shared = PathBuf::from("/dev/shm");
+    if shared.is_dir() { shared } else { std::env::temp_dir() }
+}
