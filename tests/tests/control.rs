@@ -22,7 +22,8 @@ impl Stage {
     fn set() -> anyhow::Result<Self> {
         let scene = Scene::new()?;
         let listen = format!("127.0.0.1:{}", free_port()?);
-        let coordinator = Coordinator::start(&scene, &listen, &["--hang-timeout", "1", "--lease-timeout", "5"])?;
+        let coordinator =
+            Coordinator::start(&scene, &listen, &["--hang-timeout", "1", "--lease-timeout", "5"])?;
         let file = scene.write("grid.yaml", &four_trials("grid", 20))?;
         coordinator.submit(&scene, &file)?;
         Ok(Self { scene, coordinator, listen })

@@ -29,7 +29,7 @@ mod train;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use distilsweep_proto::exit::Exit;
+use distilsweep_proto::{dial::DialError, exit::Exit};
 
 use crate::trainer::Ended;
 
@@ -41,6 +41,7 @@ Exit codes:
   3    the model, the data or a hyperparameter is at fault
   4    nobody answers where the coordinator should be
   6    the training diverged
+  7    the coordinator does not let it in, or cannot be trusted: token or certificate
   130  ended by Ctrl-C or SIGTERM";
 
 /// Fine-tunes DistilBERT for a Distilsweep coordinator, or alone.
@@ -89,6 +90,12 @@ impl CliError {
 
     fn usage(message: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, message: message.into() }
+    }
+}
+
+impl From<DialError> for CliError {
+    fn from(error: DialError) -> Self {
+        Self { exit: error.exit(), message: error.to_string() }
     }
 }
 
