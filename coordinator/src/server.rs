@@ -11,11 +11,11 @@ use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use url::Url;
 
 use crate::{
-    engine::{self, EngineHandle, EngineOptions, EngineOutbox},
+    engine::{self, EngineError, EngineHandle, EngineOptions, EngineOutbox},
     grpc,
     mlflow::{client::Client, drain::drain},
     store::StoreError,
@@ -115,7 +115,9 @@ impl Server {
         let mlflow_url = options.mlflow.as_ref().map(|client| client.address().to_owned());
         let router = grpc::router(engine.clone(), mlflow_url.unwrap_or_default());
         tasks.spawn(async move {
-            if let Err(error) = router.serve_with_incoming(TcpListenerStream::new(listener)).await {
+            // An acknowledgement or an assignment is small and awaited: it must not wait for more to send.
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            if let Err(error) = router.serve_with_incoming(incoming).await {
                 tracing::error!(%error, "the listener ended");
             }
         });
@@ -134,7 +136,7 @@ impl Server {
     ///
     /// # Errors
     /// Why the engine had stopped by itself, where it had.
-    pub async fn stop(mut self) -> Result<(), StoreError> {
+    pub async fn stop(mut self) -> Result<(), EngineError> {
         self.shutdown.send_replace(true);
         if let Some(drainer) = self.drainer.take() {
             let _ = drainer.await;

@@ -69,6 +69,11 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, out, err })
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has printed to standard output so far.
     pub fn out(&self) -> String {
         read(&self.out)

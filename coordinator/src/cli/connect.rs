@@ -9,8 +9,9 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::CliError;
 use crate::{
+    engine::EngineError,
     server::{self, Server, ServerOptions},
-    store::{Reader, StoreError},
+    store::Reader,
 };
 
 /// Which coordinator a command speaks to.
@@ -72,7 +73,7 @@ impl Target {
 
 impl Connection {
     /// Ends what was started for the command.
-    pub(super) async fn close(self) -> Result<(), StoreError> {
+    pub(super) async fn close(self) -> Result<(), EngineError> {
         match self.server {
             Some(server) => server.stop().await,
             None => Ok(()),

@@ -1,5 +1,7 @@
 //! A whole coordinator on a free port, and workers that a script plays over real gRPC.
 
+mod orders;
+
 use std::{path::Path, time::Duration};
 
 use distilsweep_proto::v1::{

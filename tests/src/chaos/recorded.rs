@@ -36,9 +36,7 @@ impl Recorded {
     /// # Errors
     /// The database cannot be read.
     pub(super) fn all(scene: &Scene) -> anyhow::Result<BTreeMap<u64, Self>> {
-        let path = scene.path("state/coordinator.db");
-        let database = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .with_context(|| path.display().to_string())?;
+        let database = open(scene)?;
         let mut all: BTreeMap<u64, Self> = BTreeMap::new();
         let rows = rows(&database, "SELECT trial, state, attempts FROM trials", |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -69,6 +67,22 @@ impl Recorded {
         }
         Ok(all)
     }
+}
+
+/// Whether the journal has a lease between a pause and what resumed the sweep.
+///
+/// # Errors
+/// The database cannot be read.
+pub(super) fn leased_while_paused(scene: &Scene) -> anyhow::Result<bool> {
+    let orders = "SELECT event FROM journal WHERE event IN ('leased', 'paused', 'resumed') ORDER BY id";
+    let events: Vec<String> = rows(&open(scene)?, orders, |row| row.get(0))?;
+    Ok(events.array_windows().any(|[before, event]| before == "paused" && event == "leased"))
+}
+
+fn open(scene: &Scene) -> anyhow::Result<Connection> {
+    let path = scene.path("state/coordinator.db");
+    Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .with_context(|| path.display().to_string())
 }
 
 fn rows<T>(

@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::Xoshiro256PlusPlus};
 
+use super::{EXTENSION, TRIALS};
+
 /// Workers of a sweep.
 pub const WORKERS: usize = 4;
 
@@ -39,6 +41,8 @@ pub enum Target {
     Coordinator,
     /// MLflow.
     Mlflow,
+    /// The sweep.
+    Sweep,
 }
 
 /// One thing that goes wrong, and when it is mended.
@@ -63,6 +67,18 @@ pub enum Fault {
         /// Which.
         worker: usize,
     },
+    /// `worker drain`, which does the same.
+    OrderDrain {
+        /// Which.
+        worker: usize,
+    },
+    /// `sweep pause`, and `sweep resume`.
+    Pause {
+        /// Until it is resumed.
+        away: Duration,
+    },
+    /// `sweep extend` with one more value of a parameter.
+    Extend,
     /// SIGKILL of the coordinator, which is started again on the same state and address.
     KillCoordinator {
         /// Until it is.
@@ -116,6 +132,12 @@ pub enum Fault {
 }
 
 impl Schedule {
+    /// Trials that the sweep has in the end.
+    pub(super) fn trials(&self) -> usize {
+        let extended = self.faults.iter().any(|planned| planned.fault == Fault::Extend);
+        if extended { EXTENSION.1 } else { TRIALS }
+    }
+
     /// The schedule of a seed. Every fourth has MLflow.
     pub fn from_seed(seed: u64) -> Self {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -128,6 +150,13 @@ impl Schedule {
             let fault = Fault::FillDisk { away: ms(&mut random, 100..1_000) };
             faults.push(Planned { at: ms(&mut random, 200..3_000), fault });
         }
+        if random.random_ratio(1, 4) {
+            let fault = Fault::Pause { away: ms(&mut random, 200..2_000) };
+            faults.push(Planned { at: ms(&mut random, WINDOW_MS), fault });
+        }
+        if random.random_ratio(1, 4) {
+            faults.push(Planned { at: ms(&mut random, WINDOW_MS), fault: Fault::Extend });
+        }
         if mlflow {
             let fault = Fault::StopMlflow { away: ms(&mut random, 500..3_000) };
             faults.push(Planned { at: ms(&mut random, WINDOW_MS), fault });
@@ -139,10 +168,13 @@ impl Schedule {
 
 impl Fault {
     /// Each kind of fault, as [`Fault::kind`] names it.
-    pub const KINDS: [&str; 11] = [
+    pub const KINDS: [&str; 14] = [
         "kill-worker",
         "stop-worker",
         "drain-worker",
+        "order-drain",
+        "pause",
+        "extend",
         "kill-coordinator",
         "stop-coordinator",
         "fill-disk",
@@ -157,7 +189,7 @@ impl Fault {
         let worker = random.random_range(0..WORKERS);
         // Shorter and longer than the time-out of a lease.
         let silence = if random.random_ratio(1, 2) { 200..1_000 } else { 3_000..4_500 };
-        match random.random_range(0..20) {
+        match random.random_range(0..21) {
             0..4 => Self::KillWorker { worker, away: ms(random, 0..1_500) },
             4..6 => Self::StopWorker { worker, away: ms(random, silence) },
             6..8 => Self::DrainWorker { worker },
@@ -165,6 +197,7 @@ impl Fault {
             11..13 => Self::StopCoordinator { away: ms(random, silence) },
             13..15 => Self::Cut { worker },
             15 => Self::Refuse { worker, away: ms(random, silence) },
+            20 => Self::OrderDrain { worker },
             16..18 => Self::Delay { worker, by: ms(random, 50..500), away: ms(random, 1_000..3_000) },
             _ => Self::BlackHole { worker, away: ms(random, silence), cut: random.random_ratio(1, 2) },
         }
@@ -176,6 +209,7 @@ impl Fault {
             Self::KillWorker { worker, .. }
             | Self::StopWorker { worker, .. }
             | Self::DrainWorker { worker }
+            | Self::OrderDrain { worker }
             | Self::Cut { worker }
             | Self::Refuse { worker, .. }
             | Self::Delay { worker, .. }
@@ -184,6 +218,7 @@ impl Fault {
                 Target::Coordinator
             }
             Self::StopMlflow { .. } => Target::Mlflow,
+            Self::Pause { .. } | Self::Extend => Target::Sweep,
         }
     }
 
@@ -193,6 +228,9 @@ impl Fault {
             Self::KillWorker { .. } => "kill-worker",
             Self::StopWorker { .. } => "stop-worker",
             Self::DrainWorker { .. } => "drain-worker",
+            Self::OrderDrain { .. } => "order-drain",
+            Self::Pause { .. } => "pause",
+            Self::Extend => "extend",
             Self::KillCoordinator { .. } => "kill-coordinator",
             Self::StopCoordinator { .. } => "stop-coordinator",
             Self::FillDisk { .. } => "fill-disk",
@@ -230,6 +268,11 @@ impl fmt::Display for Fault {
             Self::DrainWorker { worker } => {
                 write!(f, "SIGTERM of worker {worker}, another when it has drained")
             }
+            Self::OrderDrain { worker } => {
+                write!(f, "`worker drain` of worker {worker}, another when it has drained")
+            }
+            Self::Pause { away } => write!(f, "`sweep pause`, `sweep resume` after {} ms", away.as_millis()),
+            Self::Extend => write!(f, "`sweep extend` by one value"),
             Self::KillCoordinator { away } => {
                 write!(f, "SIGKILL of the coordinator, started again after {} ms", away.as_millis())
             }
@@ -282,7 +325,7 @@ mod tests {
     fn faults_are_in_order_within_the_sweep_and_leave_mlflow_alone_where_there_is_none() {
         for schedule in (0..1_000).map(Schedule::from_seed) {
             assert!(schedule.faults.is_sorted_by_key(|planned| planned.at), "{schedule}");
-            assert!((4..=9).contains(&schedule.faults.len()), "{schedule}");
+            assert!((4..=11).contains(&schedule.faults.len()), "{schedule}");
             let mlflow = schedule.faults.iter().any(|planned| planned.fault.target() == Target::Mlflow);
             assert_eq!(mlflow, schedule.mlflow, "{schedule}");
         }
