@@ -46,6 +46,11 @@ const MIGRATIONS: [&str; 2] = [
      ALTER TABLE journal ADD COLUMN actor TEXT;",
 ];
 const DATABASE: &str = "coordinator.db";
+/// Pages that the writer keeps in memory: all that a large batch changes, or they go to the disk before their time and
+/// more than once. Taken only as it is used.
+const CACHE_KIB: i64 = 64 << 10;
+/// Pages of the write-ahead log after which they go into the database.
+const CHECKPOINT_PAGES: i64 = 8_000;
 /// Size up to which a database is looked through at each start: a fraction of a second.
 const CHECKED_BYTES: i64 = 64 << 20;
 
@@ -230,6 +235,8 @@ fn open_database(path: &Path) -> Result<Connection, rusqlite::Error> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     Ok(connection)
 }
 
