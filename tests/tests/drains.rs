@@ -14,12 +14,12 @@ use distilsweep_tests::{
 use rustix::process::Signal;
 
 const PATIENCE: Duration = Duration::from_secs(120);
-const STEPS: u64 = 200;
-/// A script of as many steps, 3 s in all.
-const SCRIPT: &[&str] = &["--scripted", "200x15", "--checkpoint-interval", "0.4", "--scratch", "scratch"];
+const STEPS: u64 = 400;
+/// A script of as many steps, 6 s in all.
+const SCRIPT: &[&str] = &["--scripted", "400x15", "--checkpoint-interval", "0.4", "--scratch", "scratch"];
 /// The same, and a fresh start never ends this step. No checkpoint comes before it.
-const HUNG: &[&str] = &["--scripted", "200x15,hang=120", "--scratch", "scratch", "--grace", "2"];
-const HUNG_AT_ONCE: &[&str] = &["--scripted", "200x15,hang=1", "--scratch", "scratch", "--grace", "2"];
+const HUNG: &[&str] = &["--scripted", "400x15,hang=200", "--scratch", "scratch", "--grace", "2"];
+const HUNG_AT_ONCE: &[&str] = &["--scripted", "400x15,hang=1", "--scratch", "scratch", "--grace", "2"];
 /// A sentence of a worker that gives up on its training thread.
 const STUCK: &str = "does not stop: no step of it ended within 2 s";
 
