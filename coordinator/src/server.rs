@@ -181,6 +181,9 @@ impl Server {
     pub async fn start(options: ServerOptions) -> Result<Self, ServerError> {
         let address = options.listen;
         let Admission { access, tls, client, worker } = admission(options.entry, address)?;
+        if let Some(tls) = &tls {
+            tls.check()?;
+        }
         let listener = listen(address, "--listen").await?;
         let local = listener.local_addr().map_err(unlistening(address, "--listen"))?;
         let url = format!("{}://{local}", if tls.is_some() { "https" } else { "http" });

@@ -10,6 +10,7 @@ pub mod exit;
 pub mod hex;
 pub mod ids;
 pub mod limits;
+pub mod logs;
 pub mod names;
 pub mod params;
 

@@ -209,6 +209,7 @@ async fn open(
         timeout(CONNECT_TIMEOUT, (connector.open)()).await.map_err(|_| "it does not answer".to_owned())??;
     let (up, outbound) = mpsc::unbounded_channel();
     let held = held.borrow().iter().cloned().map(Into::into).collect();
+    let worker = hello.worker.as_str();
     let hello = v1::Hello { held, ..hello.clone() };
     let first = v1::WorkerMessage { body: Some(v1::worker_message::Body::Hello(hello)) };
     // The receiver lives in this function.
@@ -219,6 +220,8 @@ async fn open(
         .await
         .map_err(|_| "it opens no stream".to_owned())?
         .map_err(|status| connector.unopened(status))?;
+    let request = response.metadata().get("x-request-id").and_then(|id| id.to_str().ok());
+    tracing::info!(request, worker, "stream open");
     let _ = events.send(LinkEvent::Up(up)).await;
     Ok(response.into_inner())
 }

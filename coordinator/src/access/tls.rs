@@ -39,6 +39,14 @@ pub enum TlsError {
 }
 
 impl TlsFiles {
+    /// Whether they can be served, before anything is made for it.
+    ///
+    /// # Errors
+    /// As of [`Self::serve`].
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.serve(Server::builder()).map(drop)
+    }
+
     /// A server that speaks TLS with these files.
     ///
     /// # Errors

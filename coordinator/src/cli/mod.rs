@@ -142,6 +142,11 @@ impl Cli {
         }
     }
 
+    /// Whether it serves others until it is told to stop.
+    pub fn is_service(&self) -> bool {
+        matches!(self.command, Command::Serve(_))
+    }
+
     /// Runs the chosen command.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use distilsweep_proto::ids::TrialId;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -53,6 +54,22 @@ impl Default for Meters {
             told: Counter::default(),
             refused: Counter::default(),
         }
+    }
+}
+
+/// The one line that a trial has in the log.
+fn told(trial: &TrialId, outcome: &'static str, end: &TrialEnd) {
+    match end {
+        TrialEnd::Completed(result) => {
+            let best = result.metrics.iter().find(|(name, _)| name.starts_with("best_"));
+            let (metric, value) = best.map(|(name, value)| (name.as_str(), *value)).unzip();
+            tracing::info!(%trial, outcome, metric, value, seconds = result.train_seconds, "trial ended");
+        }
+        TrialEnd::Diverged(failure) | TrialEnd::Failed(failure) => {
+            let why = failure.message.as_str();
+            tracing::info!(%trial, outcome, kind = failure.kind.name(), why, "trial ended");
+        }
+        TrialEnd::Cancelled(why) => tracing::info!(%trial, outcome, why = why.as_str(), "trial ended"),
     }
 }
 
@@ -112,7 +129,7 @@ impl Meters {
             Record::LeaseEnded(_, _, Some(failure)) => {
                 self.failures.get_or_create(&Kind { kind: failure.kind.name() }).inc();
             }
-            Record::TrialEnded(_, end) => {
+            Record::TrialEnded(trial, end) => {
                 let outcome = match end {
                     TrialEnd::Completed(_) => "completed",
                     TrialEnd::Diverged(_) => "diverged",
@@ -120,6 +137,7 @@ impl Meters {
                     TrialEnd::Cancelled(_) => "cancelled",
                 };
                 self.ended.get_or_create(&Outcome { outcome }).inc();
+                told(trial, outcome, end);
             }
             Record::SweepSubmitted(_)
             | Record::SweepEnded(..)

@@ -56,12 +56,18 @@ impl From<Unacceptable> for Status {
 }
 
 /// Looks at the name or id of a sweep in a client's call; empty stands for the latest.
-pub(super) fn sweep(sweep: &str) -> Result<(), Unacceptable> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn sweep(sweep: &str) -> Result<(), Unacceptable> {
     optional("sweep", sweep, ID_BYTES)
 }
 
 /// Looks at a sweep file that is handed in.
-pub(super) fn submission(request: &v1::SubmitSweepRequest) -> Result<(), Unacceptable> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn submission(request: &v1::SubmitSweepRequest) -> Result<(), Unacceptable> {
     if request.source.len() > FILE_BYTES {
         return Err(Unacceptable::Text { field: "source", most: FILE_BYTES });
     }
@@ -71,7 +77,10 @@ pub(super) fn submission(request: &v1::SubmitSweepRequest) -> Result<(), Unaccep
 }
 
 /// Looks at a greeting.
-pub(super) fn hello(hello: &v1::Hello) -> Result<(), Unacceptable> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn hello(hello: &v1::Hello) -> Result<(), Unacceptable> {
     required("hello.worker", &hello.worker, ID_BYTES)?;
     optional("hello.hostname", &hello.hostname, NAME_BYTES)?;
     optional("hello.version", &hello.version, NAME_BYTES)?;
@@ -93,7 +102,10 @@ pub(super) fn hello(hello: &v1::Hello) -> Result<(), Unacceptable> {
 }
 
 /// Looks at a heartbeat.
-pub(super) fn heartbeat(heartbeat: &v1::Heartbeat) -> Result<(), Unacceptable> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn heartbeat(heartbeat: &v1::Heartbeat) -> Result<(), Unacceptable> {
     count("heartbeat.progress", heartbeat.progress.len(), LEASES)?;
     for progress in &heartbeat.progress {
         optional("heartbeat.progress.phase", &progress.phase, NAME_BYTES)?;
@@ -105,12 +117,18 @@ pub(super) fn heartbeat(heartbeat: &v1::Heartbeat) -> Result<(), Unacceptable> {
 }
 
 /// Looks at the lease that a report quotes.
-pub(super) fn lease(lease: &Lease) -> Result<(), Unacceptable> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn lease(lease: &Lease) -> Result<(), Unacceptable> {
     required("report.lease.sweep", lease.trial.sweep.as_str(), ID_BYTES)
 }
 
 /// Looks at a report, its files among it: they lie below `store_url`, at the place of its lease.
-pub(super) fn report(report: &Report, store_url: &str) -> Result<(), Unacceptable> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn report(report: &Report, store_url: &str) -> Result<(), Unacceptable> {
     match &report.body {
         ReportBody::Metrics(points) => {
             count("metrics.points", points.len(), POINTS)?;

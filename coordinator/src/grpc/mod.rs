@@ -2,7 +2,7 @@
 
 pub mod convert;
 mod gate;
-mod limits;
+pub mod limits;
 mod rate;
 mod sweeps;
 #[cfg(test)]

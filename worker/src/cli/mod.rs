@@ -112,6 +112,11 @@ impl From<Ended> for CliError {
 }
 
 impl Cli {
+    /// Whether it serves a coordinator until it is told to stop.
+    pub fn is_service(&self) -> bool {
+        matches!(self.command, Command::Join(_))
+    }
+
     /// Runs the chosen command.
     ///
     /// # Errors
