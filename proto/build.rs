@@ -1,4 +1,6 @@
-//! Generates the gRPC code at build time; it is never committed.
+//! Generates the gRPC code and its description, for reflection, at build time; neither is ever committed.
+
+use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = ["distilsweep/v1/common.proto", "distilsweep/v1/worker.proto", "distilsweep/v1/sweep.proto"];
@@ -6,6 +8,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo:rerun-if-changed={file}");
     }
     let descriptors = protox::compile(files, ["."])?;
+    let description = std::path::Path::new(&std::env::var("OUT_DIR")?).join("distilsweep.bin");
+    std::fs::write(description, descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
     Ok(())
 }

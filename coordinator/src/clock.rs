@@ -1,6 +1,6 @@
 //! The one place of the coordinator that reads clocks.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -21,6 +21,11 @@ impl Clock {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Time(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
         Self { start: wall.max(latest), since: Instant::now() }
+    }
+
+    /// Since its start.
+    pub fn elapsed(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// The time now.

@@ -1,5 +1,6 @@
 //! The coordinator: splits sweeps into trials, leases them to workers, records everything.
 
+pub mod access;
 pub mod cli;
 pub mod clock;
 pub mod engine;
@@ -11,3 +12,4 @@ pub mod scheduler;
 pub mod server;
 pub mod spec;
 pub mod store;
+pub mod web;

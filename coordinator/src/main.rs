@@ -1,21 +1,14 @@
 //! `distilsweep`: see the library.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
 use distilsweep::cli::Cli;
-use tracing_subscriber::EnvFilter;
+use distilsweep_proto::logs;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(cli.default_log_level()));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
+    logs::start(cli.default_log_level(), cli.is_service());
     match cli.run() {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -1,24 +1,33 @@
-//! A coordinator as a whole: engine, listener, deadlines and the way to MLflow, started and stopped together.
+//! A coordinator as a whole: engine, listeners, deadlines and the way to MLflow, started and stopped together.
 
 use std::{
-    io,
-    net::SocketAddr,
+    io::{self, Write as _},
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use distilsweep_proto::{
+    dial::Bearer,
+    v1::{sweeps_server, workers_server},
+};
 use tokio::{
     net::TcpListener,
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
 use tonic::transport::server::TcpIncoming;
+use tonic_health::{ServingStatus, server::HealthReporter};
 use url::Url;
 
 use crate::{
+    access::{Access, LOCAL, TlsError, TlsFiles, Tokens},
     engine::{self, EngineError, EngineHandle, EngineOptions, EngineOutbox},
-    grpc,
+    grpc::{self, Rate},
     mlflow::{client::Client, drain::drain},
     store::StoreError,
+    web,
 };
 
 /// A trial that stands still is given at least this long, in milliseconds.
@@ -26,6 +35,16 @@ pub const HANG_TIMEOUT_MS: u64 = 120_000;
 
 /// Name of the file in the state directory that says where its coordinator listens.
 const ADDRESS_FILE: &str = "address";
+/// The same for health and metrics.
+const HTTP_FILE: &str = "http-address";
+/// Name of the file in the state directory with a client's token, for the commands of whoever may read the state.
+const TOKEN_FILE: &str = "client-token";
+
+/// How often the health service looks at the engine.
+const HEALTH_PERIOD: Duration = Duration::from_secs(1);
+
+/// Workers that are connected at a time, where nobody says.
+pub const MAX_WORKERS: usize = 20_000;
 
 /// What a coordinator needs to know.
 #[derive(Debug)]
@@ -46,6 +65,50 @@ pub struct ServerOptions {
     pub user: String,
     /// Whether this is a service rather than somebody's machine.
     pub service: bool,
+    /// Who may call.
+    pub entry: Entry,
+    /// Where to answer for health and metrics, in plain HTTP; port 0 takes a free one.
+    pub http: Option<SocketAddr>,
+    /// Workers that are connected at a time.
+    pub max_workers: usize,
+    /// What one worker may send.
+    pub rate: Rate,
+}
+
+/// Who may call a coordinator, and over what.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// Whoever has one of two tokens that are made up at the start.
+    Private,
+    /// Whoever has one of these.
+    Shared {
+        /// Tokens; without any everybody may.
+        access: Access,
+        /// Files for TLS; `None` serves plain text.
+        tls: Option<TlsFiles>,
+        /// Serve other machines though tokens or TLS are missing.
+        insecure: bool,
+    },
+}
+
+impl ServerOptions {
+    /// A coordinator for one command and the processes that it starts: on loopback, with tokens of its own.
+    pub fn private(state: PathBuf, user: String) -> Self {
+        Self {
+            state,
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            store_url: None,
+            lease_timeout_ms: 30_000,
+            hang_timeout_ms: HANG_TIMEOUT_MS,
+            mlflow: None,
+            user,
+            service: false,
+            entry: Entry::Private,
+            http: None,
+            max_workers: MAX_WORKERS,
+            rate: Rate::default(),
+        }
+    }
 }
 
 /// Why a coordinator did not start.
@@ -56,14 +119,39 @@ pub enum ServerError {
     Store(#[from] StoreError),
     /// Its address is taken, or not of this machine.
     #[error(
-        "cannot listen on {address}: {source}: choose another with --listen HOST:PORT, port 0 takes a free one"
+        "cannot listen on {address}: {source}: choose another with {flag} HOST:PORT, port 0 takes a free one"
     )]
     Listen {
         /// As asked for.
         address: SocketAddr,
+        /// By which flag.
+        flag: &'static str,
         /// Why.
         source: io::Error,
     },
+    /// Other machines can reach it, and it lacks what keeps strangers out.
+    #[error(
+        "{address} can be reached from other machines and {} missing: without, strangers could start sweeps, join as \
+         workers or read along; --insecure serves it so all the same", listed(.missing)
+    )]
+    Open {
+        /// As asked for.
+        address: SocketAddr,
+        /// Flags that are missing.
+        missing: Vec<&'static str>,
+    },
+    /// Its certificate cannot be served.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// "a, b and c are", "a is".
+fn listed(items: &[&str]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => format!("{one} is"),
+        [first @ .., last] => format!("{} and {last} are", first.join(", ")),
+    }
 }
 
 /// A running coordinator.
@@ -73,10 +161,16 @@ pub struct Server {
     pub engine: EngineHandle,
     /// Where it listens.
     pub url: String,
+    /// Where it answers for health and metrics, if it does.
+    pub http: Option<String>,
+    /// A client's token, where one is needed.
+    pub client: Bearer,
+    /// A worker's token, where this process made one up.
+    pub worker: Bearer,
     shutdown: watch::Sender<bool>,
     drainer: Option<JoinHandle<()>>,
     tasks: JoinSet<()>,
-    address_file: PathBuf,
+    left_word: Vec<PathBuf>,
 }
 
 impl Server {
@@ -86,10 +180,17 @@ impl Server {
     /// Where the directory or the address cannot be used; then nothing is left running.
     pub async fn start(options: ServerOptions) -> Result<Self, ServerError> {
         let address = options.listen;
-        let listener =
-            TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })?;
-        let local = listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
-        let url = format!("http://{local}");
+        let Admission { access, tls, client, worker } = admission(options.entry, address)?;
+        if let Some(tls) = &tls {
+            tls.check()?;
+        }
+        let listener = listen(address, "--listen").await?;
+        let local = listener.local_addr().map_err(unlistening(address, "--listen"))?;
+        let url = format!("{}://{local}", if tls.is_some() { "https" } else { "http" });
+        let http = match options.http {
+            Some(address) => Some(listen(address, "--http").await?),
+            None => None,
+        };
         let unusable = |source| StoreError::Directory { path: options.state.clone(), source };
         std::fs::create_dir_all(&options.state).map_err(unusable)?;
         let state = options.state.canonicalize().map_err(unusable)?;
@@ -101,19 +202,54 @@ impl Server {
             EngineOptions {
                 lease_timeout_ms: options.lease_timeout_ms,
                 hang_timeout_ms: options.hang_timeout_ms,
-                store_url,
+                store_url: store_url.clone(),
                 user: options.user,
                 service: options.service,
             },
         )?;
-        let address_file = state.join(ADDRESS_FILE);
-        std::fs::write(&address_file, format!("{url}\n")).map_err(unusable)?;
+        let mlflow_url = options.mlflow.as_ref().map(|client| client.address().to_owned());
+        let (router, health) = grpc::router(
+            engine.clone(),
+            grpc::Options {
+                mlflow_url: mlflow_url.unwrap_or_default(),
+                store_url,
+                access,
+                tls,
+                rate: options.rate,
+                max_workers: options.max_workers,
+            },
+        )?;
+        let mut left_word = Vec::new();
+        if let Some(token) = client.expose() {
+            let path = state.join(TOKEN_FILE);
+            write_secret(&path, token).map_err(unusable)?;
+            left_word.push(path);
+        }
+        let mut leave_word = |name: &str, url: &str| {
+            let path = state.join(name);
+            std::fs::write(&path, format!("{url}\n")).map_err(unusable)?;
+            left_word.push(path);
+            Ok::<(), StoreError>(())
+        };
 
         let (shutdown, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        let mut http_url = None;
+        if let Some(listener) = http {
+            let local = listener.local_addr().map_err(unlistening(address, "--http"))?;
+            let url = format!("http://{local}");
+            leave_word(HTTP_FILE, &url)?;
+            http_url = Some(url);
+            let pages = web::pages(engine.clone(), stopping.clone());
+            tasks.spawn(async move {
+                if let Err(error) = axum::serve(listener, pages).await {
+                    tracing::error!(%error, "health and metrics ended");
+                }
+            });
+        }
+        leave_word(ADDRESS_FILE, &url)?;
         tasks.spawn(engine.clone().keep_ticking());
-        let mlflow_url = options.mlflow.as_ref().map(|client| client.address().to_owned());
-        let router = grpc::router(engine.clone(), mlflow_url.unwrap_or_default());
+        tasks.spawn(tell_health(health, engine.clone(), stopping.clone()));
         tasks.spawn(async move {
             // An acknowledgement or an assignment is small and awaited: it must not wait for more to send.
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -129,7 +265,7 @@ impl Server {
                 }
             })
         });
-        Ok(Self { engine, url, shutdown, drainer, tasks, address_file })
+        Ok(Self { engine, url, http: http_url, client, worker, shutdown, drainer, tasks, left_word })
     }
 
     /// Stops in order: MLflow's drainer between two calls, streams, then the engine after its last commit.
@@ -143,7 +279,9 @@ impl Server {
         }
         self.tasks.shutdown().await;
         let stopped = self.engine.stop().await;
-        let _ = std::fs::remove_file(&self.address_file);
+        for path in &self.left_word {
+            let _ = std::fs::remove_file(path);
+        }
         stopped
     }
 }
@@ -156,6 +294,94 @@ async fn until(mut stopping: watch::Receiver<bool>) {
 pub fn address_of(state: &Path) -> Option<String> {
     let text = std::fs::read_to_string(state.join(ADDRESS_FILE)).ok()?;
     Some(text.trim().to_owned()).filter(|url| !url.is_empty())
+}
+
+/// The client's token that the coordinator of a state directory left for whoever may read it.
+pub fn token_of(state: &Path) -> Option<Bearer> {
+    let token = std::fs::read_to_string(state.join(TOKEN_FILE)).ok()?;
+    Bearer::named(&token, TOKEN_FILE).ok()
+}
+
+/// Who is let in, and with which tokens this process itself is.
+struct Admission {
+    access: Access,
+    tls: Option<TlsFiles>,
+    client: Bearer,
+    worker: Bearer,
+}
+
+fn admission(entry: Entry, address: SocketAddr) -> Result<Admission, ServerError> {
+    let (mut access, tls, worker) = match entry {
+        Entry::Private => {
+            let (token, worker) = made_up()?;
+            let workers = Some(Tokens::one(LOCAL, &token));
+            // Its clients follow below.
+            (Access { clients: Some(Tokens::none()), workers }, None, worker)
+        }
+        Entry::Shared { access, tls, insecure } => {
+            let missing = access.missing(address, tls.is_some());
+            if !missing.is_empty() && !insecure {
+                return Err(ServerError::Open { address, missing });
+            }
+            if !missing.is_empty() {
+                tracing::warn!(
+                    %address,
+                    missing = missing.join(", "),
+                    "insecure: whoever reaches this address may do what the missing would prevent"
+                );
+            }
+            (access, tls, Bearer::default())
+        }
+    };
+    let mut client = Bearer::default();
+    if let Some(clients) = access.clients.take() {
+        let (token, bearer) = made_up()?;
+        access.clients = Some(clients.with(LOCAL, &token));
+        client = bearer;
+    }
+    Ok(Admission { access, tls, client, worker })
+}
+
+/// A token of 256 random bits.
+fn made_up() -> Result<(String, Bearer), TlsError> {
+    let token = distilsweep_proto::hex::hex(&rand::random::<[u8; 32]>());
+    let bearer = Bearer::named(&token, "a random token")?;
+    Ok((token, bearer))
+}
+
+/// Writes a file that nobody else may read.
+fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
+    // One that was left behind may have been opened to others.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{secret}")
+}
+
+async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(unlistening(address, flag))
+}
+
+fn unlistening(address: SocketAddr, flag: &'static str) -> impl Fn(io::Error) -> ServerError {
+    move |source| ServerError::Listen { address, flag, source }
+}
+
+/// Keeps the health service's word true: serving while the engine commits and nobody stops it.
+async fn tell_health(health: HealthReporter, engine: EngineHandle, mut stopping: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(HEALTH_PERIOD);
+    loop {
+        let ready = web::is_ready(&engine, &stopping).await;
+        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in ["", sweeps_server::SERVICE_NAME, workers_server::SERVICE_NAME] {
+            health.set_service_status(service, status).await;
+        }
+        tokio::select! {
+            _ = interval.tick() => {}
+            changed = stopping.changed() => if changed.is_err() { return },
+        }
+    }
 }
 
 fn file_url(path: &Path) -> String {

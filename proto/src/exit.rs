@@ -18,6 +18,8 @@ pub enum Exit {
     InUse = 5,
     /// The sweep ended, and not all its trials have a result.
     Incomplete = 6,
+    /// The coordinator does not let it in, or is not to be trusted: token or certificate.
+    Refused = 7,
     /// Ended by Ctrl-C or SIGTERM, after putting things in order.
     Interrupted = 130,
 }

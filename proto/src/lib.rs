@@ -5,9 +5,12 @@
 
 pub mod convert;
 pub mod dataset;
+pub mod dial;
 pub mod exit;
 pub mod hex;
 pub mod ids;
+pub mod limits;
+pub mod logs;
 pub mod names;
 pub mod params;
 
@@ -20,4 +23,7 @@ pub mod params;
 )]
 pub mod v1 {
     tonic::include_proto!("distilsweep.v1");
+
+    /// The services' own description (a serialized `FileDescriptorSet`), for reflection.
+    pub const DESCRIPTION: &[u8] = tonic::include_file_descriptor_set!("distilsweep");
 }

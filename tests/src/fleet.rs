@@ -97,7 +97,19 @@ impl Scene {
     fn bare(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.directory.path()).env_remove("RUST_LOG");
-        for variable in ["MLFLOW_TRACKING_URI", "DISTILSWEEP_COORDINATOR", "DISTILSWEEP_WORKER"] {
+        // What tests look for in logs is written for people.
+        command.env("DISTILSWEEP_LOG", "human");
+        if program.ends_with("distilsweep-worker") {
+            command.env("RUST_LOG", "info,distilsweep_worker=debug");
+        }
+        for variable in [
+            "MLFLOW_TRACKING_URI",
+            "DISTILSWEEP_COORDINATOR",
+            "DISTILSWEEP_WORKER",
+            "DISTILSWEEP_TOKEN",
+            "DISTILSWEEP_CLIENT_TOKEN",
+            "DISTILSWEEP_WORKER_TOKEN",
+        ] {
             command.env_remove(variable);
         }
         command

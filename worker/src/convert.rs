@@ -4,6 +4,7 @@ use distilsweep_proto::{
     convert::{params, present},
     dataset::DatasetSpec,
     ids::Lease,
+    limits,
     names::Selection,
     params::TrainingArguments,
     v1,
@@ -169,7 +170,7 @@ fn failure(ended: &Ended) -> v1::Failure {
         Ended::OutOfMemory(_) => v1::FailureKind::OutOfMemory,
         Ended::Internal(_) => v1::FailureKind::Internal,
     };
-    v1::Failure { kind: kind.into(), message: ended.to_string() }
+    v1::Failure { kind: kind.into(), message: limits::shortened(ended.to_string()) }
 }
 
 impl From<Progress> for v1::Progress {

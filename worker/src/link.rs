@@ -5,7 +5,9 @@ use std::{fmt, time::Duration};
 
 use distilsweep_proto::{
     convert::root_cause,
+    dial::{Bearer, Coordinator, DialError, Line},
     ids::Lease,
+    limits::DOWN_BYTES,
     v1::{self, workers_client::WorkersClient},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture};
@@ -16,7 +18,8 @@ use tokio::{
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{
     Code, Status,
-    transport::{Channel, Endpoint, Error},
+    service::interceptor::InterceptedService,
+    transport::{Channel, Error},
 };
 
 use crate::wire::FromCoordinator;
@@ -29,12 +32,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A coordinator that took the stream and says nothing for this long is as good as gone.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
 
-type Open = Box<dyn Fn() -> BoxFuture<'static, Result<Channel, Error>> + Send + Sync>;
+type Open = Box<dyn Fn() -> BoxFuture<'static, Result<Line, Down>> + Send + Sync>;
 
 /// The way to the coordinator: over TCP, or whatever a simulation puts in its place.
 pub struct Connector {
     url: String,
     open: Open,
+    /// Whom to ask what is behind a stream that cannot be opened.
+    dialled: Option<Coordinator>,
 }
 
 impl fmt::Debug for Connector {
@@ -49,16 +54,34 @@ impl Connector {
         url: String,
         open: impl Fn() -> BoxFuture<'static, Result<Channel, Error>> + Send + Sync + 'static,
     ) -> Self {
-        Self { url, open: Box::new(open) }
+        let open = move || {
+            let opened = open();
+            async move {
+                let channel = opened.await.map_err(|error| Down::from(root_cause(&error)))?;
+                Ok(InterceptedService::new(channel, Bearer::default()))
+            }
+            .boxed()
+        };
+        Self { url, open: Box::new(open), dialled: None }
     }
 
     /// Over the network.
-    pub fn network(endpoint: Endpoint) -> Self {
-        let url = endpoint.uri().to_string();
-        Self::new(url, move || {
-            let endpoint = endpoint.clone();
-            async move { endpoint.connect().await }.boxed()
-        })
+    pub fn network(coordinator: Coordinator) -> Self {
+        let dialled = Some(coordinator.clone());
+        let url = coordinator.url();
+        let open = move || {
+            let coordinator = coordinator.clone();
+            async move { coordinator.connect().await.map_err(Down::from) }.boxed()
+        };
+        Self { url, open: Box::new(open), dialled }
+    }
+
+    /// Why a stream was not opened.
+    fn unopened(&self, status: Status) -> Down {
+        match self.dialled.as_ref().and_then(|coordinator| coordinator.failed(&status)) {
+            Some(error) => error.into(),
+            None => status.into(),
+        }
     }
 
     /// Where the coordinator is, for messages.
@@ -91,7 +114,7 @@ pub struct Down {
 /// What a coordinator turns a worker away for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It does not know who this is, or does not let them in.
+    /// One of the two does not know who the other is, or does not let them in.
     NotAllowed,
     /// It is no coordinator, or one of another version.
     NotUnderstood,
@@ -100,6 +123,15 @@ pub enum Refusal {
 impl From<String> for Down {
     fn from(why: String) -> Self {
         Self { why, refused: None }
+    }
+}
+
+impl From<DialError> for Down {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::Refused { why, .. } => Self { why, refused: Some(Refusal::NotAllowed) },
+            DialError::Unreachable { why, .. } | DialError::Usage(why) => why.into(),
+        }
     }
 }
 
@@ -173,19 +205,23 @@ async fn open(
     held: &watch::Receiver<Vec<Lease>>,
     events: &mpsc::Sender<LinkEvent>,
 ) -> Result<tonic::Streaming<v1::CoordinatorMessage>, Down> {
-    let channel = timeout(CONNECT_TIMEOUT, (connector.open)())
-        .await
-        .map_err(|_| "it does not answer".to_owned())?
-        .map_err(|error| root_cause(&error))?;
+    let line =
+        timeout(CONNECT_TIMEOUT, (connector.open)()).await.map_err(|_| "it does not answer".to_owned())??;
     let (up, outbound) = mpsc::unbounded_channel();
     let held = held.borrow().iter().cloned().map(Into::into).collect();
+    let worker = hello.worker.as_str();
     let hello = v1::Hello { held, ..hello.clone() };
     let first = v1::WorkerMessage { body: Some(v1::worker_message::Body::Hello(hello)) };
     // The receiver lives in this function.
     let _ = up.send(first);
-    let mut client = WorkersClient::new(channel);
+    let mut client = WorkersClient::new(line).max_decoding_message_size(DOWN_BYTES);
     let session = client.session(UnboundedReceiverStream::new(outbound));
-    let response = timeout(WELCOME_TIMEOUT, session).await.map_err(|_| "it opens no stream".to_owned())??;
+    let response = timeout(WELCOME_TIMEOUT, session)
+        .await
+        .map_err(|_| "it opens no stream".to_owned())?
+        .map_err(|status| connector.unopened(status))?;
+    let request = response.metadata().get("x-request-id").and_then(|id| id.to_str().ok());
+    tracing::info!(request, worker, "stream open");
     let _ = events.send(LinkEvent::Up(up)).await;
     Ok(response.into_inner())
 }

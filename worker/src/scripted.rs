@@ -156,7 +156,7 @@ impl<'a> Lane<'a> {
             State::read(directory, trial).inspect_err(|why| tracing::warn!(why, "checkpoint refused")).ok()
         });
         let mut state = resumed.unwrap_or(State { trial, step: 0, chain: trial, attempts: Vec::new() });
-        tracing::info!(step = state.step, "training from this step on");
+        tracing::debug!(step = state.step, "training from this step on");
         state.attempts.push((state.step + 1, state.step));
         Self { script, job, observer, state }
     }

@@ -129,7 +129,7 @@ impl Session {
                 self.report(lease, ReportBody::Stopped);
                 continue;
             }
-            tracing::info!(%lease, lanes = lanes.len(), "training");
+            tracing::debug!(%lease, lanes = lanes.len(), "training");
             self.runtime.open(lease);
             self.stores.insert(lease.term, assignment.store_url.clone());
             self.live.insert(lease.term, Live::new(assignment.clone()));
@@ -190,7 +190,7 @@ impl Session {
             Done::Saved(lease, saved) => {
                 match saved {
                     Ok(published) => {
-                        tracing::info!(%lease, step = published.step, "checkpoint published");
+                        tracing::debug!(%lease, step = published.step, "checkpoint published");
                         // Before it: whoever goes on from it does not measure these points again.
                         self.flush(&lease);
                         self.report(&lease, ReportBody::Checkpoint(published));
@@ -201,7 +201,13 @@ impl Session {
                 self.save(&lease, next);
                 self.finish_if_written(&lease);
             }
-            Done::Finished(lease, body) => self.report(&lease, body),
+            Done::Finished(lease, body) => {
+                if let ReportBody::Completed(completed) = &body {
+                    let (steps, seconds) = (completed.trained.steps, completed.trained.seconds);
+                    tracing::info!(trial = %lease.trial, %lease, steps, seconds, "trained");
+                }
+                self.report(&lease, body);
+            }
         }
     }
 
@@ -229,7 +235,7 @@ impl Session {
             Some(Ok((trained, output))) => self.publish(live.assignment, *trained, output),
             Some(Err(Ended::Stopped)) | None => self.report(lease, ReportBody::Stopped),
             Some(Err(why)) => {
-                tracing::warn!(%lease, %why, "the trial ended without a result");
+                tracing::warn!(trial = %lease.trial, %lease, %why, "the trial ended without a result");
                 self.report(lease, ReportBody::Failed(why));
             }
         }

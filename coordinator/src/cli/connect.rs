@@ -1,11 +1,16 @@
 //! Whom a command speaks to: a coordinator by its URL, the one that lives on a state directory, or, where none does,
 //! one that is started on the directory for as long as the command takes. It is gRPC in each case.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use distilsweep_proto::{convert::root_cause, exit::Exit, v1::sweeps_client::SweepsClient};
-use tonic::transport::{Channel, Endpoint};
+use distilsweep_proto::{
+    dial::{Coordinator, Dial, DialError, Line},
+    limits::DOWN_BYTES,
+    v1::sweeps_client::SweepsClient,
+};
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::CliError;
 use crate::{
@@ -14,22 +19,28 @@ use crate::{
     store::Reader,
 };
 
+/// A client of a coordinator.
+pub(super) type Client = SweepsClient<Line>;
+
 /// Which coordinator a command speaks to.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Target {
-    /// The coordinator, http://host:port
+    /// The coordinator, http://host:port or https://host:port
     #[arg(long, value_name = "URL", env = "DISTILSWEEP_COORDINATOR", conflicts_with = "state")]
     coordinator: Option<String>,
 
     /// The state directory
     #[arg(long, value_name = "DIR", default_value = ".distilsweep")]
     state: PathBuf,
+
+    #[command(flatten)]
+    dial: Dial,
 }
 
 /// A client, with the coordinator that was started for it, if one was.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) client: SweepsClient<Channel>,
+    pub(super) client: Client,
     server: Option<Server>,
 }
 
@@ -45,29 +56,27 @@ impl Target {
     }
 
     async fn open(&self, create: bool) -> Result<Connection, CliError> {
+        let dial = |url: &str| self.dial.coordinator(url, |name| std::env::var(name).ok());
         if let Some(url) = &self.coordinator {
-            return Ok(Connection { client: connect(url).await?, server: None });
+            return Ok(Connection { client: connect(&dial(url)?).await?, server: None });
         }
-        if let Some(url) = server::address_of(&self.state)
-            && let Ok(client) = connect(&url).await
-        {
-            return Ok(Connection { client, server: None });
+        if let Some(url) = server::address_of(&self.state) {
+            let mut coordinator = dial(&url)?;
+            if !coordinator.bearer.is_some() {
+                coordinator.bearer = server::token_of(&self.state).unwrap_or_default();
+            }
+            match connect(&coordinator).await {
+                Ok(client) => return Ok(Connection { client, server: None }),
+                // It is gone, and its word was left behind.
+                Err(DialError::Unreachable { .. }) => {}
+                Err(error @ (DialError::Usage(_) | DialError::Refused { .. })) => return Err(error.into()),
+            }
         }
         if !create {
             Reader::open(&self.state)?;
         }
-        let server = Server::start(ServerOptions {
-            state: self.state.clone(),
-            listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            store_url: None,
-            lease_timeout_ms: 30_000,
-            hang_timeout_ms: server::HANG_TIMEOUT_MS,
-            mlflow: None,
-            user: user(),
-            service: false,
-        })
-        .await?;
-        Ok(Connection { client: connect(&server.url).await?, server: Some(server) })
+        let server = Server::start(ServerOptions::private(self.state.clone(), user())).await?;
+        Ok(Connection { client: connect_to(&server).await?, server: Some(server) })
     }
 }
 
@@ -81,21 +90,33 @@ impl Connection {
     }
 }
 
+/// Connects to a coordinator of this process.
+pub(super) async fn connect_to(server: &Server) -> Result<Client, CliError> {
+    let mut coordinator = Dial::default().coordinator(&server.url, |_| None)?;
+    coordinator.bearer = server.client.clone();
+    Ok(connect(&coordinator).await?)
+}
+
 /// Connects to a coordinator.
-pub(super) async fn connect(url: &str) -> Result<SweepsClient<Channel>, CliError> {
-    let endpoint = Endpoint::from_shared(url.to_owned())
-        .ok()
-        .filter(|endpoint| endpoint.uri().scheme().is_some())
-        .ok_or_else(|| {
-            CliError::new(Exit::Usage, format!("`{url}` is no URL, it must be http://host:port"))
-        })?;
-    let channel = endpoint.connect_timeout(Duration::from_secs(5)).connect().await.map_err(|error| {
-        let why = root_cause(&error);
-        let message =
-            format!("coordinator {url} cannot be reached: {why}: is `distilsweep serve` running there?");
-        CliError::new(Exit::Unreachable, message)
-    })?;
-    Ok(SweepsClient::new(channel).max_decoding_message_size(64 << 20))
+async fn connect(coordinator: &Coordinator) -> Result<Client, DialError> {
+    let mut coordinator = coordinator.clone();
+    coordinator.endpoint = coordinator.endpoint.connect_timeout(Duration::from_secs(5));
+    let line = coordinator.connect().await?;
+    // What the two sides think of each other's words and certificates shows with the first call.
+    let asked = HealthClient::new(line.clone()).check(HealthCheckRequest::default()).await;
+    if let Err(status) = asked
+        && status.code() != Code::Unimplemented
+        && let Some(error) = coordinator.failed(&status)
+    {
+        return Err(error);
+    }
+    Ok(SweepsClient::new(line).max_decoding_message_size(DOWN_BYTES))
+}
+
+impl From<DialError> for CliError {
+    fn from(error: DialError) -> Self {
+        Self::new(error.exit(), error.to_string())
+    }
 }
 
 /// Who is recorded as the user of runs.

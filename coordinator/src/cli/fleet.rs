@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use distilsweep_proto::dial::{Bearer, TOKEN_VARIABLE};
 use tokio::process::{Child, Command};
 
 use super::CliError;
@@ -23,6 +24,8 @@ pub(super) struct WorkerOptions {
     pub(super) program: PathBuf,
     /// The coordinator.
     pub(super) url: String,
+    /// Handed over in the environment, which other users of the machine cannot read.
+    pub(super) token: Bearer,
     /// Passed on as `--device`.
     pub(super) device: String,
     /// Passed on as `--threads`.
@@ -128,6 +131,17 @@ impl Workers {
         }
         if let Some(script) = scripted {
             command.args(["--scripted", script]);
+        }
+        for (name, _) in std::env::vars_os() {
+            // This program's own are for coordinators elsewhere.
+            if name.to_str().is_some_and(|name| {
+                name.starts_with("DISTILSWEEP_TLS_") || name.starts_with("DISTILSWEEP_TOKEN")
+            }) {
+                command.env_remove(name);
+            }
+        }
+        if let Some(token) = self.options.token.expose() {
+            command.env(TOKEN_VARIABLE, token);
         }
         if *gpu_each {
             command.env("CUDA_VISIBLE_DEVICES", number.to_string());

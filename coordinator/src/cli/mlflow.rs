@@ -1,6 +1,6 @@
 //! Where sweeps are recorded, and `distilsweep mlflow sync`.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use distilsweep_proto::exit::Exit;
@@ -13,7 +13,7 @@ use crate::{
         drain::{Drained, drain_until_empty},
         settings::Settings,
     },
-    server::{HANG_TIMEOUT_MS, Server, ServerOptions},
+    server::{Server, ServerOptions},
     store::Reader,
 };
 
@@ -74,17 +74,7 @@ impl Mlflow {
         })?;
         Reader::open(&sync.state)?;
         client.check().await.map_err(|error| CliError::failure(error.to_string()))?;
-        let server = Server::start(ServerOptions {
-            state: sync.state,
-            listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            store_url: None,
-            lease_timeout_ms: 30_000,
-            hang_timeout_ms: HANG_TIMEOUT_MS,
-            mlflow: None,
-            user: connect::user(),
-            service: false,
-        })
-        .await?;
+        let server = Server::start(ServerOptions::private(sync.state, connect::user())).await?;
         let drained = drain(&server, &client, Duration::from_secs(sync.timeout)).await;
         server.stop().await?;
         drained

@@ -38,6 +38,7 @@ Exit codes:
   4    nobody answers where the coordinator should be
   5    a port or state directory is in use
   6    the sweep ended, and not all its trials have a result
+  7    the coordinator does not let it in, or cannot be trusted: token or certificate
   130  ended by Ctrl-C or SIGTERM; the same command goes on";
 
 #[derive(Debug, Subcommand)]
@@ -110,6 +111,7 @@ impl From<ServerError> for CliError {
         match error {
             ServerError::Store(error) => error.into(),
             ServerError::Listen { .. } => Self::new(Exit::InUse, error.to_string()),
+            ServerError::Open { .. } | ServerError::Tls(_) => Self::new(Exit::Usage, error.to_string()),
         }
     }
 }
@@ -119,6 +121,7 @@ impl From<tonic::Status> for CliError {
         let exit = match status.code() {
             tonic::Code::InvalidArgument | tonic::Code::NotFound => Exit::BadInput,
             tonic::Code::Unavailable => Exit::Unreachable,
+            tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => Exit::Refused,
             _ => Exit::Failure,
         };
         Self::new(exit, status.message())
@@ -137,6 +140,11 @@ impl Cli {
             | Command::Results(_)
             | Command::Mlflow(_) => "warn",
         }
+    }
+
+    /// Whether it serves others until it is told to stop.
+    pub fn is_service(&self) -> bool {
+        matches!(self.command, Command::Serve(_))
     }
 
     /// Runs the chosen command.

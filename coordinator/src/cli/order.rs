@@ -1,10 +1,15 @@
 //! What people order while a sweep runs: `distilsweep sweep pause|resume|extend|retry|priority`.
 
 use clap::Args;
-use distilsweep_proto::v1::{self, sweeps_client::SweepsClient};
-use tonic::{Response, Status, transport::Channel};
+use distilsweep_proto::v1;
+use tonic::{Response, Status};
 
-use super::{CliError, connect, connect::Target, results, sweep::Named};
+use super::{
+    CliError, connect,
+    connect::{Client, Target},
+    results,
+    sweep::Named,
+};
 
 /// Arguments of `sweep extend`.
 #[derive(Debug, Args)]
@@ -146,7 +151,7 @@ pub(super) struct Answer {
 pub(super) async fn give(
     target: &Target,
     told: impl FnOnce(&Answer) -> String,
-    order: impl AsyncFnOnce(&mut SweepsClient<Channel>) -> Result<Response<v1::OrderResponse>, Status>,
+    order: impl AsyncFnOnce(&mut Client) -> Result<Response<v1::OrderResponse>, Status>,
 ) -> Result<(), CliError> {
     let mut connection = target.connect().await?;
     let answered = order(&mut connection.client).await;

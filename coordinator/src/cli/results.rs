@@ -6,13 +6,13 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use distilsweep_proto::{
-    exit::Exit,
-    v1::{self, sweeps_client::SweepsClient},
-};
-use tonic::transport::Channel;
+use distilsweep_proto::{exit::Exit, v1};
 
-use super::{CliError, connect::Target, convert, terminal};
+use super::{
+    CliError,
+    connect::{Client, Target},
+    convert, terminal,
+};
 use crate::{clock::Clock, results, results::Summary, scheduler::Time};
 
 /// Arguments of `results`.
@@ -61,7 +61,7 @@ impl Results {
 }
 
 /// Asks for a sweep's results.
-pub(super) async fn fetch(client: &SweepsClient<Channel>, sweep: &str) -> Result<Summary, CliError> {
+pub(super) async fn fetch(client: &Client, sweep: &str) -> Result<Summary, CliError> {
     let request = v1::GetSweepRequest { sweep: sweep.to_owned() };
     let mut parts = client.clone().get_results(request).await?.into_inner();
     let mut results = parts.message().await?.unwrap_or_default();

@@ -1,6 +1,6 @@
 //! `distilsweep run`: a sweep on this machine, from its file to its ranking.
 
-use std::{net::Ipv4Addr, path::PathBuf, thread, time::Duration};
+use std::{path::PathBuf, thread, time::Duration};
 
 use clap::Args;
 use distilsweep_proto::{exit::Exit, v1};
@@ -86,14 +86,10 @@ impl Run {
             eprintln!("warning: {error}; the sweep runs, and MLflow is told when it answers");
         }
         let server = Server::start(ServerOptions {
-            state: self.state.clone(),
-            listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            store_url: None,
             lease_timeout_ms: LEASE_TIMEOUT_MS,
             hang_timeout_ms: HANG_TIMEOUT_MS,
             mlflow: mlflow.clone(),
-            user: connect::user(),
-            service: false,
+            ..ServerOptions::private(self.state.clone(), connect::user())
         })
         .await?;
         let ended = self.sweep(&file, &server, mlflow.as_ref()).await;
@@ -109,7 +105,7 @@ impl Run {
         server: &Server,
         mlflow: Option<&Client>,
     ) -> Result<Exit, CliError> {
-        let client = connect::connect(&server.url).await?;
+        let client = connect::connect_to(server).await?;
         let submitted = client.clone().submit_sweep(file.submission(self.new)).await?.into_inner();
         let sweep = submitted.sweep;
         let status =
@@ -168,6 +164,7 @@ impl Run {
         WorkerOptions {
             program: fleet::program(),
             url: server.url.clone(),
+            token: server.worker.clone(),
             device: self.device.clone(),
             threads: self.threads.map_or_else(|| (cores() / count).max(1), usize::from),
             gpu_each,
@@ -231,11 +228,7 @@ async fn tend(workers: &mut Workers) -> CliError {
 }
 
 /// Waits until MLflow has been told everything about a sweep, or long enough.
-async fn told(
-    client: &distilsweep_proto::v1::sweeps_client::SweepsClient<tonic::transport::Channel>,
-    sweep: &str,
-    mlflow: &Client,
-) -> Result<(), CliError> {
+async fn told(client: &connect::Client, sweep: &str, mlflow: &Client) -> Result<(), CliError> {
     let deadline = tokio::time::Instant::now() + MLFLOW_GRACE;
     loop {
         let request = v1::GetSweepRequest { sweep: sweep.to_owned() };

@@ -1,13 +1,19 @@
 //! `distilsweep serve`: a coordinator for workers and commands elsewhere.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use distilsweep_proto::exit::Exit;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CliError, connect, mlflow::Recording};
-use crate::server::{HANG_TIMEOUT_MS, Server, ServerOptions};
+use crate::{
+    access::{Access, TlsFiles, TokenError, Tokens},
+    server::{Entry, HANG_TIMEOUT_MS, MAX_WORKERS, Server, ServerOptions},
+};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -33,6 +39,38 @@ pub(super) struct Serve {
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
     hang_timeout: u64,
 
+    /// Where to answer for health and metrics, in plain HTTP [default: 127.0.0.1 and the port after --listen's]
+    #[arg(long, value_name = "HOST:PORT")]
+    http: Option<SocketAddr>,
+
+    /// File with the tokens of clients, one a line, each with an optional name and a colon before it [default: the token in DISTILSWEEP_CLIENT_TOKEN]
+    #[arg(long, value_name = "FILE", env = "DISTILSWEEP_CLIENT_TOKEN_FILE", hide_env = true)]
+    client_token_file: Option<PathBuf>,
+
+    /// The same for workers [default: the token in DISTILSWEEP_WORKER_TOKEN]
+    #[arg(long, value_name = "FILE", env = "DISTILSWEEP_WORKER_TOKEN_FILE", hide_env = true)]
+    worker_token_file: Option<PathBuf>,
+
+    /// PEM file with the certificate to serve, and those between it and its authority
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// PEM file with its private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// PEM file with the authority behind the certificates that clients and workers must show
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+
+    /// Serve other machines though tokens or TLS are missing: whoever reaches the address may use it
+    #[arg(long)]
+    insecure: bool,
+
+    /// Workers that may be connected at a time
+    #[arg(long, value_name = "COUNT", default_value_t = MAX_WORKERS, value_parser = workers)]
+    max_workers: usize,
+
     #[command(flatten)]
     recording: Recording,
 }
@@ -41,18 +79,36 @@ impl Serve {
     pub(super) async fn run(self) -> Result<Exit, CliError> {
         allow_many_connections();
         let mlflow = self.recording.client()?;
+        let access = Access {
+            clients: tokens(self.client_token_file.as_deref(), "DISTILSWEEP_CLIENT_TOKEN")?,
+            workers: tokens(self.worker_token_file.as_deref(), "DISTILSWEEP_WORKER_TOKEN")?,
+        };
+        if let (Some(clients), Some(workers)) = (&access.clients, &access.workers) {
+            clients.check_apart(workers)?;
+        }
+        let tls = self.tls_cert.zip(self.tls_key).map(|(cert, key)| TlsFiles {
+            cert,
+            key,
+            client_ca: self.tls_client_ca,
+        });
+        let http = self.http.unwrap_or_else(|| {
+            let port = self.listen.port();
+            (Ipv4Addr::LOCALHOST, if port == 0 { 0 } else { port.wrapping_add(1) }).into()
+        });
         let server = Server::start(ServerOptions {
-            state: self.state,
             listen: self.listen,
             store_url: self.store,
             lease_timeout_ms: self.lease_timeout * 1000,
             hang_timeout_ms: self.hang_timeout * 1000,
             mlflow,
-            user: connect::user(),
             service: true,
+            entry: Entry::Shared { access, tls, insecure: self.insecure },
+            http: Some(http),
+            max_workers: self.max_workers,
+            ..ServerOptions::private(self.state, connect::user())
         })
         .await?;
-        tracing::info!(url = server.url, "serving");
+        tracing::info!(url = server.url, http = server.http, "serving");
         let handler =
             |kind| signal(kind).map_err(|error| CliError::failure(format!("no signal handler: {error}")));
         let (mut terminate, mut interrupt) =
@@ -77,4 +133,31 @@ fn allow_many_connections() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, files = limit.current, "the limit on open files cannot be raised");
     }
+}
+
+/// Tokens from a file, else from a variable, else none.
+fn tokens(file: Option<&Path>, variable: &str) -> Result<Option<Tokens>, CliError> {
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            CliError::new(Exit::Usage, format!("{} cannot be read: {error}", path.display()))
+        })?;
+        return Ok(Some(Tokens::parse(&text, &path.display().to_string())?));
+    }
+    match std::env::var(variable) {
+        Ok(text) if !text.trim().is_empty() => Ok(Some(Tokens::parse(&text, variable)?)),
+        Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+impl From<TokenError> for CliError {
+    fn from(error: TokenError) -> Self {
+        Self::new(Exit::Usage, error.to_string())
+    }
+}
+
+/// Reads a number of workers: as many as permits can be counted.
+fn workers(text: &str) -> Result<usize, String> {
+    let most = tokio::sync::Semaphore::MAX_PERMITS;
+    let count = text.parse().ok().filter(|count| (1..=most).contains(count));
+    count.ok_or_else(|| format!("{text} must be a number of workers, at least 1"))
 }

@@ -2,17 +2,16 @@
 
 use std::{io::IsTerminal, time::Duration};
 
-use distilsweep_proto::v1::{self, sweeps_client::SweepsClient};
+use distilsweep_proto::v1;
 use futures::StreamExt;
-use tonic::transport::Channel;
 
-use super::{CliError, convert, terminal};
+use super::{CliError, connect::Client, convert, terminal};
 use crate::results::progress::{self, ProgressView};
 
 /// Follows a sweep, drawing on standard error: a line a running trial on a terminal, a line an event elsewhere.
 /// Answers its last status.
 pub(super) async fn follow(
-    mut client: SweepsClient<Channel>,
+    mut client: Client,
     sweep: &str,
     varied: &[String],
 ) -> Result<v1::SweepStatus, CliError> {

@@ -13,14 +13,15 @@ use distilsweep_proto::ids::{Lease, SweepId, Term, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    About, Command, NewSweep, OrderError, Ordered, Progress, Snapshot, StreamNumber, ToWorker, WorkerNow,
+    About, Command, Meters, NewSweep, OrderError, Ordered, Progress, Snapshot, StreamNumber, ToWorker,
+    WorkerNow,
 };
 use crate::{
     mlflow::{
         op::{OutboxRow, RunIds, RunKey},
         outbox::Outbox,
     },
-    scheduler::{Answer, Report, Room},
+    scheduler::{Answer, Census, Report, Room},
     store::{Reader, StoreError},
 };
 
@@ -53,6 +54,7 @@ pub struct EngineHandle {
     commands: mpsc::Sender<Command>,
     changes: watch::Receiver<u64>,
     outbox_growth: watch::Receiver<u64>,
+    meters: Meters,
     directory: Arc<Path>,
     thread: Arc<Mutex<Option<Thread>>>,
 }
@@ -62,10 +64,11 @@ impl EngineHandle {
         commands: mpsc::Sender<Command>,
         changes: watch::Receiver<u64>,
         outbox_growth: watch::Receiver<u64>,
+        meters: Meters,
         directory: PathBuf,
     ) -> Self {
         let thread = Arc::new(Mutex::new(None));
-        Self { commands, changes, outbox_growth, directory: directory.into(), thread }
+        Self { commands, changes, outbox_growth, meters, directory: directory.into(), thread }
     }
 
     /// The handle of an engine that has a thread of its own.
@@ -81,6 +84,24 @@ impl EngineHandle {
     /// Changes whenever anything may have.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
+    }
+
+    /// What it counts.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// Commands that wait for it.
+    pub fn waiting(&self) -> usize {
+        self.commands.max_capacity() - self.commands.capacity()
+    }
+
+    /// What is alive, in numbers.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn census(&self) -> Result<Census, EngineStopped> {
+        self.ask(Command::Count).await
     }
 
     /// Whether the engine still runs.

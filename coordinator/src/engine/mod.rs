@@ -5,6 +5,7 @@
 //! Crash at any point: what was committed is loaded again, what was not has had no effect outside.
 
 mod handle;
+mod meters;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use distilsweep_proto::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use handle::{EngineError, EngineHandle, EngineOutbox, EngineStopped, OutboxError};
+pub use meters::Meters;
 pub use turns::{Turn, Turns};
 pub use types::{
     About, Chosen, EngineOptions, NewSweep, OrderError, Ordered, Progress, RunningTrial, Snapshot,
@@ -36,8 +38,8 @@ use crate::{
     clock::Clock,
     mlflow::op::{RunIds, RunKey},
     scheduler::{
-        Active, Answer, Digit, Effect, Event, Extension, Lane, Limits, Message, Order, Patience, Phase,
-        Record, Report, Room, Scheduler, Seen, Structure, Submission, Time, Worker,
+        Active, Answer, Census, Digit, Effect, Event, Extension, Lane, Limits, Message, Order, Patience,
+        Phase, Record, Report, Room, Scheduler, Seen, Structure, Submission, Time, Worker,
     },
     spec::{self, SweepSpec},
     store::{Loaded, Store, StoreError, SweepFile, Write},
@@ -73,6 +75,7 @@ enum Command {
     Draining(WorkerId),
     Report(WorkerId, Report),
     Snapshot(SweepId, oneshot::Sender<Option<Snapshot>>),
+    Count(oneshot::Sender<Census>),
     Told {
         rows: Vec<i64>,
         runs: Vec<(RunKey, RunIds)>,
@@ -105,6 +108,7 @@ enum Act {
     Answer(oneshot::Sender<Result<Answer, OrderError>>, Result<Answer, OrderError>),
     ShowWorkers(oneshot::Sender<Vec<WorkerNow>>, Vec<WorkerNow>),
     Show(oneshot::Sender<Option<Snapshot>>, Option<Box<Snapshot>>),
+    Tally(oneshot::Sender<Census>, Census),
     Done(oneshot::Sender<()>),
 }
 
@@ -123,6 +127,7 @@ struct Engine {
     progress: HashMap<Term, Progress>,
     changed: watch::Sender<u64>,
     outbox_grew: watch::Sender<u64>,
+    meters: Meters,
 }
 
 /// Opens the state directory and starts the engine's thread on it. `new_id` names the state where it is new.
@@ -151,7 +156,8 @@ pub fn open(
     let loaded = store.load()?;
     let (engine, changes, outbox_growth) = Engine::new(store, loaded, options)?;
     let (commands, queue) = mpsc::channel(4096);
-    let handle = EngineHandle::new(commands, changes, outbox_growth, directory.to_owned());
+    let meters = engine.meters.clone();
+    let handle = EngineHandle::new(commands, changes, outbox_growth, meters, directory.to_owned());
     Ok((Turns { engine, queue, held: None }, handle))
 }
 
@@ -194,6 +200,7 @@ impl Engine {
             progress: HashMap::new(),
             changed,
             outbox_grew,
+            meters: Meters::default(),
         };
         Ok((engine, changes, outbox_growth))
     }
@@ -246,11 +253,14 @@ impl Engine {
             Command::Snapshot(sweep, reply) => {
                 acts.push(Act::Show(reply, self.snapshot(&sweep).map(Box::new)));
             }
+            Command::Count(reply) => acts.push(Act::Tally(reply, self.scheduler.census())),
             Command::Told { rows, runs, done } => {
+                self.meters.told(rows.len());
                 writes.push(Write::Told { rows, runs });
                 acts.push(Act::Done(done));
             }
             Command::Refused { rows, reason, done } => {
+                self.meters.refused(rows.len());
                 writes.push(Write::Refused { rows, reason });
                 acts.push(Act::Done(done));
             }
@@ -372,6 +382,7 @@ impl Engine {
         for effect in effects {
             match effect {
                 Effect::Record(record) => {
+                    self.meters.decided(&record);
                     if let Record::LeaseEnded(lease, ..) = &record {
                         self.progress.remove(&lease.term);
                     }
@@ -428,6 +439,9 @@ impl Engine {
             Act::Disconnect(to) => drop(to),
             Act::Show(reply, snapshot) => {
                 let _ = reply.send(snapshot.map(|snapshot| *snapshot));
+            }
+            Act::Tally(reply, census) => {
+                let _ = reply.send(census);
             }
             Act::Accepted(reply, accepted) => {
                 let _ = reply.send(accepted);

@@ -2,9 +2,11 @@
 //! does nothing else for ever; a simulation does it at its own times, and stops between any two of the three as a
 //! crash would.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 
-use super::{Act, Command, Engine};
+use super::{Act, Command, Engine, ToWorker};
 use crate::{
     scheduler::{Record, Time},
     store::{StoreError, Write},
@@ -31,6 +33,8 @@ pub struct Turn {
     /// Whether anything is otherwise than before.
     changed: bool,
     stop: bool,
+    /// When it began, by the engine's clock.
+    began: Duration,
 }
 
 impl Turn {
@@ -58,14 +62,21 @@ impl Turns {
         if turn.writes.is_empty() {
             return Ok(());
         }
+        let before = self.engine.clock.elapsed();
         self.engine.store.commit(turn.now, &turn.writes).inspect_err(|error| {
             tracing::error!(%error, "the state could not be written, stopping");
-        })
+        })?;
+        self.engine.meters.committed(self.engine.clock.elapsed().saturating_sub(before));
+        Ok(())
     }
 
     /// Lets out what follows from a turn that is durable. False where it was the last.
     pub fn act(&mut self, turn: Turn) -> bool {
+        let assigned = |act: &&Act| matches!(act, Act::Send(_, ToWorker::Assign { .. }));
+        let assignments = turn.acts.iter().filter(assigned).count();
         turn.acts.into_iter().for_each(Engine::act);
+        let took = self.engine.clock.elapsed().saturating_sub(turn.began);
+        (0..assignments).for_each(|_| self.engine.meters.assigned(took));
         if turn.changed {
             self.engine.changed.send_modify(|version| *version += 1);
         }
@@ -90,7 +101,9 @@ impl Turns {
 
     fn take(&mut self, first: Command) -> Turn {
         let now = self.engine.clock.now();
-        let mut turn = Turn { now, writes: Vec::new(), acts: Vec::new(), changed: false, stop: false };
+        let began = self.engine.clock.elapsed();
+        let (writes, acts) = (Vec::new(), Vec::new());
+        let mut turn = Turn { now, writes, acts, changed: false, stop: false, began };
         let mut next = Some(first);
         let mut taken = 0;
         while let Some(command) = next {
@@ -103,12 +116,16 @@ impl Turns {
                 break;
             }
             // What only asks, or only lets time pass, changes something where there is something to write.
-            turn.changed |= !matches!(command, Command::Snapshot(..) | Command::Workers(_) | Command::Tick);
+            turn.changed |= !matches!(
+                command,
+                Command::Snapshot(..) | Command::Workers(_) | Command::Count(_) | Command::Tick
+            );
             self.engine.take(now, command, &mut turn.writes, &mut turn.acts);
             taken += 1;
             next = if taken < BATCH { self.queue.try_recv().ok() } else { None };
         }
         turn.changed |= !turn.writes.is_empty();
+        self.engine.meters.took(taken);
         turn
     }
 }

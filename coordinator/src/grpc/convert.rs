@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use distilsweep_proto::{convert::parameters, ids::Term, params::Params, v1};
+use distilsweep_proto::{convert::parameters, ids::Term, limits, params::Params, v1};
 use tonic::Status;
 
 use crate::{
@@ -46,7 +46,7 @@ impl TryFrom<v1::Report> for Report {
             })),
             Body::Failed(failure) => ReportBody::Ended(AttemptEnd::Failed(Failure {
                 kind: failure_kind(failure.kind()),
-                message: failure.message,
+                message: limits::shortened(failure.message),
             })),
             Body::Stopped(_) => ReportBody::Ended(AttemptEnd::Stopped),
         };

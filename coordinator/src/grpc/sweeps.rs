@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::convert;
+use super::{Caller, convert, limits};
 use crate::{
     engine::{EngineHandle, NewSweep, OrderError, Ordered},
     scheduler::{Answer, Order, Refusal},
@@ -46,6 +46,7 @@ impl SweepsService {
     }
 
     async fn find(&self, sweep: String) -> Result<SweepId, Status> {
+        limits::sweep(&sweep)?;
         let wanted = sweep.clone();
         let found = self.engine.read(move |reader| reader.find(&sweep)).await?;
         found.ok_or_else(|| {
@@ -193,6 +194,7 @@ impl Sweeps for SweepsService {
         request: Request<v1::SubmitSweepRequest>,
     ) -> Result<Response<v1::SubmitSweepResponse>, Status> {
         let request = request.into_inner();
+        limits::submission(&request)?;
         let home = Some(Path::new(&request.home_directory)).filter(|home| !home.as_os_str().is_empty());
         let spec = spec::parse(&request.source)
             .map_err(|problems| Status::invalid_argument(problems.in_file(&request.file_name)))?
@@ -263,7 +265,9 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::CancelSweepRequest>,
     ) -> Result<Response<v1::SweepStatus>, Status> {
+        let who = Caller::of(&request);
         let v1::CancelSweepRequest { sweep, by } = request.into_inner();
+        let by = who.unwrap_or(by);
         let by = somebody(by);
         let cancel = Ordered::Ready(Order::Cancel(format!("cancelled by {by}")));
         let sweep = self.find(sweep).await?;
@@ -275,7 +279,9 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::OrderRequest>,
     ) -> Result<Response<v1::OrderResponse>, Status> {
+        let who = Caller::of(&request);
         let v1::OrderRequest { sweep, by } = request.into_inner();
+        let by = who.unwrap_or(by);
         self.order(sweep, by, Ordered::Ready(Order::Pause)).await
     }
 
@@ -283,7 +289,9 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::OrderRequest>,
     ) -> Result<Response<v1::OrderResponse>, Status> {
+        let who = Caller::of(&request);
         let v1::OrderRequest { sweep, by } = request.into_inner();
+        let by = who.unwrap_or(by);
         self.order(sweep, by, Ordered::Ready(Order::Resume)).await
     }
 
@@ -291,7 +299,9 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::SetPriorityRequest>,
     ) -> Result<Response<v1::OrderResponse>, Status> {
+        let who = Caller::of(&request);
         let v1::SetPriorityRequest { sweep, by, priority } = request.into_inner();
+        let by = who.unwrap_or(by);
         if priority == 0 {
             return Err(Status::invalid_argument("field `priority` is 0, it must be at least 1"));
         }
@@ -302,7 +312,9 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::ExtendSweepRequest>,
     ) -> Result<Response<v1::OrderResponse>, Status> {
+        let who = Caller::of(&request);
         let v1::ExtendSweepRequest { sweep, by, additions } = request.into_inner();
+        let by = who.unwrap_or(by);
         self.order(sweep, by, Ordered::Extend(additions)).await
     }
 
@@ -310,16 +322,19 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::RetryTrialsRequest>,
     ) -> Result<Response<v1::OrderResponse>, Status> {
+        let who = Caller::of(&request);
         let request = request.into_inner();
         let chosen = convert::chosen(&request)?;
-        self.order(request.sweep, request.by, Ordered::Retry(chosen)).await
+        self.order(request.sweep, who.unwrap_or(request.by), Ordered::Retry(chosen)).await
     }
 
     async fn stop_trial(
         &self,
         request: Request<v1::StopTrialRequest>,
     ) -> Result<Response<v1::OrderResponse>, Status> {
+        let who = Caller::of(&request);
         let v1::StopTrialRequest { sweep, by, trial } = request.into_inner();
+        let by = who.unwrap_or(by);
         self.order(sweep, by, Ordered::Ready(Order::Stop(trial))).await
     }
 
@@ -337,7 +352,9 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::DrainWorkerRequest>,
     ) -> Result<Response<v1::OrderResponse>, Status> {
+        let who = Caller::of(&request);
         let v1::DrainWorkerRequest { worker, by } = request.into_inner();
+        let by = who.unwrap_or(by);
         let changed = changed(self.engine.drain(WorkerId::new(worker), somebody(by)).await)?;
         Ok(Response::new(v1::OrderResponse { changed, status: None }))
     }

@@ -1,5 +1,7 @@
 //! A whole coordinator on a free port, and workers that a script plays over real gRPC.
 
+mod access;
+mod limited;
 mod orders;
 
 use std::{path::Path, time::Duration};
@@ -14,7 +16,8 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
 
 use crate::{
-    server::{Server, ServerError, ServerOptions, address_of},
+    access::Access,
+    server::{Entry, Server, ServerError, ServerOptions, address_of},
     store::{Reader, StoreError},
 };
 
@@ -34,14 +37,9 @@ parameters:
 
 fn options(state: &Path, lease_timeout_ms: u64) -> ServerOptions {
     ServerOptions {
-        state: state.to_owned(),
-        listen: ([127, 0, 0, 1], 0).into(),
-        store_url: None,
         lease_timeout_ms,
-        hang_timeout_ms: 120_000,
-        mlflow: None,
-        user: "tester".into(),
-        service: false,
+        entry: Entry::Shared { access: Access::default(), tls: None, insecure: false },
+        ..ServerOptions::private(state.to_owned(), "tester".into())
     }
 }
 
@@ -58,7 +56,13 @@ impl Coordinator {
     }
 
     async fn on(state: TempDir, lease_timeout_ms: u64) -> Self {
-        let server = Server::start(options(state.path(), lease_timeout_ms)).await.unwrap();
+        let options = options(state.path(), lease_timeout_ms);
+        Self::with(state, options).await
+    }
+
+    /// One with options of its own, which ask for no client's token.
+    async fn with(state: TempDir, options: ServerOptions) -> Self {
+        let server = Server::start(options).await.unwrap();
         let sweeps = SweepsClient::connect(server.url.clone()).await.unwrap();
         Self { state, server, sweeps }
     }
@@ -170,6 +174,13 @@ impl Worker {
 fn metrics(step: i64) -> Said {
     let point = v1::MetricPoint { key: "loss".into(), value: 0.5, step, timestamp_ms: 7 };
     Said::Metrics(v1::MetricBlock { points: vec![point] })
+}
+
+/// A checkpoint where the lease publishes.
+fn checkpoint(assignment: &v1::Assignment, lease: &v1::Lease, step: i64) -> v1::StoredFiles {
+    let v1::Lease { sweep, trial, term, .. } = lease;
+    let url = format!("{}/{sweep}/{trial}/{term}/checkpoint-{step}", assignment.store_url);
+    v1::StoredFiles { url, step, manifest_sha256: "ab".into() }
 }
 
 fn completed(value: f64) -> Said {
@@ -306,16 +317,15 @@ async fn the_checkpoint_of_a_lost_worker_goes_down_with_its_trials_next_assignme
     let (mut doomed, _) = coordinator.welcomed("doomed", &[]).await;
     let (lease, assignment) = doomed.assigned().await;
     assert_eq!(assignment.lanes[0].resume, None);
-    let files =
-        |step| v1::StoredFiles { url: format!("file:///c-{step}"), step, manifest_sha256: "ab".into() };
+    let files = |step| checkpoint(&assignment, &lease, step);
     for (sequence, step) in [(1, 20), (2, 40), (3, 30)] {
         doomed.report(&lease, sequence, Said::Checkpoint(files(step)));
         assert_eq!(doomed.acknowledged(&lease).await, sequence);
     }
     assert_eq!(doomed.hear().await, None);
     let (mut heir, _) = coordinator.welcomed("heir", &[]).await;
-    let (_, assignment) = heir.assigned().await;
-    assert_eq!(assignment.lanes[0].resume, Some(files(40)), "the one furthest on");
+    let (_, inherited) = heir.assigned().await;
+    assert_eq!(inherited.lanes[0].resume, Some(files(40)), "the one furthest on");
 }
 
 #[tokio::test]

@@ -10,27 +10,49 @@ use distilsweep_proto::{
     v1::{self, workers_server::Workers},
 };
 use futures::{Stream, StreamExt, stream::BoxStream};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
-use super::convert::{self, Missing};
+use super::{
+    convert::{self, Missing},
+    limits,
+    rate::{Bucket, Rate},
+};
 use crate::{
     engine::{About, EngineHandle, EngineStopped, StreamNumber},
-    scheduler::{Report, Room},
+    scheduler::{AttemptEnd, Failure, FailureKind, Report, ReportBody, Room},
 };
+
+/// Reports that a worker may send without taking a single message: its stream is not read.
+const UNREAD: u64 = 10_000;
 
 /// Implements `distilsweep.v1.Workers`.
 #[derive(Clone, Debug)]
 pub(super) struct WorkersService {
     engine: EngineHandle,
     streams: Arc<AtomicU64>,
+    store_url: Arc<str>,
+    rate: Rate,
+    seats: Arc<Semaphore>,
+    max_workers: usize,
 }
 
 impl WorkersService {
-    /// A service of this engine.
-    pub(super) fn new(engine: EngineHandle) -> Self {
-        Self { engine, streams: Arc::new(AtomicU64::new(0)) }
+    /// A service of this engine for workers that publish below `store_url`.
+    pub(super) fn new(engine: EngineHandle, store_url: String, rate: Rate, max_workers: usize) -> Self {
+        Self {
+            engine,
+            streams: Arc::new(AtomicU64::new(0)),
+            store_url: store_url.into(),
+            rate,
+            seats: Arc::new(Semaphore::new(max_workers)),
+            max_workers,
+        }
     }
 }
 
@@ -48,14 +70,18 @@ impl Workers for WorkersService {
         &self,
         request: Request<Streaming<v1::WorkerMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let seat = Arc::clone(&self.seats).try_acquire_owned().map_err(|_| {
+            let most = self.max_workers;
+            Status::resource_exhausted(format!(
+                "{most} workers are connected, which is what --max-workers allows"
+            ))
+        })?;
         let mut inbound = request.into_inner();
         let first = inbound.message().await?.and_then(|message| message.body);
         let Some(v1::worker_message::Body::Hello(hello)) = first else {
             return Err(Status::invalid_argument("the first message of a session must be Hello"));
         };
-        if hello.worker.is_empty() || hello.worker.len() > 200 {
-            return Err(Status::invalid_argument("field `hello.worker` must have 1 to 200 characters"));
-        }
+        limits::hello(&hello)?;
         let worker = WorkerId::new(hello.worker);
         let stream = StreamNumber(self.streams.fetch_add(1, Ordering::Relaxed) + 1);
         let (to, from_engine) = mpsc::unbounded_channel();
@@ -70,16 +96,26 @@ impl Workers for WorkersService {
         tracing::info!(%worker, process = hello.process, version = hello.version, "worker connected");
         self.engine.join(worker.clone(), stream, hello.slots, room, about, held, to).await?;
 
-        let engine = self.engine.clone();
-        tokio::spawn(async move {
-            let ended = listen(&engine, &worker, &mut inbound).await;
+        let taken = Arc::new(AtomicU64::new(0));
+        let listener = Listener {
+            engine: self.engine.clone(),
+            worker,
+            store_url: Arc::clone(&self.store_url),
+            rate: self.rate,
+            taken: Arc::clone(&taken),
+        };
+        let task = async move {
+            let ended = listener.listen(&mut inbound).await;
+            let Listener { engine, worker, .. } = listener;
             if let Err(why) = ended {
                 tracing::debug!(%worker, why = why.message(), "stream of a worker broke");
             }
             tracing::info!(%worker, "worker disconnected");
             let _ = engine.leave(worker, stream).await;
-        });
-        Ok(Response::new(down(from_engine).boxed()))
+            drop(seat);
+        };
+        tokio::spawn(task.in_current_span());
+        Ok(Response::new(down(from_engine, taken).boxed()))
     }
 }
 
@@ -97,25 +133,71 @@ fn described(device: v1::Device) -> String {
 
 fn down(
     from_engine: mpsc::UnboundedReceiver<crate::engine::ToWorker>,
+    taken: Arc<AtomicU64>,
 ) -> impl Stream<Item = Result<v1::CoordinatorMessage, Status>> {
-    UnboundedReceiverStream::new(from_engine).map(|message| Ok(message.into()))
+    UnboundedReceiverStream::new(from_engine).map(move |message| {
+        taken.fetch_add(1, Ordering::Relaxed);
+        Ok(message.into())
+    })
 }
 
-async fn listen(
-    engine: &EngineHandle,
-    worker: &WorkerId,
-    inbound: &mut Streaming<v1::WorkerMessage>,
-) -> Result<(), Status> {
-    use v1::worker_message::Body;
-    while let Some(message) = inbound.message().await? {
-        match message.body.ok_or(Missing("body"))? {
-            Body::Hello(_) => return Err(Status::invalid_argument("Hello comes once in a session")),
-            Body::Heartbeat(heartbeat) => {
-                engine.heartbeat(worker.clone(), convert::progress(heartbeat)).await?;
+/// One stream of a worker, as it is read.
+struct Listener {
+    engine: EngineHandle,
+    worker: WorkerId,
+    store_url: Arc<str>,
+    rate: Rate,
+    /// Messages that the worker's stream has taken.
+    taken: Arc<AtomicU64>,
+}
+
+impl Listener {
+    async fn listen(&self, inbound: &mut Streaming<v1::WorkerMessage>) -> Result<(), Status> {
+        use v1::worker_message::Body;
+        let mut bucket = Bucket::new(self.rate, Instant::now());
+        let (mut taken, mut unread) = (0, 0);
+        while let Some(message) = inbound.message().await? {
+            let mut points = 0;
+            match message.body.ok_or(Missing("body"))? {
+                Body::Hello(_) => return Err(Status::invalid_argument("Hello comes once in a session")),
+                Body::Heartbeat(heartbeat) => {
+                    limits::heartbeat(&heartbeat)?;
+                    self.engine.heartbeat(self.worker.clone(), convert::progress(heartbeat)).await?;
+                }
+                Body::Report(report) => {
+                    let report = self.checked(Report::try_from(report)?)?;
+                    if let ReportBody::Metrics(block) = &report.body {
+                        points = block.len();
+                    }
+                    self.engine.report(self.worker.clone(), report).await?;
+                    let now = self.taken.load(Ordering::Relaxed);
+                    (taken, unread) = if now == taken { (taken, unread + 1) } else { (now, 0) };
+                    if unread > UNREAD {
+                        return Err(Status::resource_exhausted("the worker does not read what it is sent"));
+                    }
+                }
+                Body::Draining(_) => self.engine.draining(self.worker.clone()).await?,
             }
-            Body::Report(report) => engine.report(worker.clone(), Report::try_from(report)?).await?,
-            Body::Draining(_) => engine.draining(worker.clone()).await?,
+            let wait = bucket.take(Instant::now(), points);
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// A report as it came, or as the failure that it is where it says what no worker may say.
+    fn checked(&self, report: Report) -> Result<Report, Status> {
+        limits::lease(&report.lease)?;
+        match limits::report(&report, &self.store_url) {
+            Ok(()) => Ok(report),
+            Err(why) => {
+                let worker = &self.worker;
+                tracing::warn!(%worker, lease = %report.lease, %why, "refused a report, its lease ends");
+                let message = format!("the report of worker {worker} was refused: {why}");
+                let failure = Failure { kind: FailureKind::Internal, message };
+                Ok(Report { body: ReportBody::Ended(AttemptEnd::Failed(failure)), ..report })
+            }
         }
     }
-    Ok(())
 }

@@ -96,6 +96,18 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// When what it tells happened, in milliseconds since 1970, where it says that.
+    pub fn at_ms(&self) -> Option<i64> {
+        match self {
+            Op::CreateRun(run) => Some(run.start_ms),
+            Op::Metrics(points) => points.iter().map(|point| point.timestamp_ms).min(),
+            Op::Finish { end_ms, .. } => Some(*end_ms),
+            Op::Params(_) | Op::Tags(_) | Op::Text { .. } => None,
+        }
+    }
+}
+
 /// A run to create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewRun {

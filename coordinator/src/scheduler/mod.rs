@@ -8,6 +8,7 @@
 //! over random event sequences in `tests.rs`.
 
 mod assign;
+mod census;
 mod control;
 mod effect;
 mod event;
@@ -24,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use distilsweep_proto::ids::{Lease, SweepId, Term, TrialId, WorkerId};
 
+pub use census::{Census, SweepCensus, WorkerCensus};
 pub use effect::{Change, Effect, Lane, Mark, Message, Record, SweepState, TrialEnd};
 pub use event::{
     AttemptEnd, Event, Failure, FailureKind, Limits, Point, Report, ReportBody, StoredFiles, Submission,

@@ -17,7 +17,7 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-pub use read::{JournalRow, Loaded, MlflowRun, Reader, SweepRow, TrialRow};
+pub use read::{JournalRow, Loaded, MlflowRun, OutboxState, Reader, SweepRow, TrialRow};
 pub use write::{SweepFile, Write};
 
 const SCHEMA: &str = include_str!("schema.sql");

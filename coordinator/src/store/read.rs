@@ -63,6 +63,15 @@ pub struct TrialRow {
     pub mlflow: Option<MlflowRun>,
 }
 
+/// What MLflow has still to be told, in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxState {
+    /// Rows that wait.
+    pub rows: u64,
+    /// When what the oldest of them tells happened; `None` where none waits, or none says so.
+    pub oldest_ms: Option<i64>,
+}
+
 /// Where MLflow shows a trial.
 pub type MlflowRun = RunIds;
 
@@ -405,6 +414,18 @@ impl Reader {
                 Ok(OutboxRow { id, run: RunKey::new(run), op })
             })
             .collect()
+    }
+
+    /// How many rows MLflow has still to be told, and since when.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn outbox_state(&self) -> Result<OutboxState, StoreError> {
+        // Rows without a time of their own follow one that has it, from the same moment.
+        const LOOKED_AT: usize = 16;
+        let rows = self.sql().one("SELECT count(*) FROM outbox WHERE refused IS NULL", |row| row.get(0))?;
+        let oldest = self.outbox(LOOKED_AT, &BTreeSet::new())?;
+        Ok(OutboxState { rows, oldest_ms: oldest.iter().find_map(|row| row.op.at_ms()) })
     }
 
     /// Ids of a run that MLflow has.

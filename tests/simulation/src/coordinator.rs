@@ -4,8 +4,10 @@ use std::{path::Path, time::Duration};
 
 use anyhow::Context;
 use distilsweep::{
+    access::Access,
     engine::{self, EngineHandle, EngineOptions, NewSweep, Turns},
-    grpc,
+    grpc::{self, Rate},
+    server::MAX_WORKERS,
     spec::{self, SweepSpec},
 };
 use distilsweep_proto::ids::WorkerId;
@@ -56,17 +58,26 @@ impl Coordinator {
         network: &Network,
         witness: Witness,
     ) -> anyhow::Result<Self> {
+        let store_url = format!("file://{}", directory.join("trials").display());
         let options = EngineOptions {
             lease_timeout_ms: u64::try_from(lease_timeout.as_millis())?,
             hang_timeout_ms: HANG_MS,
-            store_url: format!("file://{}", directory.join("trials").display()),
+            store_url: store_url.clone(),
             user: "simulation".to_owned(),
             service: false,
         };
         let (turns, engine) = engine::open(directory, "simulation", options)?;
         let (crash, crashes) = watch::channel(None);
         let (ear, incoming) = network.listen();
-        let router = grpc::router(engine.clone(), String::new());
+        let services = grpc::Options {
+            mlflow_url: String::new(),
+            store_url,
+            access: Access::default(),
+            tls: None,
+            rate: Rate::default(),
+            max_workers: MAX_WORKERS,
+        };
+        let (router, _health) = grpc::router(engine.clone(), services)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(turn(turns, commit_time, crashes, witness));
         tasks.spawn(engine.clone().keep_ticking());

@@ -5,13 +5,16 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::drill::Fleet;
-use crate::process::{Finished, Process};
+use crate::{
+    process::{Finished, Process},
+    sweep::Ranking,
+};
 
 /// A command of `distilsweep` under way.
 #[derive(Debug, Default)]
 pub(super) struct Errand {
     process: Option<Process>,
-    /// The worker that is spoken of, once its name is known.
+    /// The worker or trial that is spoken of, once it is known.
     name: Option<String>,
 }
 
@@ -45,6 +48,25 @@ impl Errand {
         };
         // A coordinator that was started meanwhile may not know the worker yet: then it is looked for again.
         Ok(ended.code == Some(0))
+    }
+
+    /// Stops a trial that runs; true once the coordinator has taken that.
+    pub(super) fn stop_trial(&mut self, fleet: &Fleet) -> anyhow::Result<bool> {
+        let Some(trial) = self.name.clone() else {
+            let ranking = self.run(fleet, &["results", "--format", "json"])?;
+            let trials =
+                ranking.map(|text| Ranking::parse(&text)).transpose()?.map(|ranking| ranking.trials());
+            let running = trials.iter().flatten().find(|trial| trial.state() == "running");
+            self.name = running.map(|trial| trial.number().to_string());
+            return Ok(false);
+        };
+        Ok(self.run(fleet, &["trial", "stop", "grid", &trial])?.is_some())
+    }
+
+    /// Has that trial tried again; true once the coordinator has taken that.
+    pub(super) fn retry_trial(&mut self, fleet: &Fleet) -> anyhow::Result<bool> {
+        let trial = self.name.clone().unwrap_or_default();
+        Ok(self.run(fleet, &["trial", "retry", "grid", &trial])?.is_some())
     }
 
     fn ended(&mut self, fleet: &Fleet, arguments: &[&str]) -> anyhow::Result<Option<Finished>> {

@@ -26,6 +26,8 @@ pub(super) struct Recorded {
     pub(super) leases: Vec<Lease>,
     /// Term and step of each checkpoint that was accepted, in that order.
     pub(super) checkpoints: Vec<(u64, u64)>,
+    /// How often it was tried again after `trial stop`.
+    pub(super) retried: usize,
     /// Steps of the points of its loss, in the order of their reports.
     pub(super) losses: Vec<u64>,
 }
@@ -58,6 +60,10 @@ impl Recorded {
             self::rows(&database, checkpoints, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         {
             all.entry(trial).or_default().checkpoints.push((term, step));
+        }
+        let retried = "SELECT trial, count(*) FROM journal WHERE event = 'retried' GROUP BY trial";
+        for (trial, times) in self::rows(&database, retried, |row| Ok((row.get(0)?, row.get(1)?)))? {
+            all.entry(trial).or_default().retried = times;
         }
         let losses = "SELECT trial, json_extract(point.value, '$.step')
                       FROM metric_blocks, json_each(points) AS point

@@ -79,6 +79,11 @@ pub enum Fault {
     },
     /// `sweep extend` with one more value of a parameter.
     Extend,
+    /// `trial stop` of a trial that runs, and `trial retry`.
+    StopTrial {
+        /// Until it is tried again.
+        away: Duration,
+    },
     /// SIGKILL of the coordinator, which is started again on the same state and address.
     KillCoordinator {
         /// Until it is.
@@ -157,6 +162,10 @@ impl Schedule {
         if random.random_ratio(1, 4) {
             faults.push(Planned { at: ms(&mut random, WINDOW_MS), fault: Fault::Extend });
         }
+        if random.random_ratio(1, 4) {
+            let fault = Fault::StopTrial { away: ms(&mut random, 0..1_500) };
+            faults.push(Planned { at: ms(&mut random, WINDOW_MS), fault });
+        }
         if mlflow {
             let fault = Fault::StopMlflow { away: ms(&mut random, 500..3_000) };
             faults.push(Planned { at: ms(&mut random, WINDOW_MS), fault });
@@ -168,13 +177,14 @@ impl Schedule {
 
 impl Fault {
     /// Each kind of fault, as [`Fault::kind`] names it.
-    pub const KINDS: [&str; 14] = [
+    pub const KINDS: [&str; 15] = [
         "kill-worker",
         "stop-worker",
         "drain-worker",
         "order-drain",
         "pause",
         "extend",
+        "stop-trial",
         "kill-coordinator",
         "stop-coordinator",
         "fill-disk",
@@ -218,7 +228,7 @@ impl Fault {
                 Target::Coordinator
             }
             Self::StopMlflow { .. } => Target::Mlflow,
-            Self::Pause { .. } | Self::Extend => Target::Sweep,
+            Self::Pause { .. } | Self::Extend | Self::StopTrial { .. } => Target::Sweep,
         }
     }
 
@@ -231,6 +241,7 @@ impl Fault {
             Self::OrderDrain { .. } => "order-drain",
             Self::Pause { .. } => "pause",
             Self::Extend => "extend",
+            Self::StopTrial { .. } => "stop-trial",
             Self::KillCoordinator { .. } => "kill-coordinator",
             Self::StopCoordinator { .. } => "stop-coordinator",
             Self::FillDisk { .. } => "fill-disk",
@@ -272,6 +283,9 @@ impl fmt::Display for Fault {
                 write!(f, "`worker drain` of worker {worker}, another when it has drained")
             }
             Self::Pause { away } => write!(f, "`sweep pause`, `sweep resume` after {} ms", away.as_millis()),
+            Self::StopTrial { away } => {
+                write!(f, "`trial stop` of one that runs, `trial retry` after {} ms", away.as_millis())
+            }
             Self::Extend => write!(f, "`sweep extend` by one value"),
             Self::KillCoordinator { away } => {
                 write!(f, "SIGKILL of the coordinator, started again after {} ms", away.as_millis())
@@ -325,7 +339,7 @@ mod tests {
     fn faults_are_in_order_within_the_sweep_and_leave_mlflow_alone_where_there_is_none() {
         for schedule in (0..1_000).map(Schedule::from_seed) {
             assert!(schedule.faults.is_sorted_by_key(|planned| planned.at), "{schedule}");
-            assert!((4..=11).contains(&schedule.faults.len()), "{schedule}");
+            assert!((4..=12).contains(&schedule.faults.len()), "{schedule}");
             let mlflow = schedule.faults.iter().any(|planned| planned.fault.target() == Target::Mlflow);
             assert_eq!(mlflow, schedule.mlflow, "{schedule}");
         }

@@ -97,7 +97,7 @@ fn strike(fleet: &mut Fleet, fault: Fault) -> anyhow::Result<bool> {
         }
         // Their commands run until they are followed.
         Fault::OrderDrain { worker } => return Ok(fleet.seats[worker].is_up()),
-        Fault::Pause { .. } | Fault::Extend => {}
+        Fault::Pause { .. } | Fault::Extend | Fault::StopTrial { .. } => {}
         Fault::KillCoordinator { .. } => fleet.coordinator.process.kill()?,
         Fault::StopCoordinator { .. } => fleet.coordinator.process.signal(Signal::STOP)?,
         Fault::FillDisk { .. } => fleet.coordinator.process.limit_files(ROOM)?,
@@ -162,6 +162,13 @@ impl Struck {
                 return Ok(
                     now >= seen + away && self.errand.run(fleet, &["sweep", "resume", "grid"])?.is_some()
                 );
+            }
+            Fault::StopTrial { away } => {
+                let Some(seen) = self.seen else {
+                    self.seen = self.errand.stop_trial(fleet)?.then_some(now);
+                    return Ok(false);
+                };
+                return Ok(now >= seen + away && self.errand.retry_trial(fleet)?);
             }
             Fault::Extend => {
                 return Ok(self.errand.run(fleet, &["sweep", "extend", "grid", EXTENSION.0])?.is_some());

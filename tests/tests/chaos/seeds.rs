@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Mutex, thread};
 use distilsweep_tests::chaos::{Fault, Schedule, survive, undisturbed};
 
 /// Seeds that have every kind of fault between them. The last begins first: it has MLflow and takes longest.
-const SEEDS: [u64; 6] = [1, 3, 7, 11, 21, 0];
+const SEEDS: [u64; 6] = [1, 7, 5, 13, 18, 0];
 /// Seeds at a time: one mostly waits.
 const JOBS: usize = 3;
 

@@ -3,12 +3,11 @@
 use std::{io::Read, path::PathBuf, time::Duration};
 
 use clap::Args;
-use distilsweep_proto::{exit::Exit, v1};
+use distilsweep_proto::{dial::Dial, exit::Exit, v1};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use tonic::transport::Endpoint;
 
 use super::CliError;
 use crate::{
@@ -24,8 +23,11 @@ use crate::{
 /// Arguments of `join`.
 #[derive(Debug, Args)]
 pub(super) struct Join {
-    /// Where the coordinator is, http://host:port
+    /// Where the coordinator is, http://host:port or https://host:port
     url: String,
+
+    #[command(flatten)]
+    dial: Dial,
 
     /// Where trials are trained: auto (a GPU where libtorch has one), cpu, cuda or cuda:NUMBER
     #[arg(long, default_value = "auto")]
@@ -82,10 +84,9 @@ impl Join {
     }
 
     async fn serve(self) -> Result<Exit, CliError> {
-        let endpoint = Endpoint::from_shared(self.url.clone())
-            .ok()
-            .filter(|endpoint| endpoint.uri().scheme().is_some())
-            .ok_or_else(|| CliError::usage(format!("`{}` is no URL, it must be http://host:port", self.url)))?
+        let mut coordinator = self.dial.coordinator(&self.url, |name| std::env::var(name).ok())?;
+        coordinator.endpoint = coordinator
+            .endpoint
             .keep_alive_while_idle(true)
             .http2_keep_alive_interval(Duration::from_secs(10));
         let (device, make) = self.trainer()?;
@@ -111,7 +112,7 @@ impl Join {
             held: Vec::new(),
         };
         let options = SessionOptions {
-            connector: Connector::network(endpoint),
+            connector: Connector::network(coordinator),
             hello,
             patience: Duration::from_secs(self.patience),
             grace: Duration::from_secs(self.grace),
@@ -123,7 +124,7 @@ impl Join {
         served.map(|()| Exit::Success).map_err(|error| {
             let exit = match &error {
                 SessionError::Unreachable { .. } => Exit::Unreachable,
-                SessionError::Refused { refusal: Refusal::NotAllowed, .. } => Exit::Usage,
+                SessionError::Refused { refusal: Refusal::NotAllowed, .. } => Exit::Refused,
                 SessionError::Refused { refusal: Refusal::NotUnderstood, .. } => Exit::Unreachable,
                 SessionError::GraceSpent(_) | SessionError::Stuck { .. } => Exit::Failure,
             };

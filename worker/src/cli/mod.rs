@@ -29,7 +29,7 @@ mod train;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use distilsweep_proto::exit::Exit;
+use distilsweep_proto::{dial::DialError, exit::Exit};
 
 use crate::trainer::Ended;
 
@@ -41,6 +41,7 @@ Exit codes:
   3    the model, the data or a hyperparameter is at fault
   4    nobody answers where the coordinator should be
   6    the training diverged
+  7    the coordinator does not let it in, or cannot be trusted: token or certificate
   130  ended by Ctrl-C or SIGTERM";
 
 /// Fine-tunes DistilBERT for a Distilsweep coordinator, or alone.
@@ -92,6 +93,12 @@ impl CliError {
     }
 }
 
+impl From<DialError> for CliError {
+    fn from(error: DialError) -> Self {
+        Self { exit: error.exit(), message: error.to_string() }
+    }
+}
+
 impl From<Ended> for CliError {
     fn from(ended: Ended) -> Self {
         let exit = match &ended {
@@ -105,6 +112,11 @@ impl From<Ended> for CliError {
 }
 
 impl Cli {
+    /// Whether it serves a coordinator until it is told to stop.
+    pub fn is_service(&self) -> bool {
+        matches!(self.command, Command::Join(_))
+    }
+
     /// Runs the chosen command.
     ///
     /// # Errors

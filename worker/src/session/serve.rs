@@ -52,12 +52,12 @@ pub enum SessionError {
         /// What the last attempt said.
         why: String,
     },
-    /// Somebody is there, and turns this worker away while it holds nothing.
-    #[error("coordinator {url} turns this worker away: {why}")]
+    /// Somebody is there, and one of the two turns the other away while this worker holds nothing.
+    #[error("coordinator {url}: {why}")]
     Refused {
         /// Where it is.
         url: String,
-        /// Its words.
+        /// Whose fault it is, and what would be right.
         why: String,
         /// What kind of refusal it is.
         refusal: Refusal,

@@ -263,7 +263,7 @@ async fn a_worker_that_is_turned_away_with_nothing_to_lose_says_so_and_ends() {
     on_one_thread(async {
         let refused = |status: Status| async { Scene::new(Some(status)).session.await.unwrap().unwrap_err() };
         let error = refused(Status::unauthenticated("a token is needed")).await;
-        assert_eq!(error.to_string(), "coordinator http://here turns this worker away: a token is needed");
+        assert_eq!(error.to_string(), "coordinator http://here: a token is needed");
         assert!(matches!(error, SessionError::Refused { refusal: Refusal::NotAllowed, .. }));
         let error = refused(Status::unimplemented("no such service")).await;
         assert!(matches!(error, SessionError::Refused { refusal: Refusal::NotUnderstood, .. }));

@@ -177,7 +177,7 @@ impl TrialFiles {
             let into = directory.path().join(number.to_string());
             match self.fetch(candidate, &into).await {
                 Ok(()) => {
-                    tracing::info!(%trial, step = candidate.step, from = candidate.url, "checkpoint fetched");
+                    tracing::debug!(%trial, step = candidate.step, from = candidate.url, "checkpoint fetched");
                     sound.push(into);
                 }
                 Err(why) => tracing::warn!(%trial, step = candidate.step, %why, "checkpoint refused"),

@@ -123,7 +123,7 @@ impl Lane {
             match fitting {
                 Ok(state) => {
                     lane.restore(&state, shared.device)?;
-                    tracing::info!(step = lane.step, directory = %directory.display(), "goes on from a checkpoint");
+                    tracing::debug!(step = lane.step, directory = %directory.display(), "goes on from a checkpoint");
                     lane.feed = Feed::start(source, lane.step, room)?;
                     break;
                 }
