@@ -17,13 +17,13 @@ use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic_health::{ServingStatus, server::HealthReporter};
 use url::Url;
 
 use crate::{
     access::{Access, LOCAL, TlsError, TlsFiles, Tokens},
-    engine::{self, EngineHandle, EngineOptions, EngineOutbox},
+    engine::{self, EngineError, EngineHandle, EngineOptions, EngineOutbox},
     grpc::{self, Rate},
     mlflow::{client::Client, drain::drain},
     store::StoreError,
@@ -251,7 +251,9 @@ impl Server {
         tasks.spawn(engine.clone().keep_ticking());
         tasks.spawn(tell_health(health, engine.clone(), stopping.clone()));
         tasks.spawn(async move {
-            if let Err(error) = router.serve_with_incoming(TcpListenerStream::new(listener)).await {
+            // An acknowledgement or an assignment is small and awaited: it must not wait for more to send.
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            if let Err(error) = router.serve_with_incoming(incoming).await {
                 tracing::error!(%error, "the listener ended");
             }
         });
@@ -270,7 +272,7 @@ impl Server {
     ///
     /// # Errors
     /// Why the engine had stopped by itself, where it had.
-    pub async fn stop(mut self) -> Result<(), StoreError> {
+    pub async fn stop(mut self) -> Result<(), EngineError> {
         self.shutdown.send_replace(true);
         if let Some(drainer) = self.drainer.take() {
             let _ = drainer.await;

@@ -5,7 +5,7 @@ use std::{
     io::Read,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -44,15 +44,34 @@ impl Process {
     ///
     /// # Errors
     /// The program cannot be started, or the files cannot be made.
-    pub fn start(name: &str, mut command: Command, logs: &Path) -> anyhow::Result<Self> {
+    pub fn start(name: &str, command: Command, logs: &Path) -> anyhow::Result<Self> {
+        Self::start_with(name, command, Stdio::null(), logs)
+    }
+
+    /// The same with a standard input that stays open until the second value is dropped.
+    ///
+    /// # Errors
+    /// The program cannot be started, or the files cannot be made.
+    pub fn start_fed(name: &str, command: Command, logs: &Path) -> anyhow::Result<(Self, ChildStdin)> {
+        let mut process = Self::start_with(name, command, Stdio::piped(), logs)?;
+        let input = process.child.stdin.take().context("its standard input is a pipe")?;
+        Ok((process, input))
+    }
+
+    fn start_with(name: &str, mut command: Command, input: Stdio, logs: &Path) -> anyhow::Result<Self> {
         let (out, err) = (logs.join(format!("{name}.out")), logs.join(format!("{name}.err")));
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(File::create(&out)?)
             .stderr(File::create(&err)?)
             .spawn()
             .with_context(|| format!("{name}: cannot start {command:?}"))?;
         Ok(Self { name: name.to_owned(), child, out, err })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has printed to standard output so far.

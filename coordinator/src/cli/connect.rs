@@ -14,8 +14,9 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::CliError;
 use crate::{
+    engine::EngineError,
     server::{self, Server, ServerOptions},
-    store::{Reader, StoreError},
+    store::Reader,
 };
 
 /// A client of a coordinator.
@@ -81,7 +82,7 @@ impl Target {
 
 impl Connection {
     /// Ends what was started for the command.
-    pub(super) async fn close(self) -> Result<(), StoreError> {
+    pub(super) async fn close(self) -> Result<(), EngineError> {
         match self.server {
             Some(server) => server.stop().await,
             None => Ok(()),

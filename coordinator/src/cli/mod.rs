@@ -19,7 +19,7 @@ mod worker;
 use clap::{Parser, Subcommand};
 use distilsweep_proto::exit::Exit;
 
-use crate::{server::ServerError, store::StoreError};
+use crate::{engine::EngineError, server::ServerError, store::StoreError};
 
 /// One file of hyperparameters in, fine-tuned DistilBERTs out, ranked and recorded in MLflow.
 #[derive(Debug, Parser)]
@@ -94,6 +94,15 @@ impl From<StoreError> for CliError {
             | StoreError::Record(_) => Exit::Failure,
         };
         Self::new(exit, error.to_string())
+    }
+}
+
+impl From<EngineError> for CliError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Store(error) => error.into(),
+            EngineError::Panicked(_) => Self::failure(error.to_string()),
+        }
     }
 }
 

@@ -120,7 +120,9 @@ impl Run {
             let from = if submitted.created { "starting" } else { "going on with" };
             eprintln!("{from} sweep {sweep}: {} points", status.total);
             let varied: Vec<String> = file.spec.space.varied().map(ToOwned::to_owned).collect();
-            let count = self.worker_count(status.total - status.completed - status.failed - status.diverged);
+            let count = self.worker_count(
+                status.total - status.completed - status.failed - status.diverged - status.cancelled,
+            );
             let mut workers = Workers::start(self.worker_options(server, count), count)?;
             let watched = tokio::select! {
                 status = watch::follow(client.clone(), &sweep, &varied) => status.map(|s| Watched::Final(Box::new(s))),

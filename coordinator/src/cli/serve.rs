@@ -77,6 +77,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> Result<Exit, CliError> {
+        allow_many_connections();
         let mlflow = self.recording.client()?;
         let access = Access {
             clients: tokens(self.client_token_file.as_deref(), "DISTILSWEEP_CLIENT_TOKEN")?,
@@ -122,6 +123,15 @@ impl Serve {
         tracing::info!("stopping: workers train on and come back to the next coordinator on this state");
         server.stop().await?;
         Ok(Exit::Success)
+    }
+}
+
+/// Raises the limit on open files as far as it goes: each worker holds one, and the usual limit is a thousand.
+fn allow_many_connections() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, files = limit.current, "the limit on open files cannot be raised");
     }
 }
 

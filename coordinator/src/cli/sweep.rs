@@ -141,7 +141,7 @@ fn table(sweeps: &[v1::SweepStatus]) -> String {
     let mut text = format!("{:width$}  {:9}  {:>13}  {:>9}\n", "SWEEP", "STATE", "TRIALS", "BEST");
     for sweep in sweeps {
         let best = sweep.best.map(|best| format!("{:.4}", best.value)).unwrap_or_default();
-        let ended = sweep.completed + sweep.failed + sweep.diverged;
+        let ended = sweep.completed + sweep.failed + sweep.diverged + sweep.cancelled;
         let trials = format!("{ended}/{}", sweep.total);
         let state = convert::state_name(sweep.state());
         text.push_str(format!("{:width$}  {state:9}  {trials:>13}  {best:>9}", sweep.sweep).trim_end());
@@ -152,18 +152,26 @@ fn table(sweeps: &[v1::SweepStatus]) -> String {
 
 fn show(status: &v1::SweepStatus) -> String {
     let metric = status.metric.as_ref().map(|metric| metric.name.as_str()).unwrap_or_default();
+    let stopped = match status.cancelled {
+        0 => String::new(),
+        stopped => format!(", {stopped} stopped"),
+    };
+    let workers = match status.quarantined {
+        0 => status.workers.to_string(),
+        some => format!("{}, {some} of them quarantined: `distilsweep worker list` says why", status.workers),
+    };
     let mut lines = vec![
         format!("sweep      {}", status.sweep),
         format!("state      {}", convert::state_name(status.state())),
         format!(
-            "trials     {} of {} completed, {} running, {} failed, {} diverged",
+            "trials     {} of {} completed, {} running, {} failed, {} diverged{stopped}",
             status.completed,
             status.total,
             status.running.len(),
             status.failed,
             status.diverged
         ),
-        format!("workers    {}", status.workers),
+        format!("workers    {workers}"),
     ];
     if !status.reason.is_empty() {
         lines.insert(2, format!("reason     {}", status.reason));

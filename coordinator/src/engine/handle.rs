@@ -1,6 +1,7 @@
 //! How everything else speaks to the engine.
 
 use std::{
+    any::Any,
     collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -31,6 +32,19 @@ const TICK: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the coordinator is stopping")]
 pub struct EngineStopped;
+
+/// Why an engine ended that was not told to.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// It cannot write its state.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A fault of this program.
+    #[error(
+        "the coordinator ended by a fault of its own, {0}: what it acknowledged is kept, start it again and report this"
+    )]
+    Panicked(String),
+}
 
 type Thread = JoinHandle<Result<(), StoreError>>;
 
@@ -205,14 +219,15 @@ impl EngineHandle {
     ///
     /// # Errors
     /// Why it had stopped by itself, where it had.
-    pub async fn stop(&self) -> Result<(), StoreError> {
+    pub async fn stop(&self) -> Result<(), EngineError> {
         let _ = self.commands.send(Command::Stop).await;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return Ok(()) };
         match tokio::task::spawn_blocking(move || thread.join()).await {
-            Ok(Ok(ended)) => ended,
-            // A panic has printed itself.
-            Ok(Err(_)) | Err(_) => Ok(()),
+            Ok(Ok(ended)) => Ok(ended?),
+            Ok(Err(panic)) => Err(EngineError::Panicked(words(panic.as_ref()))),
+            // The runtime ends before the thread: nobody is left to be told.
+            Err(_) => Ok(()),
         }
     }
 
@@ -240,6 +255,12 @@ impl EngineHandle {
         self.tell(command(reply)).await?;
         answer.await.map_err(|_| EngineStopped)
     }
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
 }
 
 /// Why the outbox cannot be drained any more.

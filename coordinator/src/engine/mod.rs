@@ -26,7 +26,7 @@ use distilsweep_proto::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use handle::{EngineHandle, EngineOutbox, EngineStopped, OutboxError};
+pub use handle::{EngineError, EngineHandle, EngineOutbox, EngineStopped, OutboxError};
 pub use meters::Meters;
 pub use turns::{Turn, Turns};
 pub use types::{
@@ -295,7 +295,6 @@ impl Engine {
         acts: &mut Vec<Act>,
     ) -> Result<Answer, OrderError> {
         let spec = self.specs.get(&sweep).cloned();
-        let mut extended = None;
         let order = match (order, &spec) {
             (Ordered::Ready(order), _) => order,
             (Ordered::Extend(additions), Some(spec)) => {
@@ -306,7 +305,8 @@ impl Engine {
                     spec: serde_json::to_string(&larger).map_err(StoreError::from)?,
                     what: additions.join(" "),
                 };
-                extended = Some(larger);
+                // Before it happens: a new point may be leased at once.
+                self.specs.insert(sweep.clone(), Arc::new(larger));
                 Order::Extend(extension)
             }
             (Ordered::Retry(chosen), Some(spec)) => {
@@ -317,8 +317,8 @@ impl Engine {
             (Ordered::Extend(_) | Ordered::Retry(_), None) => Order::Pause,
         };
         let answer = self.event(now, Event::Ordered { sweep: sweep.clone(), order, by }, writes, acts);
-        if let (Answer::Done(1..), Some(spec)) = (&answer, extended) {
-            self.specs.insert(sweep, Arc::new(spec));
+        if let (Answer::Refused(_), Some(before)) = (&answer, spec) {
+            self.specs.insert(sweep, before);
         }
         Ok(answer)
     }

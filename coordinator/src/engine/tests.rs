@@ -127,6 +127,17 @@ fn the_end_of_an_old_stream_says_nothing_about_the_new_one() {
     assert_eq!(kinds(&mut new), ["welcome", "assign"]);
 }
 
+#[tokio::test]
+async fn an_engine_that_panicked_says_so_when_it_is_stopped() {
+    let (commands, _queue) = mpsc::channel(1);
+    let (changes, growth) = (watch::channel(0).1, watch::channel(0).1);
+    let handle = EngineHandle::new(commands, changes, growth, Meters::default(), "state".into());
+    let handle = handle.on(thread::spawn(|| panic!("a broken invariant")));
+    let error = handle.stop().await.unwrap_err();
+    assert!(matches!(error, EngineError::Panicked(_)), "{error}");
+    assert!(error.to_string().contains("a broken invariant"), "{error}");
+}
+
 #[test]
 fn sweeps_with_the_same_random_digits_get_ids_of_their_own() {
     let directory = tempfile::tempdir().unwrap();
@@ -152,4 +163,30 @@ fn progress_of_a_lease_that_is_over_or_anothers_is_not_kept() {
     assert!(engine.progress.is_empty());
     batch(&mut engine, vec![heartbeat("w", 1)]);
     assert_eq!(engine.progress.keys().collect::<Vec<_>>(), [&Term(1)]);
+}
+
+#[test]
+fn a_clock_set_back_a_day_before_a_restart_moves_no_deadline_and_times_keep_growing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut before = engine(&directory);
+    // What is on record is a day ahead of the clock that the next start finds.
+    let tomorrow = before.clock.now().plus(86_400_000);
+    let (mut writes, mut acts) = (Vec::new(), Vec::new());
+    for command in [submit(false).0, join(1, Vec::new()).0] {
+        before.take(tomorrow, command, &mut writes, &mut acts);
+    }
+    before.store.commit(tomorrow, &writes).unwrap();
+    drop((before, acts));
+
+    let mut after = engine(&directory);
+    let start = after.clock.now();
+    assert!(start >= tomorrow, "{start:?} {tomorrow:?}");
+    assert!(after.clock.now() >= start);
+    let mut ended_at = |seconds: i64| {
+        let (mut writes, mut acts) = (Vec::new(), Vec::new());
+        after.take(start.plus(seconds * 1000), Command::Tick, &mut writes, &mut acts);
+        writes.iter().any(|write| matches!(write, Write::Record(Record::LeaseEnded(..), _)))
+    };
+    let ended: Vec<i64> = (0..=62).filter(|second| ended_at(*second)).collect();
+    assert!(matches!(ended[..], [60 | 61]), "the lease timeout after the restart: {ended:?}");
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod limited;
+mod orders;
 
 use std::{path::Path, time::Duration};
 

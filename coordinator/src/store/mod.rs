@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use read::{JournalRow, Loaded, MlflowRun, OutboxState, Reader, SweepRow, TrialRow};
 pub use write::{SweepFile, Write};
@@ -32,12 +32,27 @@ const MIGRATIONS: [&str; 2] = [
      UPDATE sweeps SET priority = 1, running_since_ms = coalesce(finished_ms, created_ms),
          spent_ms = coalesce(finished_ms - created_ms, 0);
      ALTER TABLE trials ADD COLUMN hangs INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE trials ADD COLUMN marks TEXT;
+     UPDATE trials SET marks = (
+         SELECT json_group_object(key, step) FROM (
+             SELECT p.value ->> 'key' AS key, max(p.value ->> 'step') AS step
+             FROM metric_blocks b, json_each(b.points) p
+             WHERE b.sweep = trials.sweep AND b.trial = trials.trial GROUP BY 1));
+     DROP INDEX outbox_waiting;
+     CREATE INDEX outbox_waiting ON outbox (run) WHERE refused IS NULL;
      CREATE INDEX leases_failed ON leases (sweep, trial, term) WHERE failure IS NOT NULL;
      CREATE TABLE worker_marks (worker TEXT NOT NULL, mark TEXT NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL,
          PRIMARY KEY (worker, mark)) STRICT, WITHOUT ROWID;
      ALTER TABLE journal ADD COLUMN actor TEXT;",
 ];
 const DATABASE: &str = "coordinator.db";
+/// Pages that the writer keeps in memory: all that a large batch changes, or they go to the disk before their time and
+/// more than once. Taken only as it is used.
+const CACHE_KIB: i64 = 64 << 10;
+/// Pages of the write-ahead log after which they go into the database.
+const CHECKPOINT_PAGES: i64 = 8_000;
+/// Size up to which a database is looked through at each start: a fraction of a second.
+const CHECKED_BYTES: i64 = 64 << 20;
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +76,7 @@ pub enum StoreError {
         found: i64,
     },
     /// The directory can't be used.
-    #[error("state directory {path} cannot be used: {source}")]
+    #[error("state directory {path} cannot be used, {source}{}", remedy(source))]
     Directory {
         /// Which one.
         path: PathBuf,
@@ -69,7 +84,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// SQLite said no.
-    #[error("database {path}: {source}")]
+    #[error("{}", explain(path, source))]
     Database {
         /// Which one.
         path: PathBuf,
@@ -79,6 +94,42 @@ pub enum StoreError {
     /// A document in the database is not what this program writes.
     #[error("a record in the database cannot be read: {0}")]
     Record(#[from] serde_json::Error),
+}
+
+/// What to do about a directory that cannot be used, where that is known.
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            ": make it writable for this user, or name another with --state"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": free some space, or name another with --state"
+        }
+        _ => "",
+    }
+}
+
+/// What is the matter with a database, and what to do about it.
+fn explain(path: &Path, source: &rusqlite::Error) -> String {
+    let path = path.display();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => format!(
+            "database {path} cannot be written, its disk is full: free some space and start the coordinator again, it goes on from what it acknowledged"
+        ),
+        Some(ErrorCode::SystemIoFailure) => format!(
+            "database {path} cannot be read or written, {source}: see to its disk and to limits on the size of files, and start the coordinator again, it goes on from what it acknowledged"
+        ),
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => format!(
+            "database {path} cannot be opened for writing, {source}: make it and its directory writable for this user, or name another with --state"
+        ),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => format!(
+            "database {path} is damaged, {source}: put a copy of the state directory in its place, or save what can be read with `sqlite3 {path} .recover`"
+        ),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            format!("database {path} is held by another program, {source}: end that program")
+        }
+        Some(_) | None => format!("database {path}: {source}"),
+    }
 }
 
 /// The writer's connection, with the lock of the state directory.
@@ -113,8 +164,26 @@ impl Store {
         let connection =
             open_database(&path).map_err(|source| StoreError::Database { path: path.clone(), source })?;
         let mut store = Self { connection, path, _lock: lock };
+        store.check()?;
         store.migrate(new_id)?;
         Ok(store)
+    }
+
+    /// Looks for damage before anything is built on it. Of a large database a look at every page would take longer
+    /// than a start may: there, damage is found where it is read.
+    fn check(&mut self) -> Result<(), StoreError> {
+        let size: i64 = self.sql(|c| {
+            c.query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| {
+                row.get(0)
+            })
+        })?;
+        if size > CHECKED_BYTES {
+            return Ok(());
+        }
+        self.sql(|c| {
+            let found: String = c.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            if found == "ok" { Ok(()) } else { Err(damage(found)) }
+        })
     }
 
     /// Path of the database, for readers.
@@ -156,11 +225,18 @@ impl Store {
     }
 }
 
+fn damage(found: String) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(code, Some(found.replace('\n', " ")))
+}
+
 fn open_database(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     Ok(connection)
 }
 

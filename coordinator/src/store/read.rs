@@ -561,8 +561,8 @@ impl ReadSql<'_> {
 
     /// What a trial's next attempt goes on from.
     fn trial(&self, id: &str, index: u64) -> Result<Trial, StoreError> {
-        let (mut trial, checkpoint) = self.one_of(
-            "SELECT attempts, failures, losses, hangs, checkpoint FROM trials
+        let (mut trial, checkpoint, marks) = self.one_of(
+            "SELECT attempts, failures, losses, hangs, checkpoint, marks FROM trials
              WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
             params![id, index],
             |row| {
@@ -573,19 +573,11 @@ impl ReadSql<'_> {
                     hangs: row.get(3)?,
                     ..Trial::default()
                 };
-                Ok((trial, row.get::<_, Option<String>>(4)?))
+                Ok((trial, row.get::<_, Option<String>>(4)?, row.get::<_, Option<String>>(5)?))
             },
         )?;
         trial.checkpoint = document::<StoredFiles>(checkpoint)?;
-        let blocks = self.all(
-            "SELECT points FROM metric_blocks
-             WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2 ORDER BY id",
-            params![id, index],
-            |row| row.get::<_, Option<String>>(0),
-        )?;
-        for block in blocks {
-            trial.fresh(document::<Vec<Point>>(block)?.unwrap_or_default());
-        }
+        trial.marks = document::<BTreeMap<String, i64>>(marks)?.unwrap_or_default();
         let failed = self.all(
             "SELECT attempt, worker, failure FROM leases
              WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2 AND failure IS NOT NULL

@@ -36,6 +36,7 @@ CREATE TABLE trials (
     hangs       INTEGER NOT NULL DEFAULT 0,     -- attempts in which it hung
     worker      TEXT    NOT NULL,               -- of the last attempt
     checkpoint  TEXT,                           -- the newest, to resume from
+    marks       TEXT,                           -- highest step recorded by metric: {"loss": 120, ...}
     result      TEXT,
     metric      REAL,                           -- the sweep's metric, for ordering
     failure     TEXT,
@@ -93,7 +94,7 @@ CREATE TABLE outbox (
     refused     TEXT,                           -- why MLflow will never take it
     CHECK ((op IS NULL) <> (block IS NULL))
 ) STRICT;
-CREATE INDEX outbox_waiting ON outbox (id) WHERE refused IS NULL;
+CREATE INDEX outbox_waiting ON outbox (run) WHERE refused IS NULL;
 
 CREATE TABLE mlflow_runs (
     run           TEXT PRIMARY KEY,

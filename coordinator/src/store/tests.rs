@@ -132,6 +132,10 @@ fn a_database_of_schema_1_is_brought_forward_with_its_sweeps_and_leases() {
              created_ms) VALUES (1, 's', 'sweep', 'd', 'f', '', '{}', 2, 1, 'best_validation_f1', 1, 'running', 7);
          INSERT INTO trials (sweep, trial, state, attempts, worker, started_ms) VALUES (1, 0, 'running', 1, 'w', 8);
          INSERT INTO leases (term, sweep, trial, attempt, worker, granted_ms) VALUES (1, 1, 0, 1, 'w', 8);
+         INSERT INTO metric_blocks (sweep, trial, term, sequence, points) VALUES
+             (1, 0, 1, 1, '[{\"key\":\"loss\",\"value\":1.0,\"timestamp_ms\":8,\"step\":10},
+                            {\"key\":\"grad_norm\",\"value\":\"NaN\",\"timestamp_ms\":8,\"step\":10}]'),
+             (1, 0, 1, 2, '[{\"key\":\"loss\",\"value\":0.5,\"timestamp_ms\":9,\"step\":20}]');
          PRAGMA user_version = 1;",
     )
     .unwrap();
@@ -142,6 +146,8 @@ fn a_database_of_schema_1_is_brought_forward_with_its_sweeps_and_leases() {
     let packs: Vec<Pack> = leases.iter().map(|active| active.pack).collect();
     assert_eq!(packs, [1, 2].map(|term| Pack { first: Term(term), lanes: 1 }));
     assert_eq!((sweeps[0].priority, sweeps[0].running_since), (1, Time(7)));
+    let marks = [("grad_norm".to_owned(), 10), ("loss".to_owned(), 20)];
+    assert_eq!(sweeps[0].trials[&0].marks, BTreeMap::from(marks));
     let columns = |connection: &Connection| -> Vec<(String, String)> {
         let mut tables = connection
             .prepare("SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c ORDER BY 1, 2")

@@ -1,5 +1,7 @@
 //! Turning durable changes into rows, a batch a transaction.
 
+use std::collections::BTreeMap;
+
 use distilsweep_proto::ids::{Lease, SweepId, TrialId, WorkerId};
 use rusqlite::{Transaction, params};
 
@@ -396,6 +398,17 @@ fn metrics(t: &Transaction<'_>, lease: &Lease, sequence: u64, points: &[Point]) 
     ])?;
     t.prepare_cached("INSERT INTO outbox (run, block) VALUES (?1, ?2)")?
         .execute(params![RunKey::trial(&lease.trial).as_str(), t.last_insert_rowid()])?;
+    // A restart reads these instead of every block of every trial under way. New points are above all marks.
+    let mut marks = BTreeMap::new();
+    for point in points {
+        let mark = marks.entry(point.key.as_str()).or_insert(point.step);
+        *mark = point.step.max(*mark);
+    }
+    t.prepare_cached(
+        "UPDATE trials SET marks = json_patch(coalesce(marks, '{}'), ?3)
+         WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
+    )?
+    .execute(params![lease.trial.sweep.as_str(), lease.trial.index, serde_json::to_string(&marks)?])?;
     Ok(())
 }
 

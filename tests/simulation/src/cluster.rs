@@ -2,6 +2,7 @@
 //! workers come one after the other.
 
 use std::{
+    cell::RefCell,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
@@ -26,6 +27,20 @@ pub(crate) struct Site {
     pub(crate) root: PathBuf,
     pub(crate) network: Network,
     pub(crate) witness: Witness,
+    /// Who is at which place.
+    pub(crate) names: Names,
+}
+
+/// The name of the worker at each place.
+pub(crate) type Names = Rc<RefCell<Vec<String>>>;
+
+/// What becomes of the coordinator.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SiteOrder {
+    /// It crashes; the next comes after this time.
+    Crash(Stage, Duration),
+    /// It is told to drain the worker at a place.
+    Drain(usize),
 }
 
 impl Site {
@@ -34,16 +49,24 @@ impl Site {
         Coordinator::start(&self.root, lease_timeout, commit_time, &self.network, self.witness.clone())
     }
 
-    /// Crashes the coordinator as ordered and starts it again, until no more orders can come.
+    /// Does as ordered, and starts the coordinator again after each crash, until no more orders can come.
     pub(crate) async fn keep(
         self,
         mut coordinator: Coordinator,
-        mut crashes: mpsc::UnboundedReceiver<(Stage, Duration)>,
+        mut orders: mpsc::UnboundedReceiver<SiteOrder>,
     ) -> anyhow::Result<Coordinator> {
-        while let Some((stage, down)) = crashes.recv().await {
-            coordinator.crash(stage).await;
-            sleep(down).await;
-            coordinator = self.start()?;
+        while let Some(order) = orders.recv().await {
+            match order {
+                SiteOrder::Crash(stage, down) => {
+                    coordinator.crash(stage).await;
+                    sleep(down).await;
+                    coordinator = self.start()?;
+                }
+                SiteOrder::Drain(place) => {
+                    let name = self.names.borrow()[place].clone();
+                    coordinator.drain(&name).await;
+                }
+            }
         }
         Ok(coordinator)
     }
@@ -63,9 +86,10 @@ pub(crate) enum Order {
 /// A place for workers.
 #[derive(Debug)]
 pub(crate) struct Place {
-    pub(crate) name: String,
+    pub(crate) number: usize,
+    pub(crate) names: Names,
     pub(crate) root: PathBuf,
-    pub(crate) options: Rc<WorkerOptions>,
+    pub(crate) options: WorkerOptions,
     pub(crate) network: Network,
     pub(crate) line: Line,
     pub(crate) random: StdRng,
@@ -75,10 +99,16 @@ impl Place {
     /// Lets workers come and go as ordered.
     pub(crate) async fn serve(mut self, mut orders: mpsc::UnboundedReceiver<Order>) -> anyhow::Result<()> {
         for life in 1_u32.. {
-            let mut worker = self.worker(&format!("{}.{life}", self.name))?;
+            let name = format!("worker-{}.{life}", self.number);
+            let mut worker = self.worker(&name, life)?;
+            self.names.borrow_mut()[self.number] = name;
             let order = tokio::select! {
                 order = orders.recv() => order.unwrap_or(Order::Leave),
-                ended = worker.ended() => anyhow::bail!("{}.{life} ended by itself: {ended:?}", self.name),
+                ended = worker.ended() => {
+                    // The coordinator asked for it.
+                    drained(ended)?;
+                    continue;
+                }
             };
             match order {
                 Order::Crash(down) => {
@@ -87,23 +117,34 @@ impl Place {
                 }
                 Order::Drain(down) => {
                     worker.drain();
-                    match worker.ended().await {
-                        // A coordinator that is away takes nothing back.
-                        Ok(()) | Err(SessionError::GraceSpent(_)) => sleep(down).await,
-                        Err(error) => return Err(error.into()),
-                    }
+                    drained(worker.ended().await)?;
+                    sleep(down).await;
                 }
                 Order::Leave => {
                     worker.drain();
-                    return Ok(worker.ended().await?);
+                    return drained(worker.ended().await);
                 }
             }
         }
         Ok(())
     }
 
-    fn worker(&mut self, name: &str) -> anyhow::Result<Worker> {
+    fn worker(&mut self, name: &str, life: u32) -> anyhow::Result<Worker> {
+        let mut options = self.options.clone();
+        if self.number > 0 || life > 1 {
+            options.script.hang = None;
+        }
         let root: &Path = &self.root;
-        Worker::start(name, root, &self.options, &self.network, &self.line, self.random.random())
+        Worker::start(name, root, &options, &self.network, &self.line, self.random.random())
+    }
+}
+
+/// How a worker ends that drained.
+fn drained(ended: Result<(), SessionError>) -> anyhow::Result<()> {
+    match ended {
+        Ok(()) => Ok(()),
+        // A coordinator that is away takes nothing back, and what hangs does not stop.
+        Err(SessionError::GraceSpent(_) | SessionError::Stuck { .. }) => Ok(()),
+        Err(error @ (SessionError::Unreachable { .. } | SessionError::Refused { .. })) => Err(error.into()),
     }
 }

@@ -7,9 +7,10 @@ use distilsweep::{
     access::Access,
     engine::{self, EngineHandle, EngineOptions, NewSweep, Turns},
     grpc::{self, Rate},
-    server::{HANG_TIMEOUT_MS, MAX_WORKERS},
+    server::MAX_WORKERS,
     spec::{self, SweepSpec},
 };
+use distilsweep_proto::ids::WorkerId;
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -21,6 +22,9 @@ use crate::{
     network::{Ear, Network},
     witness::Witness,
 };
+
+/// A trial that stands still for this long is taken for hung: longer than any plan keeps a line slow.
+const HANG_MS: u64 = 30_000;
 
 /// Where in a turn a coordinator crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +61,7 @@ impl Coordinator {
         let store_url = format!("file://{}", directory.join("trials").display());
         let options = EngineOptions {
             lease_timeout_ms: u64::try_from(lease_timeout.as_millis())?,
-            hang_timeout_ms: HANG_TIMEOUT_MS,
+            hang_timeout_ms: HANG_MS,
             store_url: store_url.clone(),
             user: "simulation".to_owned(),
             service: false,
@@ -97,6 +101,11 @@ impl Coordinator {
         };
         self.engine.submit(new, random).await?;
         Ok(())
+    }
+
+    /// Tells it to drain a worker; one that it does not know is gone already.
+    pub(crate) async fn drain(&self, worker: &str) {
+        let _ = self.engine.drain(WorkerId::new(worker), "the simulation".to_owned()).await;
     }
 
     /// Ends the process at this stage of its next turn with something to commit, or soon where there is none.

@@ -15,6 +15,8 @@ pub(crate) enum Fault {
     WorkerCrash(usize, Duration),
     /// A worker is told to drain, and another takes its place this long after its end.
     Drain(usize, Duration),
+    /// The coordinator is told to drain a worker; another takes its place at its end.
+    OrderedDrain(usize),
     /// Nothing passes between a worker and the coordinator for this time.
     Partition(usize, Duration),
     /// Everything on a worker's line takes this long, for the second time.
@@ -24,16 +26,22 @@ pub(crate) enum Fault {
 }
 
 /// The kinds of faults.
-pub(crate) const KINDS: [&str; 8] = [
+pub(crate) const KINDS: [&str; 10] = [
     "coordinator crash before a commit",
     "coordinator crash before acting",
     "coordinator crash between turns",
     "worker crash",
     "drain",
+    "ordered drain",
     "partition",
     "slow line",
     "cut connection",
+    "hung training",
 ];
+
+/// Place of hung trainings among [`KINDS`]: they strike by the workers' script, and are counted as the coordinator
+/// finds them.
+pub(crate) const HUNG: usize = 9;
 
 impl Fault {
     /// Which of [`KINDS`] it is.
@@ -44,24 +52,26 @@ impl Fault {
             Fault::CoordinatorCrash(Stage::Idle, _) => 2,
             Fault::WorkerCrash(..) => 3,
             Fault::Drain(..) => 4,
-            Fault::Partition(..) => 5,
-            Fault::Slow(..) => 6,
-            Fault::Cut(_) => 7,
+            Fault::OrderedDrain(_) => 5,
+            Fault::Partition(..) => 6,
+            Fault::Slow(..) => 7,
+            Fault::Cut(_) => 8,
         }
     }
 
     fn draw(random: &mut StdRng, workers: usize) -> Self {
         const STAGES: [Stage; 3] = [Stage::BeforeCommit, Stage::BeforeActing, Stage::Idle];
         let worker = random.random_range(0..workers);
-        match random.random_range(0..8) {
+        match random.random_range(0..9) {
             0 | 1 => {
                 let stage = STAGES.choose(random).copied().unwrap_or(Stage::Idle);
                 Fault::CoordinatorCrash(stage, time(random, 0, 12_000))
             }
             2 | 3 => Fault::WorkerCrash(worker, time(random, 0, 5_000)),
             4 => Fault::Drain(worker, time(random, 0, 5_000)),
-            5 => Fault::Partition(worker, time(random, 100, 25_000)),
-            6 => Fault::Slow(worker, time(random, 100, 3_000), time(random, 1_000, 15_000)),
+            5 => Fault::OrderedDrain(worker),
+            6 => Fault::Partition(worker, time(random, 100, 25_000)),
+            7 => Fault::Slow(worker, time(random, 100, 3_000), time(random, 1_000, 15_000)),
             _ => Fault::Cut(worker),
         }
     }
@@ -80,6 +90,8 @@ pub(crate) struct Plan {
     pub(crate) commit_time: Duration,
     /// Time between two checkpoints.
     pub(crate) checkpoint_interval: Duration,
+    /// The step that never ends in a trial that begins with the very first worker of the first place.
+    pub(crate) hang: Option<u64>,
     /// Delays of the workers' lines.
     pub(crate) delays: Vec<Duration>,
     /// Pauses before the faults, each after the one before.
@@ -95,6 +107,7 @@ impl Plan {
             lease_timeout: Duration::from_secs(10),
             commit_time: Duration::from_millis(1),
             checkpoint_interval: Duration::from_secs(5),
+            hang: None,
             delays: vec![Duration::from_millis(1); 2],
             faults: Vec::new(),
         }
@@ -110,6 +123,7 @@ impl Plan {
             lease_timeout: time(random, 3_000, 12_000),
             commit_time: time(random, 0, 40),
             checkpoint_interval: time(random, 500, 6_000),
+            hang: Some(random.random_range(2..30)).filter(|step| *step <= 12),
             delays: (0..workers).map(|_| time(random, 0, 80)).collect(),
             faults: (0..faults).map(|_| (time(random, 0, 6_000), Fault::draw(random, workers))).collect(),
         }

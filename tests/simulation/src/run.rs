@@ -1,6 +1,6 @@
 //! One simulation from its start to its verdict.
 
-use std::{path::PathBuf, rc::Rc, time::Duration};
+use std::{cell::RefCell, path::PathBuf, rc::Rc, time::Duration};
 
 use anyhow::Context;
 use distilsweep::store::Reader;
@@ -15,9 +15,9 @@ use tokio::{
 };
 
 use crate::{
-    cluster::{Order, Place, Site},
-    coordinator::{Coordinator, Stage},
-    faults::{Fault, KINDS, Plan},
+    cluster::{Order, Place, Site, SiteOrder},
+    coordinator::Coordinator,
+    faults::{Fault, HUNG, KINDS, Plan},
     network::{Line, Network},
     witness::{Outcome, Witness},
     worker::WorkerOptions,
@@ -93,7 +93,7 @@ pub(crate) fn simulate(plan: &Plan, seed: u64) -> anyhow::Result<(Outcome, Figur
 struct Cluster {
     site: Site,
     root: TempDir,
-    crashes: mpsc::UnboundedSender<(Stage, Duration)>,
+    site_orders: mpsc::UnboundedSender<SiteOrder>,
     coordinator: JoinHandle<anyhow::Result<Coordinator>>,
     lines: Vec<Line>,
     places: Vec<(mpsc::UnboundedSender<Order>, JoinHandle<anyhow::Result<()>>)>,
@@ -109,32 +109,43 @@ impl Cluster {
             root: root.path().to_owned(),
             network: Network::default(),
             witness: Witness::default(),
+            names: Rc::new(RefCell::new(vec![String::new(); plan.workers])),
         };
         let coordinator = site.start()?;
         coordinator.submit(SWEEP, seed).await?;
-        let (crashes, orders) = mpsc::unbounded_channel();
+        let (site_orders, orders) = mpsc::unbounded_channel();
         let coordinator = spawn_local(site.clone().keep(coordinator, orders));
-        let options = Rc::new(WorkerOptions {
-            script: ScriptedTrainer::new(STEPS, STEP_TIME),
+        let options = WorkerOptions {
+            script: ScriptedTrainer { hang: plan.hang, ..ScriptedTrainer::new(STEPS, STEP_TIME) },
             lanes: plan.lanes,
             checkpoint_interval: plan.checkpoint_interval,
             grace: GRACE,
-        });
+        };
         let lines: Vec<Line> = plan.delays.iter().copied().map(Line::new).collect();
-        let place = |(number, line): (u64, &Line)| {
+        let place = |(number, line): (usize, &Line)| {
             let place = Place {
-                name: format!("worker-{number}"),
+                number,
+                names: Rc::clone(&site.names),
                 root: root.path().to_owned(),
-                options: Rc::clone(&options),
+                options: options.clone(),
                 network: site.network.clone(),
                 line: line.clone(),
-                random: StdRng::seed_from_u64(seed.wrapping_add(number)),
+                random: StdRng::seed_from_u64(seed.wrapping_add(number as u64 + 1)),
             };
             let (sender, orders) = mpsc::unbounded_channel();
             (sender, spawn_local(place.serve(orders)))
         };
-        let places = (1..).zip(&lines).map(place).collect();
-        Ok(Self { site, root, crashes, coordinator, lines, places, healing: JoinSet::new(), faults: [0; 8] })
+        let places = lines.iter().enumerate().map(place).collect();
+        Ok(Self {
+            site,
+            root,
+            site_orders,
+            coordinator,
+            lines,
+            places,
+            healing: JoinSet::new(),
+            faults: [0; KINDS.len()],
+        })
     }
 
     async fn run(mut self) -> anyhow::Result<(Outcome, Figures)> {
@@ -153,7 +164,7 @@ impl Cluster {
         while let Some(healed) = self.healing.join_next().await {
             healed?;
         }
-        drop(self.crashes);
+        drop(self.site_orders);
         let coordinator = self.coordinator.await??;
         for (orders, _) in &self.places {
             // Where it has ended, it says why below.
@@ -165,6 +176,7 @@ impl Cluster {
         drop(coordinator);
         let outcome = witness.outcome();
         agrees(&Reader::open(self.root.path())?, &outcome)?;
+        self.faults[HUNG] = witness.hung();
         Ok((outcome, Figures { faults: self.faults, attempts: witness.attempts(), simulated_seconds }))
     }
 
@@ -173,7 +185,10 @@ impl Cluster {
         // Sites and places serve until they are told to end.
         match fault {
             Fault::CoordinatorCrash(stage, down) => {
-                let _ = self.crashes.send((stage, down));
+                let _ = self.site_orders.send(SiteOrder::Crash(stage, down));
+            }
+            Fault::OrderedDrain(place) => {
+                let _ = self.site_orders.send(SiteOrder::Drain(place));
             }
             Fault::WorkerCrash(place, down) => {
                 let _ = self.places[place].0.send(Order::Crash(down));
@@ -205,7 +220,7 @@ impl Cluster {
 /// What the database says is what was committed.
 fn agrees(reader: &Reader, outcome: &Outcome) -> anyhow::Result<()> {
     let sweep = reader.find("")?.context("the sweep is there")?;
-    for trial in reader.trials(&sweep)? {
+    for trial in reader.trials(&sweep, 0, 100)? {
         let result = trial.result.with_context(|| format!("trial {} has a result", trial.trial))?;
         let metrics = result.metrics.into_iter().map(|(key, value)| (key, value.to_bits())).collect();
         anyhow::ensure!(outcome.results.get(&trial.trial) == Some(&metrics), "trial {} differs", trial.trial);

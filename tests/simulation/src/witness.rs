@@ -6,7 +6,7 @@ use std::{
 };
 
 use distilsweep::{
-    scheduler::{Record, SweepState, TrialEnd},
+    scheduler::{Failure, FailureKind, Record, SweepState, TrialEnd},
     store::Write,
 };
 use distilsweep_proto::ids::{Term, TrialId, WorkerId};
@@ -34,6 +34,7 @@ struct Seen {
     last_term: Term,
     live: BTreeMap<u64, (Term, WorkerId)>,
     attempts: u64,
+    hung: u64,
     outcome: Outcome,
 }
 
@@ -82,6 +83,11 @@ impl Witness {
         self.seen().attempts
     }
 
+    /// Leases that ended because nothing moved.
+    pub(crate) fn hung(&self) -> u64 {
+        self.seen().hung
+    }
+
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,7 +105,9 @@ impl Seen {
                 assert!(!self.outcome.results.contains_key(&trial), "trial {trial} has a result already");
                 self.attempts += 1;
             }
-            Record::LeaseEnded(lease, ..) => {
+            Record::LeaseEnded(lease, _, failure) => {
+                let hung = |failure: &&Failure| failure.kind == FailureKind::Hung;
+                self.hung += failure.iter().filter(hung).count() as u64;
                 let live = self.live.remove(&lease.trial.index);
                 assert_eq!(live.map(|(term, _)| term), Some(lease.term), "{lease} ends and is not live");
             }

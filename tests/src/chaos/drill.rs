@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use anyhow::Context;
 use rustix::process::Signal;
 
-use super::{STEP_MS, STEPS, WORKERS, schedule::Schedule, strike::Strikes, verdict};
+use super::{EXTENSION, STEP_MS, STEPS, WORKERS, schedule::Schedule, strike::Strikes, verdict};
 use crate::{
     fleet::{Coordinator, Scene, worker},
     mlflow::{Mlflow, free_port},
@@ -171,7 +171,7 @@ fn start_worker(scene: &Scene, url: &str, step_ms: u64) -> anyhow::Result<Proces
     worker(scene, url, &["--scripted", &script, "--checkpoint-interval", "0.3", "--scratch", "scratch"])
 }
 
-/// The sweep's results without any fault and at full speed: how long a step takes changes none.
+/// The extended sweep's results without any fault and at full speed: how long a step takes changes none.
 ///
 /// # Errors
 /// It does not complete.
@@ -181,9 +181,12 @@ pub fn undisturbed() -> anyhow::Result<Ranking> {
     let _workers = [start_worker(&scene, &coordinator.url, 0)?, start_worker(&scene, &coordinator.url, 0)?];
     let file = scene.write("grid.yaml", &forty_trials("grid", STEPS))?;
     coordinator.submit(&scene, &file)?;
+    let extend = ["sweep", "extend", "grid", EXTENSION.0, "--coordinator", &coordinator.url];
+    let extended = scene.run("distilsweep", &extend)?;
+    anyhow::ensure!(extended.code == Some(0), "the sweep is not extended: {extended:?}");
     let ranking =
         coordinator.ranking_when(&scene, "an undisturbed sweep", |ranking| ranking.state() == "completed")?;
-    verdict::is_whole(&ranking)?;
+    verdict::is_whole(&ranking, EXTENSION.1)?;
     Ok(ranking)
 }
 
@@ -208,7 +211,7 @@ fn run(schedule: &Schedule, undisturbed: &Ranking) -> anyhow::Result<Outcome> {
     .with_context(|| strikes.to_string())?;
     let ranking = fleet.finish()?;
     let seconds = start.elapsed().as_secs_f64();
-    verdict::same_results(&ranking, undisturbed)?;
+    verdict::same_results(&ranking, undisturbed, schedule.trials())?;
     if let Some(mlflow) = &fleet.mlflow {
         verdict::mlflow_knows_all_once(&mlflow.server, &ranking)?;
     }

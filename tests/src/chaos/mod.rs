@@ -4,6 +4,7 @@
 //! `drill` owns the processes, `strike` does the faults, `verdict` judges the results and what is on record.
 
 mod drill;
+mod errand;
 mod recorded;
 mod schedule;
 mod strike;
@@ -12,8 +13,10 @@ mod verdict;
 pub use drill::{Outcome, survive, undisturbed};
 pub use schedule::{Fault, Planned, Schedule, Target, WORKERS};
 
-/// Trials of the sweep.
+/// Trials of the sweep as it is handed in.
 const TRIALS: usize = 40;
+/// What [`Fault::Extend`] adds, and how many trials that makes in all.
+const EXTENSION: (&str, usize) = ("seed=9", 45);
 /// Steps of each.
 const STEPS: u64 = 20;
 /// Milliseconds that each takes.

@@ -26,6 +26,8 @@ pub(super) struct Recorded {
     pub(super) leases: Vec<Lease>,
     /// Term and step of each checkpoint that was accepted, in that order.
     pub(super) checkpoints: Vec<(u64, u64)>,
+    /// How often it was tried again after `trial stop`.
+    pub(super) retried: usize,
     /// Steps of the points of its loss, in the order of their reports.
     pub(super) losses: Vec<u64>,
 }
@@ -36,9 +38,7 @@ impl Recorded {
     /// # Errors
     /// The database cannot be read.
     pub(super) fn all(scene: &Scene) -> anyhow::Result<BTreeMap<u64, Self>> {
-        let path = scene.path("state/coordinator.db");
-        let database = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .with_context(|| path.display().to_string())?;
+        let database = open(scene)?;
         let mut all: BTreeMap<u64, Self> = BTreeMap::new();
         let rows = rows(&database, "SELECT trial, state, attempts FROM trials", |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -61,6 +61,10 @@ impl Recorded {
         {
             all.entry(trial).or_default().checkpoints.push((term, step));
         }
+        let retried = "SELECT trial, count(*) FROM journal WHERE event = 'retried' GROUP BY trial";
+        for (trial, times) in self::rows(&database, retried, |row| Ok((row.get(0)?, row.get(1)?)))? {
+            all.entry(trial).or_default().retried = times;
+        }
         let losses = "SELECT trial, json_extract(point.value, '$.step')
                       FROM metric_blocks, json_each(points) AS point
                       WHERE json_extract(point.value, '$.key') = 'loss' ORDER BY metric_blocks.id, point.key";
@@ -69,6 +73,22 @@ impl Recorded {
         }
         Ok(all)
     }
+}
+
+/// Whether the journal has a lease between a pause and what resumed the sweep.
+///
+/// # Errors
+/// The database cannot be read.
+pub(super) fn leased_while_paused(scene: &Scene) -> anyhow::Result<bool> {
+    let orders = "SELECT event FROM journal WHERE event IN ('leased', 'paused', 'resumed') ORDER BY id";
+    let events: Vec<String> = rows(&open(scene)?, orders, |row| row.get(0))?;
+    Ok(events.array_windows().any(|[before, event]| before == "paused" && event == "leased"))
+}
+
+fn open(scene: &Scene) -> anyhow::Result<Connection> {
+    let path = scene.path("state/coordinator.db");
+    Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .with_context(|| path.display().to_string())
 }
 
 fn rows<T>(

@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::Xoshiro256PlusPlus};
 
+use super::{EXTENSION, TRIALS};
+
 /// Workers of a sweep.
 pub const WORKERS: usize = 4;
 
@@ -39,6 +41,8 @@ pub enum Target {
     Coordinator,
     /// MLflow.
     Mlflow,
+    /// The sweep.
+    Sweep,
 }
 
 /// One thing that goes wrong, and when it is mended.
@@ -62,6 +66,23 @@ pub enum Fault {
     DrainWorker {
         /// Which.
         worker: usize,
+    },
+    /// `worker drain`, which does the same.
+    OrderDrain {
+        /// Which.
+        worker: usize,
+    },
+    /// `sweep pause`, and `sweep resume`.
+    Pause {
+        /// Until it is resumed.
+        away: Duration,
+    },
+    /// `sweep extend` with one more value of a parameter.
+    Extend,
+    /// `trial stop` of a trial that runs, and `trial retry`.
+    StopTrial {
+        /// Until it is tried again.
+        away: Duration,
     },
     /// SIGKILL of the coordinator, which is started again on the same state and address.
     KillCoordinator {
@@ -116,6 +137,12 @@ pub enum Fault {
 }
 
 impl Schedule {
+    /// Trials that the sweep has in the end.
+    pub(super) fn trials(&self) -> usize {
+        let extended = self.faults.iter().any(|planned| planned.fault == Fault::Extend);
+        if extended { EXTENSION.1 } else { TRIALS }
+    }
+
     /// The schedule of a seed. Every fourth has MLflow.
     pub fn from_seed(seed: u64) -> Self {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -128,6 +155,17 @@ impl Schedule {
             let fault = Fault::FillDisk { away: ms(&mut random, 100..1_000) };
             faults.push(Planned { at: ms(&mut random, 200..3_000), fault });
         }
+        if random.random_ratio(1, 4) {
+            let fault = Fault::Pause { away: ms(&mut random, 200..2_000) };
+            faults.push(Planned { at: ms(&mut random, WINDOW_MS), fault });
+        }
+        if random.random_ratio(1, 4) {
+            faults.push(Planned { at: ms(&mut random, WINDOW_MS), fault: Fault::Extend });
+        }
+        if random.random_ratio(1, 4) {
+            let fault = Fault::StopTrial { away: ms(&mut random, 0..1_500) };
+            faults.push(Planned { at: ms(&mut random, WINDOW_MS), fault });
+        }
         if mlflow {
             let fault = Fault::StopMlflow { away: ms(&mut random, 500..3_000) };
             faults.push(Planned { at: ms(&mut random, WINDOW_MS), fault });
@@ -139,10 +177,14 @@ impl Schedule {
 
 impl Fault {
     /// Each kind of fault, as [`Fault::kind`] names it.
-    pub const KINDS: [&str; 11] = [
+    pub const KINDS: [&str; 15] = [
         "kill-worker",
         "stop-worker",
         "drain-worker",
+        "order-drain",
+        "pause",
+        "extend",
+        "stop-trial",
         "kill-coordinator",
         "stop-coordinator",
         "fill-disk",
@@ -157,7 +199,7 @@ impl Fault {
         let worker = random.random_range(0..WORKERS);
         // Shorter and longer than the time-out of a lease.
         let silence = if random.random_ratio(1, 2) { 200..1_000 } else { 3_000..4_500 };
-        match random.random_range(0..20) {
+        match random.random_range(0..21) {
             0..4 => Self::KillWorker { worker, away: ms(random, 0..1_500) },
             4..6 => Self::StopWorker { worker, away: ms(random, silence) },
             6..8 => Self::DrainWorker { worker },
@@ -165,6 +207,7 @@ impl Fault {
             11..13 => Self::StopCoordinator { away: ms(random, silence) },
             13..15 => Self::Cut { worker },
             15 => Self::Refuse { worker, away: ms(random, silence) },
+            20 => Self::OrderDrain { worker },
             16..18 => Self::Delay { worker, by: ms(random, 50..500), away: ms(random, 1_000..3_000) },
             _ => Self::BlackHole { worker, away: ms(random, silence), cut: random.random_ratio(1, 2) },
         }
@@ -176,6 +219,7 @@ impl Fault {
             Self::KillWorker { worker, .. }
             | Self::StopWorker { worker, .. }
             | Self::DrainWorker { worker }
+            | Self::OrderDrain { worker }
             | Self::Cut { worker }
             | Self::Refuse { worker, .. }
             | Self::Delay { worker, .. }
@@ -184,6 +228,7 @@ impl Fault {
                 Target::Coordinator
             }
             Self::StopMlflow { .. } => Target::Mlflow,
+            Self::Pause { .. } | Self::Extend | Self::StopTrial { .. } => Target::Sweep,
         }
     }
 
@@ -193,6 +238,10 @@ impl Fault {
             Self::KillWorker { .. } => "kill-worker",
             Self::StopWorker { .. } => "stop-worker",
             Self::DrainWorker { .. } => "drain-worker",
+            Self::OrderDrain { .. } => "order-drain",
+            Self::Pause { .. } => "pause",
+            Self::Extend => "extend",
+            Self::StopTrial { .. } => "stop-trial",
             Self::KillCoordinator { .. } => "kill-coordinator",
             Self::StopCoordinator { .. } => "stop-coordinator",
             Self::FillDisk { .. } => "fill-disk",
@@ -230,6 +279,14 @@ impl fmt::Display for Fault {
             Self::DrainWorker { worker } => {
                 write!(f, "SIGTERM of worker {worker}, another when it has drained")
             }
+            Self::OrderDrain { worker } => {
+                write!(f, "`worker drain` of worker {worker}, another when it has drained")
+            }
+            Self::Pause { away } => write!(f, "`sweep pause`, `sweep resume` after {} ms", away.as_millis()),
+            Self::StopTrial { away } => {
+                write!(f, "`trial stop` of one that runs, `trial retry` after {} ms", away.as_millis())
+            }
+            Self::Extend => write!(f, "`sweep extend` by one value"),
             Self::KillCoordinator { away } => {
                 write!(f, "SIGKILL of the coordinator, started again after {} ms", away.as_millis())
             }
@@ -282,7 +339,7 @@ mod tests {
     fn faults_are_in_order_within_the_sweep_and_leave_mlflow_alone_where_there_is_none() {
         for schedule in (0..1_000).map(Schedule::from_seed) {
             assert!(schedule.faults.is_sorted_by_key(|planned| planned.at), "{schedule}");
-            assert!((4..=9).contains(&schedule.faults.len()), "{schedule}");
+            assert!((4..=12).contains(&schedule.faults.len()), "{schedule}");
             let mlflow = schedule.faults.iter().any(|planned| planned.fault.target() == Target::Mlflow);
             assert_eq!(mlflow, schedule.mlflow, "{schedule}");
         }

@@ -6,7 +6,9 @@ use anyhow::Context;
 use rustix::process::Signal;
 
 use super::{
+    EXTENSION,
     drill::{Fleet, Recorder},
+    errand::Errand,
     schedule::{Fault, Planned, Schedule, Target},
 };
 use crate::{
@@ -32,6 +34,8 @@ struct Struck {
     before: Counts,
     /// Since when it is seen to have happened, where that takes a while.
     seen: Option<Duration>,
+    /// The command that it takes, if it takes one.
+    errand: Errand,
 }
 
 impl Strikes {
@@ -52,7 +56,13 @@ impl Strikes {
                 later.push(planned);
                 continue;
             }
-            self.struck.push(Struck { fault: planned.fault, since: now, before, seen: None });
+            self.struck.push(Struck {
+                fault: planned.fault,
+                since: now,
+                before,
+                seen: None,
+                errand: Errand::default(),
+            });
         }
         self.planned = later;
         let mut under_way = Vec::new();
@@ -85,6 +95,9 @@ fn strike(fleet: &mut Fleet, fault: Fault) -> anyhow::Result<bool> {
             }
             fleet.seats[worker].worker.signal(Signal::TERM)?;
         }
+        // Their commands run until they are followed.
+        Fault::OrderDrain { worker } => return Ok(fleet.seats[worker].is_up()),
+        Fault::Pause { .. } | Fault::Extend | Fault::StopTrial { .. } => {}
         Fault::KillCoordinator { .. } => fleet.coordinator.process.kill()?,
         Fault::StopCoordinator { .. } => fleet.coordinator.process.signal(Signal::STOP)?,
         Fault::FillDisk { .. } => fleet.coordinator.process.limit_files(ROOM)?,
@@ -131,6 +144,34 @@ impl Struck {
                 let Some(ended) = fleet.seats[worker].worker.ended()? else { return Ok(false) };
                 anyhow::ensure!(ended.code == Some(0), "worker {worker} was told to drain: {ended:?}");
                 fleet.replace_worker(worker)?;
+            }
+            Fault::OrderDrain { worker } => {
+                if self.seen.is_none() {
+                    self.seen = self.errand.drain(fleet, worker)?.then_some(now);
+                    return Ok(false);
+                }
+                let Some(ended) = fleet.seats[worker].worker.ended()? else { return Ok(false) };
+                anyhow::ensure!(ended.code == Some(0), "worker {worker} was told to drain: {ended:?}");
+                fleet.replace_worker(worker)?;
+            }
+            Fault::Pause { away } => {
+                let Some(seen) = self.seen else {
+                    self.seen = self.errand.run(fleet, &["sweep", "pause", "grid"])?.map(|_| now);
+                    return Ok(false);
+                };
+                return Ok(
+                    now >= seen + away && self.errand.run(fleet, &["sweep", "resume", "grid"])?.is_some()
+                );
+            }
+            Fault::StopTrial { away } => {
+                let Some(seen) = self.seen else {
+                    self.seen = self.errand.stop_trial(fleet)?.then_some(now);
+                    return Ok(false);
+                };
+                return Ok(now >= seen + away && self.errand.retry_trial(fleet)?);
+            }
+            Fault::Extend => {
+                return Ok(self.errand.run(fleet, &["sweep", "extend", "grid", EXTENSION.0])?.is_some());
             }
             Fault::FillDisk { away } => {
                 let Some(seen) = self.seen else {
@@ -200,7 +241,7 @@ impl Fleet {
     fn counts(&self, fault: Fault) -> Counts {
         match fault.target() {
             Target::Worker(worker) => self.seats[worker].proxy.counts(),
-            Target::Coordinator | Target::Mlflow => Counts::default(),
+            Target::Coordinator | Target::Mlflow | Target::Sweep => Counts::default(),
         }
     }
 

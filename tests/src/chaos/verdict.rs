@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-use super::{LOGGING, STEPS, TRIALS, recorded::Recorded};
+use super::{
+    LOGGING, STEPS,
+    recorded::{self, Recorded},
+};
 use crate::{
     fleet::Scene,
     mlflow::{Mlflow, Run},
@@ -14,21 +17,21 @@ use crate::{
 /// Failures that cost no retry: those of a worker that went, and no others have been planned.
 const INNOCENT: [&str; 2] = ["worker_lost", "preempted"];
 
-/// The sweep has one result a point.
-pub(super) fn is_whole(ranking: &Ranking) -> anyhow::Result<()> {
+/// The sweep has one result for each of its `total` points.
+pub(super) fn is_whole(ranking: &Ranking, total: usize) -> anyhow::Result<()> {
     ensure!(ranking.state() == "completed", "the sweep is {}: {ranking:?}", ranking.state());
     let trials = ranking.trials();
     let mut points: Vec<u64> = trials.iter().map(Trial::number).collect();
     points.sort_unstable();
-    ensure!(points == (0..TRIALS as u64).collect::<Vec<_>>(), "a result for each point: {points:?}");
+    ensure!(points == (0..total as u64).collect::<Vec<_>>(), "a result for each point: {points:?}");
     let open: Vec<&Trial> = trials.iter().filter(|trial| trial.state() != "completed").collect();
     ensure!(open.is_empty(), "trials without a result: {open:?}");
     Ok(())
 }
 
-/// And it is that of the undisturbed sweep, to the last bit.
-pub(super) fn same_results(ranking: &Ranking, undisturbed: &Ranking) -> anyhow::Result<()> {
-    is_whole(ranking)?;
+/// And it is that of the undisturbed sweep, to the last bit. Where that had more points, these came last.
+pub(super) fn same_results(ranking: &Ranking, undisturbed: &Ranking, total: usize) -> anyhow::Result<()> {
+    is_whole(ranking, total)?;
     for (here, there) in ranking.metrics().iter().zip(undisturbed.metrics()) {
         ensure!(*here == there, "trial {} has {}, undisturbed {}", here.0, here.1, there.1);
     }
@@ -38,10 +41,11 @@ pub(super) fn same_results(ranking: &Ranking, undisturbed: &Ranking) -> anyhow::
 /// Each run is there once, each point of its curves once, and all have ended well.
 pub(super) fn mlflow_knows_all_once(mlflow: &Mlflow, ranking: &Ranking) -> anyhow::Result<()> {
     let runs = mlflow.runs_by("grid", "best_validation_f1")?;
-    ensure!(runs.len() == TRIALS + 1, "a run a trial and one of the sweep, not {}", runs.len());
+    let trials = ranking.trials();
+    ensure!(runs.len() == trials.len() + 1, "a run a trial and one of the sweep, not {}", runs.len());
     let running: Vec<&Run> = runs.iter().filter(|run| run.status() != "FINISHED").collect();
     ensure!(running.is_empty(), "runs that have not finished: {running:?}");
-    for trial in ranking.trials() {
+    for trial in trials {
         let number = trial.number();
         let run = runs
             .iter()
@@ -65,9 +69,11 @@ pub(super) fn mlflow_knows_all_once(mlflow: &Mlflow, ranking: &Ranking) -> anyho
 /// how many attempts were not their trial's first, and how many of the results rest on a checkpoint.
 pub(super) fn nothing_lost_nothing_twice(scene: &Scene, ranking: &Ranking) -> anyhow::Result<(usize, usize)> {
     let all = Recorded::all(scene)?;
-    ensure!(all.len() == TRIALS, "a record a point, not {}", all.len());
+    let trials = ranking.trials();
+    ensure!(all.len() == trials.len(), "a record a point, not {}", all.len());
     let (mut again, mut resumed) = (0, 0);
-    for trial in ranking.trials() {
+    ensure!(!recorded::leased_while_paused(scene)?, "a trial was leased while the sweep was paused");
+    for trial in trials {
         let recorded = all.get(&trial.number()).context("a record of each trial")?;
         let trained = Trained::read(&trial)?;
         explains_itself(recorded)
@@ -85,9 +91,11 @@ fn explains_itself(recorded: &Recorded) -> anyhow::Result<()> {
     ensure!(attempts == (1..=recorded.attempts).collect::<Vec<_>>(), "attempts are counted one by one");
     let (last, lost) = recorded.leases.split_last().context("a trial with a result has been leased")?;
     ensure!(last.failure.is_none() && last.ended, "the last attempt has ended with the result");
-    let innocent = |kind: &String| INNOCENT.contains(&kind.as_str());
-    let explained = lost.iter().all(|lease| lease.ended && lease.failure.as_ref().is_some_and(innocent));
-    ensure!(explained, "every other attempt was lost or handed back, and for no other reason");
+    ensure!(lost.iter().all(|lease| lease.ended), "the attempts before have ended too");
+    let mut kinds = lost.iter().filter_map(|lease| lease.failure.as_deref());
+    ensure!(kinds.all(|kind| INNOCENT.contains(&kind)), "none was lost for its own fault");
+    let stopped = lost.iter().filter(|lease| lease.failure.is_none()).count();
+    ensure!(stopped <= recorded.retried, "those that were not lost or handed back were stopped by command");
     ensure!(
         recorded.losses == logged().collect::<Vec<_>>(),
         "each point of a curve is recorded once, in order"

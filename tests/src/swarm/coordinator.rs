@@ -1,15 +1,42 @@
 //! The coordinator under load: this program started again as `distilsweep serve`, and what the system says of it.
 
-use std::{process::Command, time::Duration};
+use std::{
+    io::IsTerminal,
+    path::PathBuf,
+    process::{Command, ExitCode},
+    time::Duration,
+};
 
 use anyhow::Context;
+use clap::Parser;
+use distilsweep::cli::Cli;
 use rustix::process::Pid;
 use tempfile::TempDir;
 
 use crate::{process::Process, wait::until};
 
 /// First argument by which this program becomes `distilsweep`.
-pub const COORDINATOR: &str = "coordinator";
+const COORDINATOR: &str = "coordinator";
+
+/// Where this program was started as a coordinator: runs it as `distilsweep`, and answers how it ended.
+pub fn coordinator() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    arguments.peek().filter(|first| *first == COORDINATOR)?;
+    let cli = Cli::parse_from(arguments);
+    tracing_subscriber::fmt()
+        .with_env_filter(cli.default_log_level())
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    Some(match cli.run() {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            error.exit.into()
+        }
+    })
+}
 
 /// A coordinator on a state directory that goes with it.
 #[derive(Debug)]
@@ -23,11 +50,19 @@ pub(super) struct Coordinator {
 }
 
 impl Coordinator {
+    /// A directory for one. On a disk: the system's directory for temporary files is often memory.
+    pub(super) fn directory() -> anyhow::Result<TempDir> {
+        Ok(tempfile::Builder::new().prefix("distilsweep-swarm-").tempdir_in(".")?)
+    }
+
+    /// The state directory in it.
+    pub(super) fn state(directory: &TempDir) -> PathBuf {
+        directory.path().join("state")
+    }
+
     /// Starts one on a free port, and waits until it serves.
-    pub(super) fn start(lease_timeout: u64) -> anyhow::Result<Self> {
-        // On a disk: the system's directory for temporary files is often memory.
-        let directory = tempfile::Builder::new().prefix("distilsweep-swarm-").tempdir_in(".")?;
-        let state = directory.path().join("state");
+    pub(super) fn start(directory: TempDir, lease_timeout: u64) -> anyhow::Result<Self> {
+        let state = Self::state(&directory);
         let mut command = Command::new(std::env::current_exe()?);
         command.args([COORDINATOR, "serve", "--listen", "127.0.0.1:0"]);
         command.args(["--lease-timeout", &lease_timeout.to_string()]).arg("--state").arg(&state);

@@ -2,6 +2,7 @@
 //! as asked for, measured from the workers' side and counted through the API.
 
 mod coordinator;
+mod restart;
 mod tally;
 mod worker;
 
@@ -14,8 +15,9 @@ use serde_json::json;
 use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
 use tonic::transport::Channel;
 
-pub use coordinator::COORDINATOR;
 use coordinator::Coordinator;
+pub use coordinator::coordinator;
+pub use restart::{Past, restart};
 use tally::{Tally, round};
 use worker::{Connected, Script};
 
@@ -92,7 +94,7 @@ impl Options {
 /// The coordinator does not start or does not serve.
 pub fn run(options: &Options) -> anyhow::Result<Figures> {
     raise_limit(options.workers)?;
-    let coordinator = Coordinator::start(options.lease_timeout)?;
+    let coordinator = Coordinator::start(Coordinator::directory()?, options.lease_timeout)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let figures = runtime.block_on(drive(options, &coordinator));
     runtime.shutdown_background();

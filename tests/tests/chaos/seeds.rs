@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Mutex, thread};
 
 use distilsweep_tests::chaos::{Fault, Schedule, survive, undisturbed};
 
-/// Seeds that have every kind of fault between them.
-const SEEDS: [u64; 6] = [1, 2, 3, 6, 7, 12];
+/// Seeds that have every kind of fault between them. The last begins first: it has MLflow and takes longest.
+const SEEDS: [u64; 6] = [1, 7, 5, 13, 18, 0];
 /// Seeds at a time: one mostly waits.
 const JOBS: usize = 3;
 
