@@ -288,6 +288,10 @@ fn distrust(error: &(dyn Error + 'static), encrypted: bool) -> Option<String> {
     }
     // A TLS port takes the first bytes of plain HTTP/2 for a broken record, and says so in bytes that are no frame.
     let cause = root_cause(error);
+    // HTTP/2 hands on the words alone.
+    if cause.contains("alert: CertificateRequired") {
+        return Some(of_tls(&rustls::Error::AlertReceived(AlertDescription::CertificateRequired)));
+    }
     (!encrypted && cause.contains("frame with invalid size"))
         .then(|| "it speaks TLS there: use https://".to_owned())
 }
