@@ -9,19 +9,18 @@ use std::{
     time::Duration,
 };
 
-use distilsweep_proto::ids::{Lease, SweepId, Term, WorkerId};
+use distilsweep_proto::ids::{SweepId, Term, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    About, Command, Meters, NewSweep, OrderError, Ordered, Progress, Snapshot, StreamNumber, ToWorker,
-    WorkerNow,
+    Command, Joining, Meters, NewSweep, OrderError, Ordered, Progress, Snapshot, StreamNumber, WorkerNow,
 };
 use crate::{
     mlflow::{
         op::{OutboxRow, RunIds, RunKey},
         outbox::Outbox,
     },
-    scheduler::{Answer, Census, Report, Room},
+    scheduler::{Answer, Census, Report},
     store::{Reader, StoreError},
 };
 
@@ -162,21 +161,12 @@ impl EngineHandle {
         self.ask(|reply| Command::Snapshot(sweep, reply)).await
     }
 
-    /// A worker's stream opened; what is for the worker goes to `to`, which is dropped when the stream is to close.
+    /// A worker's stream opened.
     ///
     /// # Errors
     /// Where the engine has stopped.
-    pub async fn join(
-        &self,
-        worker: WorkerId,
-        stream: StreamNumber,
-        slots: u32,
-        room: Room,
-        about: About,
-        held: Vec<Lease>,
-        to: mpsc::UnboundedSender<ToWorker>,
-    ) -> Result<(), EngineStopped> {
-        self.tell(Command::Join { worker, stream, slots, room, about, held, to }).await
+    pub async fn join(&self, joining: Joining) -> Result<(), EngineStopped> {
+        self.tell(Command::Join(joining)).await
     }
 
     /// A worker's stream closed.

@@ -21,7 +21,7 @@ use std::{
 };
 
 use distilsweep_proto::{
-    ids::{Lease, SweepId, Term, WorkerId},
+    ids::{SweepId, Term, WorkerId},
     params::STRUCTURAL,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,7 +30,7 @@ pub use handle::{EngineError, EngineHandle, EngineOutbox, EngineStopped, OutboxE
 pub use meters::Meters;
 pub use turns::{Turn, Turns};
 pub use types::{
-    About, Chosen, EngineOptions, NewSweep, OrderError, Ordered, Progress, RunningTrial, Snapshot,
+    About, Chosen, EngineOptions, Joining, NewSweep, OrderError, Ordered, Progress, RunningTrial, Snapshot,
     StreamNumber, ToWorker, WorkerNow,
 };
 
@@ -39,7 +39,7 @@ use crate::{
     mlflow::op::{RunIds, RunKey},
     scheduler::{
         Active, Answer, Census, Digit, Effect, Event, Extension, Lane, Limits, Message, Order, Patience,
-        Phase, Record, Report, Room, Scheduler, Seen, Structure, Submission, Time, Worker,
+        Phase, Record, Report, Scheduler, Seen, Structure, Submission, Time, Worker,
     },
     spec::{self, SweepSpec},
     store::{Loaded, Store, StoreError, SweepFile, Write},
@@ -53,39 +53,18 @@ const TRAINING: &str = "training";
 #[derive(Debug)]
 enum Command {
     Submit(Box<NewSweep>, u64, oneshot::Sender<(SweepId, bool)>),
-    Order {
-        sweep: SweepId,
-        order: Ordered,
-        by: String,
-        reply: oneshot::Sender<Result<Answer, OrderError>>,
-    },
+    Order { sweep: SweepId, order: Ordered, by: String, reply: oneshot::Sender<Result<Answer, OrderError>> },
     Drain(WorkerId, String, oneshot::Sender<Result<Answer, OrderError>>),
     Workers(oneshot::Sender<Vec<WorkerNow>>),
-    Join {
-        worker: WorkerId,
-        stream: StreamNumber,
-        slots: u32,
-        room: Room,
-        about: About,
-        held: Vec<Lease>,
-        to: mpsc::UnboundedSender<ToWorker>,
-    },
+    Join(Joining),
     Leave(WorkerId, StreamNumber),
     Heartbeat(WorkerId, Vec<(Term, Progress)>),
     Draining(WorkerId),
     Report(WorkerId, Report),
     Snapshot(SweepId, oneshot::Sender<Option<Snapshot>>),
     Count(oneshot::Sender<Census>),
-    Told {
-        rows: Vec<i64>,
-        runs: Vec<(RunKey, RunIds)>,
-        done: oneshot::Sender<()>,
-    },
-    Refused {
-        rows: Vec<i64>,
-        reason: String,
-        done: oneshot::Sender<()>,
-    },
+    Told { rows: Vec<i64>, runs: Vec<(RunKey, RunIds)>, done: oneshot::Sender<()> },
+    Refused { rows: Vec<i64>, reason: String, done: oneshot::Sender<()> },
     Tick,
     Stop,
 }
@@ -217,7 +196,7 @@ impl Engine {
                 acts.push(Act::Answer(reply, Ok(answer)));
             }
             Command::Workers(reply) => acts.push(Act::ShowWorkers(reply, self.workers())),
-            Command::Join { worker, stream, slots, room, about, held, to } => {
+            Command::Join(Joining { worker, stream, slots, room, about, held, to }) => {
                 let newest = self.streams.get(&worker).is_none_or(|(known, _)| *known < stream);
                 if newest {
                     self.streams.insert(worker.clone(), (stream, to));
@@ -463,7 +442,7 @@ impl Engine {
         let spec = self.specs.get(id)?;
         let running = self
             .scheduler
-            .leases_of(&sweep)
+            .leases_of(sweep)
             .map(|Active { lease, worker, .. }| RunningTrial {
                 lease: lease.clone(),
                 worker: worker.clone(),

@@ -1,9 +1,13 @@
 //! What the thread does with one batch, without the thread: the order of what goes out, and what waits for the disk.
 
+use distilsweep_proto::ids::Lease;
 use tempfile::TempDir;
 
 use super::*;
-use crate::{scheduler::ReportBody, spec};
+use crate::{
+    scheduler::{ReportBody, Room},
+    spec,
+};
 
 const SWEEP: &str = "\
 name: demo
@@ -40,7 +44,7 @@ fn join(stream: u64, held: Vec<Lease>) -> (Command, mpsc::UnboundedReceiver<ToWo
     let (to, messages) = mpsc::unbounded_channel();
     let worker = WorkerId::new("w");
     (
-        Command::Join {
+        Command::Join(Joining {
             worker,
             stream: StreamNumber(stream),
             slots: 1,
@@ -48,7 +52,7 @@ fn join(stream: u64, held: Vec<Lease>) -> (Command, mpsc::UnboundedReceiver<ToWo
             about: About::default(),
             held,
             to,
-        },
+        }),
         messages,
     )
 }

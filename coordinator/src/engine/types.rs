@@ -7,8 +7,10 @@ use distilsweep_proto::{
     params::Params,
 };
 
+use tokio::sync::mpsc;
+
 use crate::{
-    scheduler::{Best, Counts, EndedHow, Lane, Mark, Order},
+    scheduler::{Best, Counts, EndedHow, Lane, Mark, Order, Room},
     spec::{ExtensionError, Filter, SweepSpec},
     store::StoreError,
 };
@@ -94,6 +96,25 @@ pub struct About {
     pub version: String,
     /// Its devices with their models where those are known.
     pub devices: Vec<String>,
+}
+
+/// A worker whose stream opened.
+#[derive(Debug)]
+pub struct Joining {
+    /// Who.
+    pub worker: WorkerId,
+    /// On which stream.
+    pub stream: StreamNumber,
+    /// Packs that it trains at a time.
+    pub slots: u32,
+    /// Lanes that each of them may have.
+    pub room: Room,
+    /// What it says of itself.
+    pub about: About,
+    /// Leases that it still holds.
+    pub held: Vec<Lease>,
+    /// Takes what is for the worker, and is dropped when the stream is to close.
+    pub to: mpsc::UnboundedSender<ToWorker>,
 }
 
 /// A worker as it is now.

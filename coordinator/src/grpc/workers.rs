@@ -24,7 +24,7 @@ use super::{
     rate::{Bucket, Rate},
 };
 use crate::{
-    engine::{About, EngineHandle, EngineStopped, StreamNumber},
+    engine::{About, EngineHandle, EngineStopped, Joining, StreamNumber},
     scheduler::{AttemptEnd, Failure, FailureKind, Report, ReportBody, Room},
 };
 
@@ -94,7 +94,8 @@ impl Workers for WorkersService {
         };
         let held = hello.held.into_iter().map(Into::into).collect();
         tracing::info!(%worker, process = hello.process, version = hello.version, "worker connected");
-        self.engine.join(worker.clone(), stream, hello.slots, room, about, held, to).await?;
+        let joining = Joining { worker: worker.clone(), stream, slots: hello.slots, room, about, held, to };
+        self.engine.join(joining).await?;
 
         let taken = Arc::new(AtomicU64::new(0));
         let listener = Listener {

@@ -214,9 +214,9 @@ async fn ended(
 ) -> anyhow::Result<v1::SweepResults> {
     let request = || v1::GetSweepRequest { sweep: sweep.to_owned() };
     let deadline = Instant::now() + Duration::from_secs(60);
-    while wait {
+    loop {
         let status = sweeps.get_sweep(request()).await?.into_inner();
-        if distilsweep::grpc::is_final(&status) {
+        if !wait || distilsweep::grpc::is_final(&status) {
             break;
         }
         anyhow::ensure!(

@@ -94,7 +94,7 @@ fn beats(story: &mut Story, name: &str, term: u64, steps: impl IntoIterator<Item
         story.now = story.now.plus(1_000);
         let seen = vec![Seen { term: Term(term), step, phase: Phase::Training, lane_bytes: None }];
         story.event(Event::Heartbeat { worker: worker(name), seen });
-        if story.scheduler.leases.get(&Term(term)).is_none() {
+        if !story.scheduler.leases.contains_key(&Term(term)) {
             return;
         }
     }
