@@ -187,7 +187,12 @@ impl Coordinator {
     /// # Errors
     /// It ends, or does not say where it listens.
     pub fn start(scene: &Scene, listen: &str, extra: &[&str]) -> anyhow::Result<Self> {
-        let arguments = [&["serve", "--state", "state", "--listen", listen], extra].concat();
+        let mut arguments = vec!["serve", "--state", "state", "--listen", listen];
+        if !extra.contains(&"--http") {
+            // Its default is the port after, which may be the next test's.
+            arguments.extend(["--http", "127.0.0.1:0"]);
+        }
+        arguments.extend(extra);
         let address = scene.path("state/address");
         if address.exists() {
             std::fs::remove_file(&address)?;

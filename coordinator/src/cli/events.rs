@@ -10,9 +10,6 @@ use super::{CliError, results, sweep::Named};
 /// Arguments of `sweep events`.
 #[derive(Debug, Args)]
 pub(super) struct Events {
-    #[command(flatten)]
-    named: Named,
-
     /// Those of one trial alone
     #[arg(long)]
     trial: Option<u64>,
@@ -24,6 +21,9 @@ pub(super) struct Events {
     /// How to show them
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+
+    #[command(flatten)]
+    named: Named,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

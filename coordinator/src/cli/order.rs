@@ -28,9 +28,6 @@ pub(super) struct Extend {
 /// Arguments of `sweep retry`.
 #[derive(Debug, Args)]
 pub(super) struct Retry {
-    #[command(flatten)]
-    named: Named,
-
     /// Those that failed
     #[arg(long)]
     failed: bool,
@@ -46,6 +43,9 @@ pub(super) struct Retry {
     /// Those whose hyperparameters meet conditions: 'learning_rate>1e-4 and seed=3'
     #[arg(long = "where", value_name = "CONDITIONS", default_value = "", hide_default_value = true)]
     conditions: String,
+
+    #[command(flatten)]
+    named: Named,
 }
 
 /// Arguments of `sweep priority`.
@@ -93,6 +93,7 @@ impl Extend {
             v1::ExtendSweepRequest { sweep: self.sweep, by: connect::user(), additions: self.additions };
         let told = |answer: &Answer| match answer.changed {
             0 => format!("sweep {} has these values already: {} points", answer.sweep, answer.total),
+            1 => format!("sweep {} has 1 point more, {} in all", answer.sweep, answer.total),
             added => format!("sweep {} has {added} points more, {} in all", answer.sweep, answer.total),
         };
         give(&self.target, told, async move |client| client.extend_sweep(request).await).await

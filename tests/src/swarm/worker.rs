@@ -78,6 +78,8 @@ pub(super) fn spawn(script: &Arc<Script>, number: usize, first: f64) -> JoinHand
 /// A trial under way.
 struct Trial {
     lease: v1::Lease,
+    /// URL of the directory that its models would lie in.
+    models: String,
     since: Instant,
     duration: Duration,
     /// Reports sent.
@@ -123,11 +125,13 @@ async fn session(script: &Script, number: usize, left: &mut f64, welcomed: &mut 
                     if let Some(since) = free_since.take() {
                         script.tally.assign.add(now - since);
                     }
+                    let store = assignment.store_url;
                     let lease = assignment.lanes.into_iter().next().and_then(|lane| lane.lease);
                     let lease = lease.ok_or_else(|| anyhow::anyhow!("an assignment without a lane"))?;
                     let duration = script.trial.mul_f64(std::mem::replace(left, 1.0));
                     unacknowledged.clear();
-                    trial = Some(Trial { lease, since: now, duration, sent: 0 });
+                    let models = format!("{store}/{}/{}/{}", lease.sweep, lease.trial, lease.term);
+                    trial = Some(Trial { lease, models, since: now, duration, sent: 0 });
                 }
                 Some(Down::Acknowledgement(acknowledgement)) => {
                     let now = Instant::now();
@@ -200,7 +204,7 @@ impl Trial {
         v1::Completed {
             metrics,
             model: Some(v1::StoredFiles {
-                url: format!("file:///nowhere/{}/{}", self.lease.sweep, self.lease.trial),
+                url: format!("{}/100", self.models),
                 step: 100,
                 manifest_sha256: "0".repeat(64),
             }),
