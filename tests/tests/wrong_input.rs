@@ -85,8 +85,8 @@ fn an_unreachable_coordinator_is_named() -> anyhow::Result<()> {
     assert!(!scene.path("state").exists(), "looking makes no state directory");
     insta::assert_snapshot!(shown.join("\n"), @r"
         4: error: coordinator ADDRESS cannot be reached: Connection refused (os error 111): is `distilsweep serve` running there?
-        2: error: `nonsense` is no URL, it must be http://host:port
-        4: error: coordinator ADDRESS/ cannot be reached: Connection refused (os error 111): is `distilsweep serve` running there?
+        2: error: `nonsense` is no URL, it must be http://host:port or https://host:port
+        4: error: coordinator ADDRESS cannot be reached: Connection refused (os error 111): is `distilsweep serve` running there?
         3: error: state holds no sweeps: start one with `distilsweep run SWEEP.yaml`, or name the directory with --state
         ");
     Ok(())

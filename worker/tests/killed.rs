@@ -42,7 +42,7 @@ fn train(output: &Path, log: &Path, more: &[&str]) -> Training {
     let child = command
         .args(["--labels", "praise,blame,fact", "--threads", "1", "--dropout", "0.2", "--params", PARAMS])
         .args(more)
-        .env("RUST_LOG", "info")
+        .env("RUST_LOG", "distilsweep_worker=debug")
         .stdout(Stdio::null())
         .stderr(File::options().create(true).append(true).open(log).unwrap())
         .spawn();
