@@ -4,6 +4,7 @@
 //! it; whatever was committed survives any crash, whatever was not has not happened. [`Reader`]s have connections
 //! of their own and never wait for the writer (WAL).
 
+mod load;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,8 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-pub use read::{JournalRow, Loaded, MlflowRun, OutboxState, Reader, SweepRow, TrialRow};
+pub use load::Loaded;
+pub use read::{JournalRow, MlflowRun, OutboxState, Reader, SweepRow, TrialRow};
 pub use write::{SweepFile, Write};
 
 const SCHEMA: &str = include_str!("schema.sql");
