@@ -16,6 +16,8 @@ pub(super) struct Errand {
     process: Option<Process>,
     /// The worker or trial that is spoken of, once it is known.
     name: Option<String>,
+    /// Whether the order was given, answered or not.
+    pub(super) given: bool,
 }
 
 impl Errand {
@@ -42,6 +44,7 @@ impl Errand {
             });
             return Ok(false);
         };
+        self.given = true;
         let Some(ended) = self.ended(fleet, &["worker", "drain", &name])? else {
             self.name = Some(name);
             return Ok(false);

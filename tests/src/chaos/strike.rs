@@ -147,7 +147,9 @@ impl Struck {
             }
             Fault::OrderDrain { worker } => {
                 if self.seen.is_none() {
-                    self.seen = self.errand.drain(fleet, worker)?.then_some(now);
+                    // Followed, though the answer went with a coordinator that was killed.
+                    let followed = self.errand.given && !fleet.seats[worker].worker.is_running()?;
+                    self.seen = (followed || self.errand.drain(fleet, worker)?).then_some(now);
                     return Ok(false);
                 }
                 let Some(ended) = fleet.seats[worker].worker.ended()? else { return Ok(false) };
