@@ -58,7 +58,7 @@ impl Default for Meters {
 }
 
 /// The one line that a trial has in the log.
-fn told(trial: &TrialId, outcome: &'static str, end: &TrialEnd) {
+fn log_end(trial: &TrialId, outcome: &'static str, end: &TrialEnd) {
     match end {
         TrialEnd::Completed(result) => {
             let best = result.metrics.iter().find(|(name, _)| name.starts_with("best_"));
@@ -137,7 +137,7 @@ impl Meters {
                     TrialEnd::Cancelled(_) => "cancelled",
                 };
                 self.ended.get_or_create(&Outcome { outcome }).inc();
-                told(trial, outcome, end);
+                log_end(trial, outcome, end);
             }
             Record::SweepSubmitted(_)
             | Record::SweepEnded(..)

@@ -39,7 +39,7 @@ use crate::{
     mlflow::op::{RunIds, RunKey},
     scheduler::{
         Active, Answer, Census, Digit, Effect, Event, Extension, Lane, Limits, Message, Order, Patience,
-        Phase, Record, Report, Scheduler, Seen, Structure, Submission, Time, Worker,
+        Phase, Record, Refusal, Report, Scheduler, Seen, Structure, Submission, Time, Worker,
     },
     spec::{self, SweepSpec},
     store::{Loaded, Store, StoreError, SweepFile, Write},
@@ -292,8 +292,9 @@ impl Engine {
                 let wanted = |index, how| chosen.matches(index, how, || spec.space.point(index));
                 Order::Retry(self.store.ended(&sweep, wanted)?)
             }
-            // The scheduler does not know it either, and says so.
-            (Ordered::Extend(_) | Ordered::Retry(_), None) => Order::Pause,
+            (Ordered::Extend(_) | Ordered::Retry(_), None) => {
+                return Ok(Answer::Refused(Refusal::NoSweep(sweep)));
+            }
         };
         let answer = self.event(now, Event::Ordered { sweep: sweep.clone(), order, by }, writes, acts);
         if let (Answer::Refused(_), Some(before)) = (&answer, spec) {

@@ -3,6 +3,7 @@
 pub mod convert;
 mod gate;
 pub mod limits;
+mod orders;
 mod rate;
 mod sweeps;
 #[cfg(test)]

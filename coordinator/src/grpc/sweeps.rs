@@ -14,28 +14,28 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Caller, convert, limits};
+use super::{convert, limits, orders};
 use crate::{
-    engine::{EngineHandle, NewSweep, OrderError, Ordered},
-    scheduler::{Answer, Order, Refusal},
+    engine::{EngineHandle, NewSweep, Ordered},
+    scheduler::Order,
     spec::{self, SweepSpec},
-    store::{Reader, StoreError},
+    store::StoreError,
 };
 
 /// A watcher is told at most this often.
-const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+pub(super) const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// How many statuses share a look at the outbox: it may hold a sweep's whole life while MLflow is away.
 const WATCH_OUTBOX: usize = 8;
 /// Trials that a part of the results has at most: far below the size of a message.
 const PART: u32 = 1000;
 
 /// Lines of the journal that are read at a time.
-const EVENTS: u32 = 1024;
+pub(super) const EVENTS: u32 = 1024;
 
 /// Implements `distilsweep.v1.Sweeps`.
 #[derive(Clone, Debug)]
 pub(super) struct SweepsService {
-    engine: EngineHandle,
+    pub(super) engine: EngineHandle,
     mlflow_url: String,
 }
 
@@ -45,7 +45,7 @@ impl SweepsService {
         Self { engine, mlflow_url }
     }
 
-    async fn find(&self, sweep: String) -> Result<SweepId, Status> {
+    pub(super) async fn find(&self, sweep: String) -> Result<SweepId, Status> {
         limits::sweep(&sweep)?;
         let wanted = sweep.clone();
         let found = self.engine.read(move |reader| reader.find(&sweep)).await?;
@@ -58,7 +58,7 @@ impl SweepsService {
         })
     }
 
-    async fn status(&self, sweep: &SweepId) -> Result<v1::SweepStatus, Status> {
+    pub(super) async fn status(&self, sweep: &SweepId) -> Result<v1::SweepStatus, Status> {
         let status = self.status_but_outbox(sweep).await?;
         self.with_outbox(status, sweep).await
     }
@@ -99,77 +99,6 @@ impl SweepsService {
             Some(_) | None => self.with_outbox(status, sweep).await,
         }
     }
-}
-
-impl SweepsService {
-    async fn order(
-        &self,
-        sweep: String,
-        by: String,
-        order: Ordered,
-    ) -> Result<Response<v1::OrderResponse>, Status> {
-        let sweep = self.find(sweep).await?;
-        let changed = changed(self.engine.order(sweep.clone(), order, somebody(by)).await)?;
-        Ok(Response::new(v1::OrderResponse { changed, status: Some(self.status(&sweep).await?) }))
-    }
-
-    async fn tell_events(
-        self,
-        sweep: SweepId,
-        trial: Option<u64>,
-        follow: bool,
-        sender: mpsc::Sender<Result<v1::Event, Status>>,
-    ) {
-        let mut changes = self.engine.changes();
-        let mut after = 0;
-        while !sender.is_closed() {
-            changes.mark_unchanged();
-            let id = sweep.clone();
-            let read = move |reader: &Reader| {
-                Ok((reader.sweep(&id)?.state.is_open(), reader.journal(&id, trial, after, EVENTS)?))
-            };
-            let (open, rows) = match self.engine.read(read).await {
-                Ok(read) => read,
-                Err(error) => {
-                    let _ = sender.send(Err(error.into())).await;
-                    return;
-                }
-            };
-            let full = rows.len() == EVENTS as usize;
-            for row in rows {
-                after = row.id;
-                if sender.send(Ok(convert::event(row))).await.is_err() {
-                    return;
-                }
-            }
-            if !full {
-                if !(follow && open) || changes.changed().await.is_err() {
-                    return;
-                }
-                tokio::time::sleep(WATCH_INTERVAL).await;
-            }
-        }
-    }
-}
-
-/// What an order changed, or why it was not followed.
-fn changed(answer: Result<Answer, OrderError>) -> Result<u64, Status> {
-    match answer {
-        Ok(Answer::Done(changed)) => Ok(changed),
-        Ok(Answer::Refused(refusal)) => Err(match refusal {
-            Refusal::Ended { .. } => Status::failed_precondition(refusal.to_string()),
-            Refusal::NoSweep(_) | Refusal::NoTrial { .. } | Refusal::NoWorker(_) => {
-                Status::not_found(refusal.to_string())
-            }
-        }),
-        Err(OrderError::Extension(error)) => Err(Status::invalid_argument(error.to_string())),
-        Err(OrderError::Store(error)) => Err(error.into()),
-        Err(OrderError::Stopped(stopped)) => Err(stopped.into()),
-    }
-}
-
-fn somebody(by: String) -> String {
-    if by.trim().is_empty() { "somebody".to_owned() } else { by }
 }
 
 impl From<StoreError> for Status {
@@ -265,13 +194,11 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::CancelSweepRequest>,
     ) -> Result<Response<v1::SweepStatus>, Status> {
-        let who = Caller::of(&request);
-        let v1::CancelSweepRequest { sweep, by } = request.into_inner();
-        let by = who.unwrap_or(by);
-        let by = somebody(by);
+        let by = orders::by(&request, |request| &request.by);
+        let v1::CancelSweepRequest { sweep, .. } = request.into_inner();
         let cancel = Ordered::Ready(Order::Cancel(format!("cancelled by {by}")));
         let sweep = self.find(sweep).await?;
-        changed(self.engine.order(sweep.clone(), cancel, by).await)?;
+        orders::changed(self.engine.order(sweep.clone(), cancel, by).await)?;
         Ok(Response::new(self.status(&sweep).await?))
     }
 
@@ -279,9 +206,8 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::OrderRequest>,
     ) -> Result<Response<v1::OrderResponse>, Status> {
-        let who = Caller::of(&request);
-        let v1::OrderRequest { sweep, by } = request.into_inner();
-        let by = who.unwrap_or(by);
+        let by = orders::by(&request, |request| &request.by);
+        let v1::OrderRequest { sweep, .. } = request.into_inner();
         self.order(sweep, by, Ordered::Ready(Order::Pause)).await
     }
 
@@ -289,9 +215,8 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::OrderRequest>,
     ) -> Result<Response<v1::OrderResponse>, Status> {
-        let who = Caller::of(&request);
-        let v1::OrderRequest { sweep, by } = request.into_inner();
-        let by = who.unwrap_or(by);
+        let by = orders::by(&request, |request| &request.by);
+        let v1::OrderRequest { sweep, .. } = request.into_inner();
         self.order(sweep, by, Ordered::Ready(Order::Resume)).await
     }
 
@@ -299,9 +224,8 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::SetPriorityRequest>,
     ) -> Result<Response<v1::OrderResponse>, Status> {
-        let who = Caller::of(&request);
-        let v1::SetPriorityRequest { sweep, by, priority } = request.into_inner();
-        let by = who.unwrap_or(by);
+        let by = orders::by(&request, |request| &request.by);
+        let v1::SetPriorityRequest { sweep, priority, .. } = request.into_inner();
         if priority == 0 {
             return Err(Status::invalid_argument("field `priority` is 0, it must be at least 1"));
         }
@@ -312,9 +236,8 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::ExtendSweepRequest>,
     ) -> Result<Response<v1::OrderResponse>, Status> {
-        let who = Caller::of(&request);
-        let v1::ExtendSweepRequest { sweep, by, additions } = request.into_inner();
-        let by = who.unwrap_or(by);
+        let by = orders::by(&request, |request| &request.by);
+        let v1::ExtendSweepRequest { sweep, additions, .. } = request.into_inner();
         self.order(sweep, by, Ordered::Extend(additions)).await
     }
 
@@ -322,19 +245,18 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::RetryTrialsRequest>,
     ) -> Result<Response<v1::OrderResponse>, Status> {
-        let who = Caller::of(&request);
+        let by = orders::by(&request, |request| &request.by);
         let request = request.into_inner();
         let chosen = convert::chosen(&request)?;
-        self.order(request.sweep, who.unwrap_or(request.by), Ordered::Retry(chosen)).await
+        self.order(request.sweep, by, Ordered::Retry(chosen)).await
     }
 
     async fn stop_trial(
         &self,
         request: Request<v1::StopTrialRequest>,
     ) -> Result<Response<v1::OrderResponse>, Status> {
-        let who = Caller::of(&request);
-        let v1::StopTrialRequest { sweep, by, trial } = request.into_inner();
-        let by = who.unwrap_or(by);
+        let by = orders::by(&request, |request| &request.by);
+        let v1::StopTrialRequest { sweep, trial, .. } = request.into_inner();
         self.order(sweep, by, Ordered::Ready(Order::Stop(trial))).await
     }
 
@@ -352,10 +274,9 @@ impl Sweeps for SweepsService {
         &self,
         request: Request<v1::DrainWorkerRequest>,
     ) -> Result<Response<v1::OrderResponse>, Status> {
-        let who = Caller::of(&request);
-        let v1::DrainWorkerRequest { worker, by } = request.into_inner();
-        let by = who.unwrap_or(by);
-        let changed = changed(self.engine.drain(WorkerId::new(worker), somebody(by)).await)?;
+        let by = orders::by(&request, |request| &request.by);
+        let v1::DrainWorkerRequest { worker, .. } = request.into_inner();
+        let changed = orders::changed(self.engine.drain(WorkerId::new(worker), by).await)?;
         Ok(Response::new(v1::OrderResponse { changed, status: None }))
     }
 
