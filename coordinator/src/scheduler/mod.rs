@@ -308,12 +308,18 @@ impl Scheduler {
     /// Takes what a heartbeat says: what a lane of a sweep takes, so that the next pack is as large as fits, and
     /// whether it comes further.
     fn seen(&mut self, now: Time, worker: &WorkerId, seen: Vec<Seen>, effects: &mut Vec<Effect>) {
+        // The lanes of a pack share a thread: while one reads data or evaluates, the others stand still.
+        let pack_of = |seen: &Seen| Some(self.leases.get(&seen.term)?.pack.first);
+        let waiting: BTreeSet<Term> =
+            seen.iter().filter(|seen| seen.phase == Phase::Other).filter_map(pack_of).collect();
         let mut hung = Vec::new();
         for seen in seen {
             let Some(active) = self.leases.get_mut(&seen.term).filter(|active| active.worker == *worker)
             else {
                 continue;
             };
+            let phase = if waiting.contains(&active.pack.first) { Phase::Other } else { seen.phase };
+            let seen = Seen { phase, ..seen };
             let sweep = &active.lease.trial.sweep;
             if let Some(bytes) = seen.lane_bytes {
                 let known = self.lane_bytes.entry(sweep.clone()).or_default();

@@ -128,3 +128,29 @@ fn a_worker_that_is_not_heard_of_does_not_hang() {
     beats(&mut story, "a", 1, [45; 60]);
     assert_eq!(story.scheduler.leases.len(), 1);
 }
+
+#[test]
+fn a_lane_that_stands_still_while_another_of_its_pack_evaluates_does_not_hang() {
+    let mut story = Story::of(3);
+    let room = Room { max_lanes: 2, memory_bytes: 1000 };
+    story.event(Event::Joined { worker: worker("a"), slots: 1, room, held: Vec::new() });
+    beats(&mut story, "a", 1, (0..10).map(|second| second * 5));
+    let seen = Seen { term: Term(1), step: 45, phase: Phase::Training, lane_bytes: Some(100) };
+    story.event(Event::Heartbeat { worker: worker("a"), seen: vec![seen] });
+    completes(&mut story, "a");
+    assert_eq!(story.assigned(), [("a", 1), ("a", 2)], "a pack of two");
+    let beat = |story: &mut Story, phase: Phase| {
+        story.now = story.now.plus(1_000);
+        let lane = |term, phase| Seen { term: Term(term), step: 10, phase, lane_bytes: None };
+        let seen = vec![lane(2, Phase::Training), lane(3, phase)];
+        story.event(Event::Heartbeat { worker: worker("a"), seen });
+    };
+    for _ in 0..300 {
+        beat(&mut story, Phase::Other);
+    }
+    assert_eq!(story.scheduler.leases.len(), 2, "the other lane evaluates for five minutes");
+    for _ in 0..62 {
+        beat(&mut story, Phase::Training);
+    }
+    assert_eq!(story.scheduler.leases.len(), 0, "now both stand still");
+}
