@@ -228,7 +228,7 @@ impl Coordinator {
         let encrypted = self.endpoint.uri().scheme_str() == Some("https");
         match distrust(error, encrypted) {
             Some(why) => DialError::Refused { url: self.url(), why },
-            None => DialError::Unreachable { url: self.url(), why: root_cause(error) },
+            None => DialError::Unreachable { url: self.url(), why: in_words(root_cause(error), encrypted) },
         }
     }
 
@@ -294,6 +294,18 @@ fn distrust(error: &(dyn Error + 'static), encrypted: bool) -> Option<String> {
     }
     (!encrypted && cause.contains("frame with invalid size"))
         .then(|| "it speaks TLS there: use https://".to_owned())
+}
+
+/// A cause as a person is told it. Of a TLS connection that was closed nobody can say why: the alert that would is often
+/// overtaken by the close. It may as well be a coordinator that stops, so this is no refusal, and is tried again.
+fn in_words(cause: String, encrypted: bool) -> String {
+    let closed = ["broken pipe", "connection closed", "reset by peer", "handshake eof"];
+    if encrypted && closed.iter().any(|words| cause.to_lowercase().contains(words)) {
+        return format!(
+            "{cause} (where it asks for a certificate, give one that it knows with --tls-cert FILE and --tls-key FILE)"
+        );
+    }
+    cause
 }
 
 fn of_tls(error: &rustls::Error) -> String {
