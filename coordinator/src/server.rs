@@ -249,6 +249,8 @@ impl Server {
         }
         leave_word(ADDRESS_FILE, &url)?;
         tasks.spawn(engine.clone().keep_ticking());
+        // Whoever asks before the engine was looked at is not told that there is no such service.
+        tell(&health, ServingStatus::NotServing).await;
         tasks.spawn(tell_health(health, engine.clone(), stopping.clone()));
         tasks.spawn(async move {
             // An acknowledgement or an assignment is small and awaited: it must not wait for more to send.
@@ -374,13 +376,17 @@ async fn tell_health(health: HealthReporter, engine: EngineHandle, mut stopping:
     loop {
         let ready = web::is_ready(&engine, &stopping).await;
         let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in ["", sweeps_server::SERVICE_NAME, workers_server::SERVICE_NAME] {
-            health.set_service_status(service, status).await;
-        }
+        tell(&health, status).await;
         tokio::select! {
             _ = interval.tick() => {}
             changed = stopping.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+async fn tell(health: &HealthReporter, status: ServingStatus) {
+    for service in ["", sweeps_server::SERVICE_NAME, workers_server::SERVICE_NAME] {
+        health.set_service_status(service, status).await;
     }
 }
 
