@@ -41,7 +41,7 @@ if [ -n "$all" ]; then
     echo "skipped: what needs the Python reference (DISTILSWEEP_SKIP_REFERENCE is set)"
   else
     check_disk 12000 "$cache"
-    reference=$(python_environment reference torch==2.11.0 transformers==4.57.6 accelerate==1.12.0)
+    reference=$(python_environment reference-2 torch==2.11.0 transformers==4.57.6 accelerate==1.12.0 "mlflow==$mlflow_version")
     export DISTILSWEEP_TEST_REFERENCE=$reference/bin/python
   fi
 fi

@@ -11,6 +11,7 @@ pub mod hex;
 pub mod ids;
 pub mod limits;
 pub mod logs;
+pub mod manifest;
 pub mod names;
 pub mod params;
 

@@ -19,6 +19,10 @@ pub const FILE_BYTES: usize = 1 << 20;
 pub const POINTS: usize = 10_000;
 /// Final metrics, baselines or tags of a result, each.
 pub const RESULT_ENTRIES: usize = 256;
+/// Classes of which a result has a confusion matrix.
+pub const CLASSES: usize = 200;
+/// Splits of a data set.
+pub const SPLITS: usize = 16;
 /// Leases that a worker holds.
 pub const LEASES: usize = 4096;
 /// Devices of a worker.

@@ -99,11 +99,15 @@ impl Scene {
         command.current_dir(self.directory.path()).env_remove("RUST_LOG");
         // What tests look for in logs is written for people.
         command.env("DISTILSWEEP_LOG", "human");
+        // Which would differ from run to run.
+        command.env("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0");
         if program.ends_with("distilsweep-worker") {
             command.env("RUST_LOG", "info,distilsweep_worker=debug");
         }
         for variable in [
             "MLFLOW_TRACKING_URI",
+            "MLFLOW_EXPERIMENT_NAME",
+            "MLFLOW_RUN_CONTEXT",
             "DISTILSWEEP_COORDINATOR",
             "DISTILSWEEP_WORKER",
             "DISTILSWEEP_TOKEN",

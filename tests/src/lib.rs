@@ -3,6 +3,7 @@
 
 pub mod chaos;
 pub mod fleet;
+pub mod load;
 pub mod mlflow;
 pub mod process;
 pub mod proxy;

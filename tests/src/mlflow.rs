@@ -43,18 +43,33 @@ impl Mlflow {
         Ok(mlflow)
     }
 
-    /// The same without waiting.
+    /// As [`Mlflow::start`], with so many worker processes.
+    ///
+    /// # Errors
+    /// As for [`Mlflow::start`].
+    pub fn start_with(directory: &Path, workers: u32) -> anyhow::Result<Self> {
+        let mut mlflow = Self::launch_with(directory, free_port()?, workers)?;
+        until("MLflow's answer", START, || Ok(mlflow.answers()?.then_some(())))?;
+        Ok(mlflow)
+    }
+
+    /// The same without waiting, as one process.
     ///
     /// # Errors
     /// There is no such program.
     pub fn launch(directory: &Path, port: u16) -> anyhow::Result<Self> {
+        Self::launch_with(directory, port, 1)
+    }
+
+    fn launch_with(directory: &Path, port: u16, workers: u32) -> anyhow::Result<Self> {
         let program = std::env::var("DISTILSWEEP_TEST_MLFLOW").context(
             "DISTILSWEEP_TEST_MLFLOW must name MLflow's program; tests/run.sh installs one and sets it",
         )?;
         std::fs::create_dir_all(directory)?;
         let mut command = Command::new(program);
         command
-            .args(["server", "--host", "127.0.0.1", "--workers", "1", "--port", &port.to_string()])
+            .args(["server", "--host", "127.0.0.1", "--workers", &workers.to_string()])
+            .args(["--port", &port.to_string()])
             .arg("--backend-store-uri")
             .arg(format!("sqlite:///{}/mlflow.db", directory.display()))
             .arg("--artifacts-destination")
@@ -98,6 +113,17 @@ impl Mlflow {
             .read_json()?;
         let runs = answer["runs"].as_array().context("a search answers with runs")?;
         Ok(runs.iter().map(|run| Run(run.clone())).collect())
+    }
+
+    /// Calls MLflow's REST interface with a body.
+    ///
+    /// # Errors
+    /// MLflow does not answer, or refuses.
+    pub fn post(&self, call: &str, body: &Value) -> anyhow::Result<Value> {
+        let url = format!("{}/api/2.0/mlflow/{call}", self.url);
+        // Kept connections to a server of several processes answer 40 ms later.
+        let request = ureq::post(url).header("connection", "close");
+        Ok(request.send_json(body)?.body_mut().read_json()?)
     }
 
     /// The points of a run's metric, as (step, value), by step.

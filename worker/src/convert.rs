@@ -11,7 +11,7 @@ use distilsweep_proto::{
 };
 
 use crate::{
-    trainer::Ended,
+    trainer::{Ended, Split},
     wire::{Assignment, FromCoordinator, Point, Progress, Published, Report, ReportBody},
 };
 
@@ -124,6 +124,14 @@ impl From<Report> for v1::Report {
                 steps_per_second: completed.trained.steps_per_second,
                 baseline: completed.trained.baseline.into_iter().collect(),
                 tags: completed.trained.tags.into_iter().collect(),
+                splits: completed.trained.splits.into_iter().map(split).collect(),
+                classes: completed
+                    .trained
+                    .classes
+                    .into_iter()
+                    .take(limits::CLASSES)
+                    .map(limits::shortened)
+                    .collect(),
             }),
             ReportBody::Stopped => Body::Stopped(v1::Stopped {}),
             ReportBody::Failed(ended) => Body::Failed(failure(&ended)),
@@ -159,6 +167,13 @@ impl TryFrom<v1::Report> for Report {
         let lease = report.lease.ok_or_else(|| missing("lease"))?.into();
         Ok(Self { lease, sequence: report.sequence, body })
     }
+}
+
+fn split(split: Split) -> v1::Split {
+    // Of more classes nobody looks at every pair.
+    let shown = split.confusion.len() <= limits::CLASSES;
+    let confusion = split.confusion.into_iter().filter(|_| shown).flatten().collect();
+    v1::Split { name: split.name, rows: split.rows, sha256: split.sha256, confusion }
 }
 
 fn failure(ended: &Ended) -> v1::Failure {

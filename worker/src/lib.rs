@@ -27,4 +27,5 @@ pub mod torch;
 #[cfg(feature = "torch")]
 pub mod train;
 pub mod trainer;
+pub mod vitals;
 pub mod wire;

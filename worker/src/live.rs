@@ -9,8 +9,12 @@ use crate::{
     runtime::TrialEnded,
     saver::Saver,
     trainer::{Phase, Trained},
+    vitals::Sample,
     wire::{Assignment, Point, Progress},
 };
+
+/// Steps that the samples of one attempt have to themselves: four months of one each ten seconds.
+const SAMPLES: u64 = 1_000_000;
 
 /// A trial that is being trained, or whose files are being published.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub struct Live {
     pub ended: Option<TrialEnded>,
     /// When it was at which step, for the rate.
     mark: (Instant, u64),
+    /// Samples of the machine's load.
+    samples: u64,
 }
 
 impl Live {
@@ -49,6 +55,7 @@ impl Live {
             saver: Saver::default(),
             ended: None,
             mark: (Instant::now(), 0),
+            samples: 0,
         }
     }
 
@@ -66,6 +73,21 @@ impl Live {
             self.mark = (Instant::now(), step);
         }
         self.progress.step = step;
+    }
+
+    /// The machine was so busy at `now_ms`. Samples are counted from 0, as MLflow does; those of later attempts go on
+    /// above all of the earlier ones', so that no step is there twice.
+    pub fn sampled(&mut self, sample: &Sample, now_ms: i64) {
+        let before = u64::from(self.assignment.lease.attempt.saturating_sub(1)) * SAMPLES;
+        let step = before + self.samples.min(SAMPLES - 1);
+        self.samples += 1;
+        let point = |(key, value): &(String, f64)| Point {
+            key: key.clone(),
+            value: *value,
+            step,
+            timestamp_ms: now_ms,
+        };
+        self.points.extend(sample.iter().map(point));
     }
 
     /// It has new points of its curves.

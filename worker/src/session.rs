@@ -25,11 +25,13 @@ pub use serve::{SessionError, SessionOptions, serve};
 
 use crate::{
     chores::{self, Superfluous},
+    clock,
     ledger::Ledger,
     live::Live,
     runtime::{Lane, Runtime, RuntimeEvent},
     store::StoreError,
     trainer::{Checkpoint, Ended, Trained},
+    vitals::Sample,
     wire::{Assignment, FromCoordinator, Point, Published, ReportBody},
 };
 
@@ -182,6 +184,12 @@ impl Session {
                 self.finish_if_written(&lease);
             }
         }
+    }
+
+    /// Records the machine's load with every trial under way.
+    fn sampled(&mut self, sample: &Sample) {
+        let now = clock::unix_ms();
+        self.live.values_mut().for_each(|live| live.sampled(sample, now));
     }
 
     fn done(&mut self, done: Done) {

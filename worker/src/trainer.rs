@@ -180,6 +180,24 @@ pub struct Trained {
     pub baseline: BTreeMap<String, f64>,
     /// Facts for the run's tags: device, libtorch version, threads.
     pub tags: BTreeMap<String, String>,
+    /// Names of the classes, in class order.
+    pub classes: Vec<String>,
+    /// The data that it worked with: `train`, `validation` and, where there is one, `test`.
+    pub splits: Vec<Split>,
+}
+
+/// One split as a trial worked with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// `train`, `validation` or `test`.
+    pub name: String,
+    /// Texts.
+    pub rows: u64,
+    /// SHA-256 over their tokens and classes, in hexadecimal.
+    pub sha256: String,
+    /// How often the best evaluation's weights took each class for each class: by true class, then by predicted class.
+    /// Empty for what they are not evaluated on.
+    pub confusion: Vec<Vec<u64>>,
 }
 
 /// Why a trial ended without a result.

@@ -15,6 +15,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use super::CliError;
 use crate::{
     engine::EngineError,
+    mlflow::settings,
     server::{self, Server, ServerOptions},
     store::Reader,
 };
@@ -121,8 +122,5 @@ impl From<DialError> for CliError {
 
 /// Who is recorded as the user of runs.
 pub(super) fn user() -> String {
-    ["MLFLOW_TRACKING_USERNAME", "USER", "LOGNAME"]
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        .unwrap_or_else(|| "distilsweep".to_owned())
+    settings::user(|name| std::env::var(name).ok())
 }

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use distilsweep_proto::{exit::Exit, v1};
 
-use super::CliError;
-use crate::spec::{self, SweepSpec};
+use super::{
+    CliError,
+    origin::{self, Experiment},
+};
+use crate::spec::{self, Origin, SweepSpec};
 
 /// A sweep file that was read and checked.
 #[derive(Debug)]
@@ -34,9 +37,18 @@ impl SweepFile {
         Ok(Self { spec, source, name, base, home })
     }
 
+    /// Who hands it in, and from where.
+    pub(super) fn origin(&self, experiment: &Experiment) -> Result<Origin, CliError> {
+        origin::origin(experiment, &self.base, |name| std::env::var(name).ok())
+    }
+
     /// What to ask of a coordinator.
-    pub(super) fn submission(&self, force_new: bool) -> v1::SubmitSweepRequest {
+    pub(super) fn submission(&self, force_new: bool, origin: Origin) -> v1::SubmitSweepRequest {
         v1::SubmitSweepRequest {
+            user: origin.user.unwrap_or_default(),
+            experiment: origin.experiment.unwrap_or_default(),
+            default_experiment: origin.default_experiment.unwrap_or_default(),
+            run_tags: origin.tags.into_iter().collect(),
             source: self.source.clone(),
             file_name: self.name.clone(),
             force_new,

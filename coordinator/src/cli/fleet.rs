@@ -133,9 +133,11 @@ impl Workers {
             command.args(["--scripted", script]);
         }
         for (name, _) in std::env::vars_os() {
-            // This program's own are for coordinators elsewhere.
+            // This program's own are for coordinators elsewhere, and MLflow's for this program alone.
             if name.to_str().is_some_and(|name| {
-                name.starts_with("DISTILSWEEP_TLS_") || name.starts_with("DISTILSWEEP_TOKEN")
+                ["DISTILSWEEP_TLS_", "DISTILSWEEP_TOKEN", "MLFLOW_TRACKING_"]
+                    .iter()
+                    .any(|secret| name.starts_with(secret))
             }) {
                 command.env_remove(name);
             }

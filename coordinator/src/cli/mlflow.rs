@@ -1,18 +1,21 @@
-//! Where sweeps are recorded, and `distilsweep mlflow sync`.
+//! Where sweeps are recorded, and `distilsweep mlflow`.
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use distilsweep_proto::exit::Exit;
+use distilsweep_proto::{exit::Exit, ids::SweepId};
+use tokio::time::Instant;
 
-use super::{CliError, connect};
+use super::{CliError, connect, mending, results};
 use crate::{
     engine::EngineOutbox,
     mlflow::{
         client::Client,
         drain::{Drained, drain_until_empty},
+        outbox::Outbox,
         settings::Settings,
     },
+    results::labels::counted,
     server::{Server, ServerOptions},
     store::Reader,
 };
@@ -26,6 +29,21 @@ pub(super) struct Recording {
 }
 
 impl Recording {
+    /// At this server, or where it is none, where the environment says.
+    pub(super) fn at(mlflow: Option<String>) -> Self {
+        Self { mlflow }
+    }
+
+    /// A client of the server, which has to be named.
+    pub(super) fn named(&self) -> Result<Client, CliError> {
+        self.client()?.ok_or_else(|| {
+            CliError::new(
+                Exit::Usage,
+                "no MLflow server is named: give --mlflow URI or set MLFLOW_TRACKING_URI",
+            )
+        })
+    }
+
     /// A client of the named server, if one is named.
     pub(super) fn client(&self) -> Result<Option<Client>, CliError> {
         let environment = |name: &str| std::env::var(name).ok();
@@ -44,13 +62,18 @@ impl Recording {
 /// Commands about MLflow.
 #[derive(Debug, Subcommand)]
 pub(super) enum Mlflow {
-    /// Tell MLflow what it has not been told, and end
+    /// Tell MLflow what it has not been told, and what it has lost
     Sync(Sync),
+    /// Compare what MLflow holds of a sweep with what was recorded
+    Verify(Verify),
 }
 
 /// Arguments of `mlflow sync`.
 #[derive(Debug, Args)]
 pub(super) struct Sync {
+    /// Id or name of the sweep [default: every one]
+    sweep: Option<String>,
+
     /// The state directory
     #[arg(long, value_name = "DIR", default_value = ".distilsweep")]
     state: PathBuf,
@@ -63,39 +86,94 @@ pub(super) struct Sync {
     recording: Recording,
 }
 
+/// Arguments of `mlflow verify`.
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    /// Id or name of the sweep [default: the latest]
+    #[arg(default_value = "", hide_default_value = true)]
+    sweep: String,
+
+    /// The state directory; its coordinator may be at work
+    #[arg(long, value_name = "DIR", default_value = ".distilsweep")]
+    state: PathBuf,
+
+    #[command(flatten)]
+    recording: Recording,
+}
+
 impl Mlflow {
     pub(super) async fn run(self) -> Result<Exit, CliError> {
-        let Self::Sync(sync) = self;
-        let client = sync.recording.client()?.ok_or_else(|| {
-            CliError::new(
-                Exit::Usage,
-                "no MLflow server is named: give --mlflow URI or set MLFLOW_TRACKING_URI",
-            )
-        })?;
-        Reader::open(&sync.state)?;
-        client.check().await.map_err(|error| CliError::failure(error.to_string()))?;
-        let server = Server::start(ServerOptions::private(sync.state, connect::user())).await?;
-        let drained = drain(&server, &client, Duration::from_secs(sync.timeout)).await;
-        server.stop().await?;
-        drained
+        match self {
+            Self::Sync(sync) => sync.run().await,
+            Self::Verify(verify) => verify.run().await,
+        }
     }
 }
 
-/// Tells MLflow everything, within a time.
-async fn drain(server: &Server, client: &Client, limit: Duration) -> Result<Exit, CliError> {
-    let outbox = EngineOutbox::new(server.engine.clone());
-    let deadline = tokio::time::Instant::now() + limit;
-    match drain_until_empty(&outbox, client, rand::random::<f64>, deadline).await {
-        Ok(Drained::Empty) => {
-            eprintln!("MLflow at {} has been told everything", client.address());
-            Ok(Exit::Success)
+impl Sync {
+    async fn run(self) -> Result<Exit, CliError> {
+        let client = self.recording.named()?;
+        let reader = Reader::open(&self.state)?;
+        let sweeps = match &self.sweep {
+            Some(sweep) => vec![mending::find(&reader, sweep)?],
+            None => reader.sweeps()?.into_iter().map(|row| row.id).collect(),
+        };
+        client.check().await.map_err(|error| CliError::failure(error.to_string()))?;
+        let server = Server::start(ServerOptions::private(self.state.clone(), connect::user())).await?;
+        let synced = self.sync(&server, &client, &reader, &sweeps).await;
+        server.stop().await?;
+        synced
+    }
+
+    async fn sync(
+        &self,
+        server: &Server,
+        client: &Client,
+        reader: &Reader,
+        sweeps: &[SweepId],
+    ) -> Result<Exit, CliError> {
+        let deadline = Instant::now() + Duration::from_secs(self.timeout);
+        let gone = |error: &dyn std::error::Error| CliError::failure(error.to_string());
+        server.engine.restore_refused().await.map_err(|error| gone(&error))?;
+        let outbox = EngineOutbox::new(server.engine.clone());
+        let drained = drain_until_empty(&outbox, client, rand::random::<f64>, deadline).await;
+        emptied(drained.map_err(|error| gone(&error))?, client, self.timeout)?;
+        let mut unmended = 0;
+        for sweep in sweeps {
+            let mended = mending::mend(client, reader, sweep, deadline).await?;
+            let learned: Vec<_> = mended.learned.into_iter().collect();
+            outbox.done(&[], &learned).await.map_err(|error| gone(&error))?;
+            unmended += mended.left;
         }
-        Ok(Drained::Waiting(Some(why))) => Err(CliError::failure(why.to_string())),
-        Ok(Drained::Waiting(None)) => Err(CliError::failure(format!(
-            "MLflow at {} was not told everything within {} s: the same command goes on",
+        if unmended > 0 {
+            let left = counted(unmended as u64, "difference");
+            eprintln!("{left} cannot be mended: `distilsweep mlflow verify` says which");
+            return Ok(Exit::Failure);
+        }
+        eprintln!("MLflow at {} has been told everything", client.address());
+        Ok(Exit::Success)
+    }
+}
+
+/// Whether everything was told.
+pub(super) fn emptied(drained: Drained, client: &Client, seconds: u64) -> Result<(), CliError> {
+    match drained {
+        Drained::Empty => Ok(()),
+        Drained::Waiting(Some(why)) => Err(CliError::failure(why.to_string())),
+        Drained::Waiting(None) => Err(CliError::failure(format!(
+            "MLflow at {} was not told everything within {seconds} s: the same command goes on",
             client.address(),
-            limit.as_secs()
         ))),
-        Err(error) => Err(CliError::failure(error.to_string())),
+    }
+}
+
+impl Verify {
+    async fn run(self) -> Result<Exit, CliError> {
+        let client = self.recording.named()?;
+        let reader = Reader::open(&self.state)?;
+        let sweep = mending::find(&reader, &self.sweep)?;
+        let found = mending::look(&client, &reader, &sweep).await?;
+        results::print(&mending::shown(&sweep, &found, client.address()));
+        Ok(if found.is_sound() { Exit::Success } else { Exit::Failure })
     }
 }

@@ -1,12 +1,13 @@
 //! The command line: parse, run, one sentence on failure, an exit code.
 
 mod connect;
-mod convert;
 mod events;
 mod files;
 mod fleet;
+mod mending;
 mod mlflow;
 mod order;
+mod origin;
 mod results;
 mod run;
 mod serve;

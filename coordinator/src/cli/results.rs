@@ -6,14 +6,27 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use distilsweep_proto::{exit::Exit, v1};
+use distilsweep_proto::{
+    exit::Exit,
+    names::{LOSS, Selection},
+    v1,
+};
 
 use super::{
     CliError,
     connect::{Client, Target},
-    convert, terminal,
+    mlflow::Recording,
+    terminal,
 };
-use crate::{clock::Clock, results, results::Summary, scheduler::Time};
+use crate::{
+    clock::Clock,
+    mlflow::{client::Client as Mlflow, op::RunIds},
+    results::{self, Curve, Summary},
+    scheduler::Time,
+};
+
+/// Trials whose curves are shown.
+const CURVES: usize = 8;
 
 /// Arguments of `results`.
 #[derive(Debug, Args)]
@@ -26,8 +39,42 @@ pub(super) struct Results {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 
+    /// Also write the report and the ranking into this directory: HTML, Markdown, CSV and JSON
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+
+    #[command(flatten)]
+    held: Held,
+
     #[command(flatten)]
     target: Target,
+}
+
+/// Where results come from that no coordinator of ours has.
+#[derive(Debug, Args)]
+struct Held {
+    /// Take the results from MLflow's tracking server, with --experiment, whoever recorded them [default for
+    /// --experiment: MLFLOW_TRACKING_URI]
+    #[arg(long, value_name = "URI")]
+    mlflow: Option<String>,
+
+    /// The experiment in MLflow; SWEEP is then the id of a sweep in it [default with --mlflow: MLFLOW_EXPERIMENT_NAME]
+    #[arg(long, value_name = "NAME")]
+    experiment: Option<String>,
+
+    /// The metric that ranks what MLflow holds [default: the sweep's]
+    #[arg(long, value_name = "NAME")]
+    metric: Option<String>,
+
+    /// Whether more of it is better [default: the sweep's, else by its name]
+    #[arg(long, value_enum)]
+    goal: Option<Goal>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Goal {
+    Maximize,
+    Minimize,
 }
 
 /// How a ranking is shown.
@@ -45,10 +92,18 @@ enum Format {
 
 impl Results {
     pub(super) async fn run(self) -> Result<Exit, CliError> {
-        let connection = self.target.connect().await?;
-        let summary = fetch(&connection.client, &self.sweep).await;
-        connection.close().await?;
-        let summary = summary?;
+        let summary = if self.held.mlflow.is_some() || self.held.experiment.is_some() {
+            self.held.read(&self.sweep).await?
+        } else {
+            let connection = self.target.connect().await?;
+            let summary = fetch(&connection.client, &self.sweep).await;
+            connection.close().await?;
+            summary?
+        };
+        if let Some(directory) = &self.output {
+            let report = write(directory, &summary)?;
+            eprintln!("report   {}", report.display());
+        }
         let text = match self.format {
             Format::Table => results::table(&summary, terminal::width(), terminal::color()),
             Format::Markdown => results::markdown(&summary),
@@ -60,6 +115,69 @@ impl Results {
     }
 }
 
+impl Held {
+    /// Reads an experiment; `sweep` is the id of one of its sweeps, or empty.
+    async fn read(&self, sweep: &str) -> Result<Summary, CliError> {
+        let experiment = self
+            .experiment
+            .clone()
+            .or_else(|| std::env::var("MLFLOW_EXPERIMENT_NAME").ok().filter(|name| !name.is_empty()))
+            .ok_or_else(|| {
+                CliError::new(
+                    Exit::Usage,
+                    "no experiment is named: give --experiment NAME or set MLFLOW_EXPERIMENT_NAME",
+                )
+            })?;
+        let client = Recording::at(self.mlflow.clone()).named()?;
+        let Some(id) = client.experiment_id(&experiment).await? else {
+            let message = format!("MLflow at {} has no experiment `{experiment}`", client.address());
+            return Err(CliError::new(Exit::BadInput, message));
+        };
+        let runs = client.runs(&id, "").await?;
+        let wanted = results::held::Wanted {
+            experiment: &experiment,
+            page: format!("{}/#/experiments/{id}", client.address()),
+            sweep: Some(sweep).filter(|sweep| !sweep.is_empty()),
+            metric: self.metric.as_deref(),
+            maximize: self.goal.map(|goal| goal == Goal::Maximize),
+        };
+        let mut summary = results::held::held(&runs, &wanted)
+            .map_err(|error| CliError::new(Exit::BadInput, error.to_string()))?;
+        summary.curves = self.curves(&client, &id, &summary).await?;
+        Ok(summary)
+    }
+
+    /// Curves of the best trials: the loss, and the evaluation that ranks.
+    async fn curves(
+        &self,
+        client: &Mlflow,
+        experiment: &str,
+        summary: &Summary,
+    ) -> Result<Vec<Curve>, CliError> {
+        let evaluation =
+            Selection::named(&summary.metric).map_or(summary.metric.as_str(), |known| known.evaluation);
+        let mut curves = Vec::new();
+        for ranked in results::rank(summary).into_iter().filter(|ranked| ranked.rank.is_some()).take(CURVES) {
+            let Some(run_id) = ranked.row.mlflow_run.clone() else { continue };
+            let run = RunIds { experiment_id: experiment.to_owned(), run_id };
+            for metric in [LOSS, evaluation] {
+                let mut points: Vec<(i64, f64)> = client
+                    .history(&run, metric)
+                    .await?
+                    .into_iter()
+                    .filter(|point| point.value.is_finite())
+                    .map(|point| (point.step, point.value))
+                    .collect();
+                points.sort_by_key(|(step, _)| *step);
+                if !points.is_empty() {
+                    curves.push(Curve { trial: ranked.row.trial, metric: metric.to_owned(), points });
+                }
+            }
+        }
+        Ok(curves)
+    }
+}
+
 /// Asks for a sweep's results.
 pub(super) async fn fetch(client: &Client, sweep: &str) -> Result<Summary, CliError> {
     let request = v1::GetSweepRequest { sweep: sweep.to_owned() };
@@ -68,22 +186,16 @@ pub(super) async fn fetch(client: &Client, sweep: &str) -> Result<Summary, CliEr
     while let Some(part) = parts.message().await? {
         results.trials.extend(part.trials);
     }
-    Ok(convert::summary(results, Clock::start_after(Time::default()).now().0))
+    Ok(results::convert::summary(results, Clock::start_after(Time::default()).now().0))
 }
 
-/// Writes the ranking in its three written forms below the state directory; answers where the report is.
-pub(super) fn write(state: &Path, summary: &Summary) -> Result<PathBuf, CliError> {
-    let directory = state.join("results").join(&summary.sweep);
+/// Writes the outcome's files into a directory; answers where the report is.
+pub(super) fn write(directory: &Path, summary: &Summary) -> Result<PathBuf, CliError> {
     let unwritable = |path: &Path, error: std::io::Error| {
         CliError::failure(format!("{} cannot be written: {error}", path.display()))
     };
-    std::fs::create_dir_all(&directory).map_err(|error| unwritable(&directory, error))?;
-    let forms = [
-        ("ranking.md", results::markdown(summary)),
-        ("ranking.csv", results::csv(summary)),
-        ("ranking.json", results::json(summary)),
-    ];
-    for (name, text) in forms {
+    std::fs::create_dir_all(directory).map_err(|error| unwritable(directory, error))?;
+    for (name, text) in results::files(summary) {
         // A reader sees the old file or the new one, never half of one.
         let path = directory.join(name);
         let temporary = directory.join(format!(".{name}.partial"));
@@ -91,7 +203,7 @@ pub(super) fn write(state: &Path, summary: &Summary) -> Result<PathBuf, CliError
             .and_then(|()| std::fs::rename(&temporary, &path))
             .map_err(|error| unwritable(&path, error))?;
     }
-    Ok(directory.join("ranking.md"))
+    Ok(directory.join("report.html"))
 }
 
 /// Prints to standard output; a pipe that was closed on purpose (`| head`) is no failure.

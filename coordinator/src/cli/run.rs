@@ -11,11 +11,12 @@ use super::{
     files::SweepFile,
     fleet::{self, WorkerOptions, Workers},
     mlflow::Recording,
+    origin::Experiment,
     results, terminal, watch,
 };
 use crate::{
     mlflow::client::Client,
-    results::{Summary, TrialState},
+    results::{Summary, TrialState, labels::counted},
     server::{HANG_TIMEOUT_MS, Server, ServerOptions},
 };
 
@@ -62,6 +63,9 @@ pub(super) struct Run {
     #[command(flatten)]
     recording: Recording,
 
+    #[command(flatten)]
+    experiment: Experiment,
+
     /// Follow a script of STEPSxMILLISECONDS instead of training; for tests
     #[arg(long, hide = true, value_name = "SCRIPT")]
     scripted: Option<String>,
@@ -106,7 +110,8 @@ impl Run {
         mlflow: Option<&Client>,
     ) -> Result<Exit, CliError> {
         let client = connect::connect_to(server).await?;
-        let submitted = client.clone().submit_sweep(file.submission(self.new)).await?.into_inner();
+        let origin = file.origin(&self.experiment)?;
+        let submitted = client.clone().submit_sweep(file.submission(self.new, origin)).await?.into_inner();
         let sweep = submitted.sweep;
         let status =
             client.clone().get_sweep(v1::GetSweepRequest { sweep: sweep.clone() }).await?.into_inner();
@@ -153,7 +158,7 @@ impl Run {
             told(&client, &sweep, mlflow).await?;
         }
         let summary = results::fetch(&client, &sweep).await?;
-        let report = results::write(&self.state, &summary)?;
+        let report = results::write(&self.state.join("results").join(&summary.sweep), &summary)?;
         results::print(&crate::results::table(&summary, terminal::width(), terminal::color()));
         results::print(&format!("report   {}", report.display()));
         Ok(exit(&summary))
@@ -232,8 +237,14 @@ async fn told(client: &connect::Client, sweep: &str, mlflow: &Client) -> Result<
     let deadline = tokio::time::Instant::now() + MLFLOW_GRACE;
     loop {
         let request = v1::GetSweepRequest { sweep: sweep.to_owned() };
-        let waiting = client.clone().get_sweep(request).await?.into_inner().outbox_depth;
+        let status = client.clone().get_sweep(request).await?.into_inner();
+        let waiting = status.outbox_depth;
         if waiting == 0 {
+            if status.outbox_refused > 0 {
+                let refused = counted(status.outbox_refused, "message");
+                let why = status.outbox_refusal;
+                eprintln!("warning: MLflow at {} did not take {refused}: {why}", mlflow.address());
+            }
             return Ok(());
         }
         if tokio::time::Instant::now() >= deadline {

@@ -8,11 +8,15 @@ use distilsweep_proto::{exit::Exit, v1};
 use super::{
     CliError,
     connect::{self, Connection, Target},
-    convert,
     events::Events,
     files::SweepFile,
     order::{Extend, Priority, Retry},
+    origin::Experiment,
     results, watch,
+};
+use crate::results::{
+    convert,
+    labels::{counted, duration},
 };
 
 /// Commands about sweeps.
@@ -53,6 +57,9 @@ pub(super) struct Submit {
     new: bool,
 
     #[command(flatten)]
+    experiment: Experiment,
+
+    #[command(flatten)]
     target: Target,
 }
 
@@ -79,8 +86,10 @@ impl Sweep {
         match self {
             Sweep::Submit(submit) => {
                 let file = SweepFile::read(&submit.file)?;
+                let origin = file.origin(&submit.experiment)?;
                 let connection = submit.target.connect_or_create().await?;
-                let submitted = connection.client.clone().submit_sweep(file.submission(submit.new)).await;
+                let submitted =
+                    connection.client.clone().submit_sweep(file.submission(submit.new, origin)).await;
                 connection.close().await?;
                 let v1::SubmitSweepResponse { sweep, created } = submitted?.into_inner();
                 if !created {
@@ -187,8 +196,17 @@ fn show(status: &v1::SweepStatus) -> String {
     }
     if status.outbox_depth > 0 {
         lines.push(format!(
-            "MLflow     {} messages about {} runs wait",
-            status.outbox_depth, status.outbox_runs
+            "MLflow     {} about {} wait, the oldest for {}",
+            counted(status.outbox_depth, "message"),
+            counted(status.outbox_runs, "run"),
+            duration(status.outbox_age_ms as f64 / 1000.0)
+        ));
+    }
+    if status.outbox_refused > 0 {
+        lines.push(format!(
+            "MLflow     {} set aside: {}",
+            counted(status.outbox_refused, "message"),
+            status.outbox_refusal
         ));
     }
     lines.join("\n")
@@ -219,6 +237,9 @@ mod tests {
             best: Some(v1::BestTrial { trial: 2, value: 0.93512 }),
             outbox_depth: 7,
             outbox_runs: 2,
+            outbox_age_ms: 192_000,
+            outbox_refused: 1,
+            outbox_refusal: "MLflow refused it".into(),
             ..Default::default()
         }
     }
@@ -248,7 +269,8 @@ mod tests {
         workers    2
         best       best_validation_f1 0.9351 (trial 2)
         trial 4    attempt 2, training 30/100, on gpu-1-77-0a
-        MLflow     7 messages about 2 runs wait
+        MLflow     7 messages about 2 runs wait, the oldest for 3m 12s
+        MLflow     1 message set aside: MLflow refused it
         ");
     }
 }

@@ -5,8 +5,11 @@ use std::{io::IsTerminal, time::Duration};
 use distilsweep_proto::v1;
 use futures::StreamExt;
 
-use super::{CliError, connect::Client, convert, terminal};
-use crate::results::progress::{self, ProgressView};
+use super::{CliError, connect::Client, terminal};
+use crate::results::{
+    convert,
+    progress::{self, ProgressView},
+};
 
 /// Follows a sweep, drawing on standard error: a line a running trial on a terminal, a line an event elsewhere.
 /// Answers its last status.

@@ -14,9 +14,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Command, Joining, Meters, NewSweep, OrderError, Ordered, Progress, Snapshot, StreamNumber, WorkerNow,
+    kept, retell,
 };
 use crate::{
     mlflow::{
+        models::KeptModels,
         op::{OutboxRow, RunIds, RunKey},
         outbox::Outbox,
     },
@@ -205,6 +207,14 @@ impl EngineHandle {
         self.tell(Command::Report(worker, report)).await
     }
 
+    /// Has MLflow told again what it once refused.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn restore_refused(&self) -> Result<(), EngineStopped> {
+        self.ask(Command::Restore).await
+    }
+
     /// Stops the engine after what it was told before, and says how it ended.
     ///
     /// # Errors
@@ -291,6 +301,19 @@ impl Outbox for EngineOutbox {
     async fn run_ids(&self, run: &RunKey) -> Result<Option<RunIds>, OutboxError> {
         let run = run.clone();
         Ok(self.engine.read(move |reader| reader.run_ids(&run)).await?)
+    }
+
+    async fn ranking(&self, sweep: &RunKey, mlflow: &str) -> Result<Vec<(String, String)>, OutboxError> {
+        let (sweep, mlflow) = (SweepId::new(sweep.as_str()), mlflow.to_owned());
+        Ok(self.engine.read(move |reader| retell::ranking(reader, &sweep, &mlflow)).await?)
+    }
+
+    async fn kept_models(&self, sweep: &RunKey) -> Result<KeptModels, OutboxError> {
+        let sweep = SweepId::new(sweep.as_str());
+        Ok(self
+            .engine
+            .read(move |reader| kept::kept_models(reader, &sweep, |row| row.mlflow.clone()))
+            .await?)
     }
 
     async fn done(&self, ids: &[i64], learned: &[(RunKey, RunIds)]) -> Result<(), OutboxError> {

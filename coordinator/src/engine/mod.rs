@@ -5,7 +5,9 @@
 //! Crash at any point: what was committed is loaded again, what was not has had no effect outside.
 
 mod handle;
+mod kept;
 mod meters;
+mod retell;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use handle::{EngineError, EngineHandle, EngineOutbox, EngineStopped, OutboxError};
 pub use meters::Meters;
+pub use retell::{Retelling, Told};
 pub use turns::{Turn, Turns};
 pub use types::{
     About, Chosen, EngineOptions, Joining, NewSweep, OrderError, Ordered, Progress, RunningTrial, Snapshot,
@@ -65,6 +68,7 @@ enum Command {
     Count(oneshot::Sender<Census>),
     Told { rows: Vec<i64>, runs: Vec<(RunKey, RunIds)>, done: oneshot::Sender<()> },
     Refused { rows: Vec<i64>, reason: String, done: oneshot::Sender<()> },
+    Restore(oneshot::Sender<()>),
     Tick,
     Stop,
 }
@@ -241,6 +245,10 @@ impl Engine {
             Command::Refused { rows, reason, done } => {
                 self.meters.refused(rows.len());
                 writes.push(Write::Refused { rows, reason });
+                acts.push(Act::Done(done));
+            }
+            Command::Restore(done) => {
+                writes.push(Write::Restored);
                 acts.push(Act::Done(done));
             }
             Command::Tick => {

@@ -1,6 +1,6 @@
 //! What MLflow is to be told about a durable change: the bridge from the scheduler's records to [`crate::mlflow`].
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use distilsweep_proto::{
     dataset::{DatasetSource, DatasetSpec},
@@ -9,11 +9,11 @@ use distilsweep_proto::{
 
 use crate::{
     mlflow::{
-        op::{Op, Point, RunKey, Status},
-        tell::{self, Place, Recorded, SweepStart, TrialStart},
+        op::{Input, Op, Point, RunKey, Status},
+        tell::{self, Data, DataPlace, Place, Recorded, SweepStart, TrialStart},
     },
-    scheduler::{Change, Extension, Record, SweepState, Time, TrialEnd, TrialResult},
-    spec::SweepSpec,
+    scheduler::{Change, Record, SweepState, Time, TrialEnd, TrialResult},
+    spec::{self, SweepSpec},
 };
 
 /// Who tells.
@@ -41,18 +41,9 @@ impl Telling {
     ) -> Vec<(RunKey, Op)> {
         let told = match record {
             Record::SweepSubmitted(submission) => self.with(&submission.id, specs, |recorded, spec| {
-                let start = SweepStart {
-                    name: &spec.name,
-                    digest: &submission.digest,
-                    metric: &submission.metric,
-                    maximize: submission.maximize,
-                    model: &spec.model,
-                    dataset: &dataset_words(&spec.dataset),
-                    points: submission.size,
-                    file: source.unwrap_or_default(),
-                    start_ms: now.0,
-                };
-                tell::sweep_started(recorded, start)
+                let dataset = dataset_words(&spec.dataset);
+                let digest = &submission.digest;
+                tell::sweep_started(recorded, start(spec, &dataset, digest, source.unwrap_or_default(), now))
             }),
             Record::LeaseGranted(lease, worker, _) => self.with(&lease.trial.sweep, specs, |recorded, spec| {
                 let start = TrialStart {
@@ -67,7 +58,13 @@ impl Telling {
                 tell::trial_started(recorded, start)
             }),
             Record::TrialEnded(trial, end) => {
-                self.with(&trial.sweep, specs, |recorded, _| trial_ended(recorded, now, trial.index, end))
+                self.with(&trial.sweep, specs, |recorded, spec| trial_ended(recorded, spec, now, trial.index, end))
+            }
+            Record::LeaseEnded(lease, worker, Some(failure)) => {
+                self.with(&lease.trial.sweep, specs, |recorded, _| {
+                    let why = format!("{}: {}", failure.kind.name(), failure.message);
+                    tell::attempt_ended(recorded, lease.trial.index, lease.attempt, worker, &why)
+                })
             }
             Record::TrialRetried(trial, by) => {
                 self.with(&trial.sweep, specs, |recorded, _| tell::trial_retried(recorded, trial.index, by))
@@ -78,16 +75,19 @@ impl Telling {
                     SweepState::Cancelled => Status::Killed,
                     SweepState::Failed => Status::Failed,
                 };
-                tell::sweep_finished(recorded, Vec::new(), status, now.0)
+                tell::sweep_finished(recorded, status, now.0)
             }),
-            Record::SweepChanged(sweep, Change::Extended(Extension { size, .. }), _) => {
-                self.with(sweep, specs, |recorded, _| tell::sweep_goes_on(recorded, Some(*size), now.0))
+            Record::SweepChanged(sweep, Change::Extended(_), _) => {
+                self.with(sweep, specs, |recorded, spec| {
+                    let dataset = dataset_words(&spec.dataset);
+                    tell::sweep_goes_on(recorded, Some(start(spec, &dataset, "", "", now)), now.0)
+                })
             }
             Record::SweepChanged(sweep, Change::Reopened, _) => {
                 self.with(sweep, specs, |recorded, _| tell::sweep_goes_on(recorded, None, now.0))
             }
             Record::SweepChanged(_, Change::Paused | Change::Resumed | Change::Priority(_), _)
-            | Record::LeaseEnded(..)
+            | Record::LeaseEnded(_, _, None)
             | Record::Metrics(..)
             | Record::Checkpoint(..)
             // It has no run.
@@ -109,14 +109,21 @@ impl Telling {
             sweep,
             experiment: spec.experiment(),
             coordinator: &self.coordinator,
-            user: &self.user,
+            user: spec.origin.user.as_deref().unwrap_or(&self.user),
             place: self.place,
+            tags: &spec.origin.tags,
         };
         Some(tell(recorded, spec))
     }
 }
 
-fn trial_ended(recorded: Recorded<'_>, now: Time, index: u64, end: &TrialEnd) -> Vec<(RunKey, Op)> {
+fn trial_ended(
+    recorded: Recorded<'_>,
+    spec: &SweepSpec,
+    now: Time,
+    index: u64,
+    end: &TrialEnd,
+) -> Vec<(RunKey, Op)> {
     let empty = TrialResult::default();
     let (status, result, reason) = match end {
         TrialEnd::Completed(result) => (Status::Finished, result, None),
@@ -125,25 +132,72 @@ fn trial_ended(recorded: Recorded<'_>, now: Time, index: u64, end: &TrialEnd) ->
         }
         TrialEnd::Cancelled(reason) => (Status::Killed, &empty, Some(reason.clone())),
     };
-    let metrics: Vec<Point> = result
-        .metrics
-        .iter()
-        .map(|(key, value)| Point {
-            key: key.clone(),
-            value: *value,
-            timestamp_ms: now.0,
-            step: result.steps,
-        })
-        .collect();
+    let metrics = final_points(result, now);
     let end = tell::TrialEnd {
         index,
         status,
         metrics: &metrics,
         best_checkpoint_path: result.model.as_ref().map(|files| files.url.as_str()),
         reason: reason.as_deref(),
+        result,
+        inputs: inputs(&spec.dataset, result),
         end_ms: now.0,
     };
     tell::trial_finished(recorded, end)
+}
+
+/// The splits that a trial worked with, for MLflow.
+pub(super) fn inputs(dataset: &DatasetSpec, result: &TrialResult) -> Vec<Input> {
+    let words = dataset_words(dataset);
+    let address = format!("https://huggingface.co/datasets/{words}");
+    let last =
+        |path: Option<&Path>| path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let (name, place) = match &dataset.source {
+        DatasetSource::Files { train, .. } => (last(train.parent()), DataPlace::Local(&words)),
+        DatasetSource::Id { id, .. } if spec::is_path(id) => {
+            (last(Some(Path::new(id))), DataPlace::Local(&words))
+        }
+        DatasetSource::Id { id, .. } => (Some(id.clone()), DataPlace::Http(&address)),
+    };
+    let data = Data {
+        name: name.as_deref().unwrap_or("data"),
+        place,
+        columns: [dataset.text.as_deref().unwrap_or("text"), dataset.label.as_deref().unwrap_or("label")],
+    };
+    result.splits.iter().map(|split| tell::input(data, split)).collect()
+}
+
+fn start<'a>(
+    spec: &'a SweepSpec,
+    dataset: &'a str,
+    digest: &'a str,
+    file: &'a str,
+    now: Time,
+) -> SweepStart<'a> {
+    SweepStart {
+        name: &spec.name,
+        digest,
+        metric: spec.metric.selection.best,
+        maximize: spec.metric.maximize,
+        model: &spec.model,
+        dataset,
+        points: spec.space.len(),
+        description: spec.description.as_deref(),
+        file,
+        space: spec.space.axes(),
+        start_ms: now.0,
+    }
+}
+
+/// A trial's final metrics as points of its run.
+pub(super) fn final_points(result: &TrialResult, at: Time) -> Vec<Point> {
+    let point = |(key, value): (&String, &f64)| Point {
+        key: key.clone(),
+        value: *value,
+        timestamp_ms: at.0,
+        step: result.steps,
+    };
+    result.metrics.iter().map(point).collect()
 }
 
 /// A data set in words, for a parameter of a run.

@@ -9,11 +9,11 @@ use crate::{
     engine::{Chosen, Progress, Snapshot, ToWorker, WorkerNow},
     mlflow::op::RunIds,
     scheduler::{
-        AttemptEnd, Best, EndedHow, Failure, FailureKind, Point, Report, ReportBody, StoredFiles, SweepState,
-        TrialResult,
+        AttemptEnd, Best, EndedHow, Failure, FailureKind, Point, Report, ReportBody, Split, StoredFiles,
+        SweepState, Time, TrialResult,
     },
     spec::{Filter, FilterError},
-    store::{JournalRow, SweepRow, TrialRow},
+    store::{JournalRow, SweepOutbox, SweepRow, TrialRow},
 };
 
 /// A message that makes no sense, by its field.
@@ -43,6 +43,12 @@ impl TryFrom<v1::Report> for Report {
                 steps: completed.steps,
                 steps_per_second: completed.steps_per_second,
                 tags: completed.tags.into_iter().collect(),
+                splits: completed
+                    .splits
+                    .into_iter()
+                    .map(|split| whole(split, completed.classes.len()))
+                    .collect(),
+                classes: completed.classes,
             })),
             Body::Failed(failure) => ReportBody::Ended(AttemptEnd::Failed(Failure {
                 kind: failure_kind(failure.kind()),
@@ -52,6 +58,18 @@ impl TryFrom<v1::Report> for Report {
         };
         let lease = report.lease.ok_or(Missing("report.lease"))?.into();
         Ok(Self { lease, sequence: report.sequence, body })
+    }
+}
+
+/// A split of a data set; counts that are no square of its classes are none.
+fn whole(split: v1::Split, classes: usize) -> Split {
+    let square = classes > 0 && split.confusion.len() == classes * classes;
+    let rows = split.confusion.chunks(classes.max(1)).filter(|_| square);
+    Split {
+        name: split.name,
+        rows: split.rows,
+        sha256: split.sha256,
+        confusion: rows.map(<[u64]>::to_vec).collect(),
     }
 }
 
@@ -210,6 +228,19 @@ pub fn with_snapshot(status: v1::SweepStatus, snapshot: Snapshot) -> v1::SweepSt
         running,
         workers: count(workers),
         quarantined: count(quarantined),
+        ..status
+    }
+}
+
+/// Adds what MLflow has still to be told to a status.
+pub fn with_outbox(status: v1::SweepStatus, outbox: SweepOutbox, now: Time) -> v1::SweepStatus {
+    let SweepOutbox { rows, runs, oldest_ms, refused, refusal } = outbox;
+    v1::SweepStatus {
+        outbox_depth: rows,
+        outbox_runs: runs,
+        outbox_age_ms: oldest_ms.map_or(0, |oldest| now.0.saturating_sub(oldest).max(0)),
+        outbox_refused: refused,
+        outbox_refusal: refusal.unwrap_or_default(),
         ..status
     }
 }

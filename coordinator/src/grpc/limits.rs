@@ -6,14 +6,17 @@
 use distilsweep_proto::{
     ids::Lease,
     limits::{
-        DEVICES, FILE_BYTES, ID_BYTES, LEASES, NAME_BYTES, PATH_BYTES, POINTS, PRECISIONS, RESULT_ENTRIES,
-        SLOTS, TEXT_BYTES,
+        CLASSES, DEVICES, FILE_BYTES, ID_BYTES, LEASES, NAME_BYTES, PATH_BYTES, POINTS, PRECISIONS,
+        RESULT_ENTRIES, SLOTS, SPLITS, TEXT_BYTES,
     },
     v1,
 };
 use tonic::Status;
 
 use crate::scheduler::{AttemptEnd, Report, ReportBody, StoredFiles};
+
+/// Bytes of the name of an experiment.
+const EXPERIMENT_BYTES: usize = 500;
 
 /// What is wrong with a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +48,7 @@ pub enum Unacceptable {
         expected: String,
     },
     /// A digest that is none.
-    #[error("field `manifest_sha256` must have at most 64 hexadecimal digits")]
+    #[error("a SHA-256 must have at most 64 hexadecimal digits")]
     Digest,
 }
 
@@ -73,7 +76,19 @@ pub fn submission(request: &v1::SubmitSweepRequest) -> Result<(), Unacceptable> 
     }
     optional("file_name", &request.file_name, PATH_BYTES)?;
     optional("base_directory", &request.base_directory, PATH_BYTES)?;
-    optional("home_directory", &request.home_directory, PATH_BYTES)
+    optional("home_directory", &request.home_directory, PATH_BYTES)?;
+    optional("user", &request.user, NAME_BYTES)?;
+    // MLflow's limit.
+    optional("experiment", &request.experiment, EXPERIMENT_BYTES)?;
+    optional("default_experiment", &request.default_experiment, EXPERIMENT_BYTES)?;
+    count("run_tags", request.run_tags.len(), RESULT_ENTRIES)?;
+    for (key, value) in &request.run_tags {
+        name("run_tags", key)?;
+        if value.len() > TEXT_BYTES {
+            return Err(Unacceptable::Text { field: "run_tags", most: TEXT_BYTES });
+        }
+    }
+    Ok(())
 }
 
 /// Looks at a greeting.
@@ -152,6 +167,15 @@ pub fn report(report: &Report, store_url: &str) -> Result<(), Unacceptable> {
                     return Err(Unacceptable::Text { field: "completed.tags", most: TEXT_BYTES });
                 }
             }
+            count("completed.classes", result.classes.len(), CLASSES)?;
+            if result.classes.iter().any(|class| class.len() > TEXT_BYTES) {
+                return Err(Unacceptable::Text { field: "completed.classes", most: TEXT_BYTES });
+            }
+            count("completed.splits", result.splits.len(), SPLITS)?;
+            for split in &result.splits {
+                name("completed.splits.name", &split.name)?;
+                digest(&split.sha256)?;
+            }
             let own = |files: &StoredFiles| format!("{}{}", prefix(store_url, &report.lease), files.step);
             result.model.as_ref().map_or(Ok(()), |files| stored(files, own(files)))
         }
@@ -178,7 +202,10 @@ fn stored(files: &StoredFiles, own: String) -> Result<(), Unacceptable> {
         url.truncate(url.floor_char_boundary(PATH_BYTES));
         return Err(Unacceptable::Elsewhere { url, expected: own });
     }
-    let digest = &files.manifest_sha256;
+    digest(&files.manifest_sha256)
+}
+
+fn digest(digest: &str) -> Result<(), Unacceptable> {
     if digest.len() > 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(Unacceptable::Digest);
     }

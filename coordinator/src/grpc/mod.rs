@@ -5,6 +5,7 @@ mod gate;
 pub mod limits;
 mod orders;
 mod rate;
+pub mod results;
 mod sweeps;
 #[cfg(test)]
 mod tests;

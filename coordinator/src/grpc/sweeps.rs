@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use distilsweep_proto::{
+    convert::present,
     ids::{SweepId, WorkerId},
     v1::{self, sweeps_server::Sweeps},
 };
@@ -14,11 +15,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{convert, limits, orders};
+use super::{convert, limits, orders, results};
 use crate::{
+    clock::Clock,
     engine::{EngineHandle, NewSweep, Ordered},
-    scheduler::Order,
-    spec::{self, SweepSpec},
+    scheduler::{Order, Time},
+    spec::{self, Origin, SweepSpec},
     store::StoreError,
 };
 
@@ -76,8 +78,8 @@ impl SweepsService {
 
     async fn with_outbox(&self, status: v1::SweepStatus, sweep: &SweepId) -> Result<v1::SweepStatus, Status> {
         let id = sweep.clone();
-        let (outbox_depth, outbox_runs) = self.engine.read(move |reader| reader.outbox_depth(&id)).await?;
-        Ok(v1::SweepStatus { outbox_depth, outbox_runs, ..status })
+        let outbox = self.engine.read(move |reader| reader.outbox_of(&id)).await?;
+        Ok(convert::with_outbox(status, outbox, Clock::start_after(Time::default()).now()))
     }
 
     /// The status for somebody who watches, where `shown` is what was shown last.
@@ -93,6 +95,9 @@ impl SweepsService {
                 Ok(v1::SweepStatus {
                     outbox_depth: shown.outbox_depth,
                     outbox_runs: shown.outbox_runs,
+                    outbox_age_ms: shown.outbox_age_ms,
+                    outbox_refused: shown.outbox_refused,
+                    outbox_refusal: shown.outbox_refusal.clone(),
                     ..status
                 })
             }
@@ -125,9 +130,15 @@ impl Sweeps for SweepsService {
         let request = request.into_inner();
         limits::submission(&request)?;
         let home = Some(Path::new(&request.home_directory)).filter(|home| !home.as_os_str().is_empty());
-        let spec = spec::parse(&request.source)
+        let mut spec = spec::parse(&request.source)
             .map_err(|problems| Status::invalid_argument(problems.in_file(&request.file_name)))?
             .with_base(Path::new(&request.base_directory), home);
+        spec.origin = Origin {
+            user: present(request.user),
+            experiment: present(request.experiment),
+            default_experiment: present(request.default_experiment),
+            tags: request.run_tags.into_iter().collect(),
+        };
         let new = NewSweep {
             spec,
             source: request.source,
@@ -300,10 +311,7 @@ impl Sweeps for SweepsService {
         // way.
         let status = self.status(&sweep).await?;
         let id = sweep.clone();
-        let row = self.engine.read(move |reader| reader.sweep(&id)).await?;
-        let spec: SweepSpec = serde_json::from_str(&row.spec).map_err(StoreError::from)?;
-        let varied = spec.space.varied().map(ToOwned::to_owned).collect();
-        let first = v1::SweepResults { status: Some(status), trials: Vec::new(), varied };
+        let (spec, first) = self.engine.read(move |reader| results::beginning(reader, &id, status)).await?;
         let parts = Parts { engine: self.engine.clone(), sweep, spec, from: 0 };
         let stream = stream::try_unfold(Some((parts, first)), |left| async move {
             let Some((mut parts, mut part)) = left else { return Ok(None) };
@@ -329,13 +337,7 @@ impl Parts {
         let (sweep, from) = (self.sweep.clone(), self.from);
         let rows = self.engine.read(move |reader| reader.trials(&sweep, from, PART)).await?;
         self.from = rows.last().map_or(from, |row| row.trial + 1);
-        Ok(rows
-            .into_iter()
-            .map(|row| {
-                let point = self.spec.space.point(row.trial);
-                convert::trial_result(row, point)
-            })
-            .collect())
+        Ok(results::trials(&self.spec, rows))
     }
 }
 

@@ -81,6 +81,7 @@ impl Coordinator {
             force_new: false,
             base_directory: "/base".into(),
             home_directory: String::new(),
+            ..v1::SubmitSweepRequest::default()
         };
         Ok(self.sweeps.submit_sweep(request).await?.into_inner())
     }

@@ -22,6 +22,7 @@ use tokio::time::{self, Instant};
 use super::{
     client::Client,
     error::{MlflowError, Verdict},
+    models,
     op::{NewRun, RunIds, RunKey},
     outbox::Outbox,
     plan::{Call, Delivery, Request, plan},
@@ -313,8 +314,21 @@ async fn send<O: Outbox>(
         (Request::Batch(batch), Some(_)) if batch.is_empty() => Ok(()),
         (Request::Batch(batch), Some(ids)) => client.log_batch(ids, batch).await,
         (Request::Text { path, content }, Some(ids)) => client.put_text(ids, path, content).await,
+        (Request::Inputs(inputs), Some(ids)) => client.log_inputs(ids, inputs).await,
+        (Request::Ranking, Some(ids)) => {
+            put_all(client, ids, &outbox.ranking(run, client.address()).await?).await
+        }
+        (Request::Models, Some(_)) => models::publish(client, &outbox.kept_models(run).await?).await,
         (Request::Finish { status, end_ms }, Some(ids)) => client.finish_run(ids, *status, *end_ms).await,
-        (Request::Batch(_) | Request::Text { .. } | Request::Finish { .. }, None) => {
+        (
+            Request::Batch(_)
+            | Request::Text { .. }
+            | Request::Inputs(_)
+            | Request::Ranking
+            | Request::Models
+            | Request::Finish { .. },
+            None,
+        ) => {
             return Ok(Sent::Orphaned(format!("MLflow did not take the creation of run `{run}`")));
         }
     };
@@ -327,6 +341,13 @@ async fn send<O: Outbox>(
         }
         Err(error) => Ok(Sent::Failed(error)),
     }
+}
+
+async fn put_all(client: &Client, run: &RunIds, files: &[(String, String)]) -> Result<(), MlflowError> {
+    for (path, content) in files {
+        client.put_text(run, path, content).await?;
+    }
+    Ok(())
 }
 
 /// Sets a known run running again, or makes it.

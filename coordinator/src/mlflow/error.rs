@@ -107,6 +107,27 @@ pub enum MlflowError {
         /// Where the run's artifacts belong.
         root: String,
     },
+    /// A model's files are not what was recorded.
+    #[error(
+        "the model at {url} cannot be logged, {why}: put its files back, or train the trial again, and tell MLflow with \
+         `distilsweep mlflow sync`"
+    )]
+    Model {
+        /// Where its files are.
+        url: String,
+        /// What is wrong with them.
+        why: String,
+    },
+    /// The store of models does not answer.
+    #[error("{name} of the model at {url} cannot be read: {cause}")]
+    Store {
+        /// Where its files are.
+        url: String,
+        /// Which file.
+        name: String,
+        /// Why.
+        cause: String,
+    },
     /// MLflow will never accept this.
     #[error("MLflow at {address} refused {call} ({status}): {message}")]
     Refused {
@@ -133,10 +154,15 @@ pub enum Verdict {
 }
 
 impl MlflowError {
+    /// Whether MLflow's database has what was to be put into it.
+    pub(super) fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Refused { status: 400, message, .. } if is_duplicate(message))
+    }
+
     /// What the error means for the rows behind the call.
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::Unreachable { .. } | Self::Busy { .. } => Verdict::Again,
+            Self::Unreachable { .. } | Self::Busy { .. } | Self::Store { .. } => Verdict::Again,
             Self::Unauthorized { .. }
             | Self::Forbidden { .. }
             | Self::HostRefused { .. }
@@ -144,7 +170,7 @@ impl MlflowError {
             | Self::ExperimentDeleted { .. }
             | Self::Untrusted { .. }
             | Self::Tls { .. } => Verdict::Blocked,
-            Self::ArtifactsNotServed { .. } | Self::Refused { .. } => Verdict::Refused,
+            Self::ArtifactsNotServed { .. } | Self::Model { .. } | Self::Refused { .. } => Verdict::Refused,
         }
     }
 
@@ -168,6 +194,11 @@ impl MlflowError {
             _ => Self::Refused { address, status, call, message },
         }
     }
+}
+
+/// Whether the words are those of a database (SQLite, PostgreSQL, MySQL) about a row that is there already.
+pub(super) fn is_duplicate(message: &str) -> bool {
+    ["UNIQUE constraint", "duplicate key", "Duplicate entry"].iter().any(|words| message.contains(words))
 }
 
 /// What MLflow says in an error body, where that is JSON.

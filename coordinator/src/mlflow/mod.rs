@@ -7,14 +7,17 @@
 //! Nothing here owns durable state. After a crash the rows that were not acknowledged are sent again, and every one of
 //! them is made so that a second time changes nothing.
 
+mod classes;
 pub mod client;
 pub mod drain;
 pub mod error;
+pub mod models;
 pub mod op;
 pub mod outbox;
 mod plan;
 pub mod settings;
 pub mod tell;
+pub mod verify;
 mod wire;
 
 #[cfg(test)]

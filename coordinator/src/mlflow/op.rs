@@ -49,7 +49,7 @@ impl fmt::Display for RunKey {
 }
 
 /// What MLflow calls a run that exists.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunIds {
     /// Of the experiment that holds the run.
     pub experiment_id: String,
@@ -87,6 +87,12 @@ pub enum Op {
         /// The whole text.
         content: String,
     },
+    /// Record the data that the run works with.
+    Inputs(Vec<Input>),
+    /// Store the ranking of the sweep among the artifacts of its run, as it is when this is sent.
+    Ranking,
+    /// Log the models that the sweep keeps, as it stands when this is sent.
+    Models,
     /// End the run.
     Finish {
         /// How it ended.
@@ -103,10 +109,13 @@ impl Op {
             Op::CreateRun(run) => Some(run.start_ms),
             Op::Metrics(points) => points.iter().map(|point| point.timestamp_ms).min(),
             Op::Finish { end_ms, .. } => Some(*end_ms),
-            Op::Params(_) | Op::Tags(_) | Op::Text { .. } => None,
+            Op::Params(_) | Op::Tags(_) | Op::Text { .. } | Op::Inputs(_) | Op::Ranking | Op::Models => None,
         }
     }
 }
+
+/// Tag of a run's or an experiment's description, in Markdown.
+pub const NOTE_TAG: &str = "mlflow.note.content";
 
 /// A run to create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +137,28 @@ pub struct NewRun {
     pub parent: Option<RunKey>,
 }
 
+/// One split of a data set, as a run works with it.
+///
+/// MLflow knows a data set by experiment, name and digest, and keeps what it was first told of one: a split with other
+/// rows needs another digest or name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// `emotion-train`, say; at most 500 characters.
+    pub name: String,
+    /// Start of the SHA-256 of its rows, hexadecimal; at most 36 characters.
+    pub digest: String,
+    /// `training`, `validation` or `test`.
+    pub context: String,
+    /// Where it comes from, `local` or `http`.
+    pub source_type: String,
+    /// JSON: `{"uri": …}` of a local one, `{"url": …}` of the other.
+    pub source: String,
+    /// JSON: MLflow's `mlflow_colspec` of its columns.
+    pub schema: String,
+    /// JSON: `{"num_rows": …}`.
+    pub profile: String,
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -138,6 +169,17 @@ pub enum Status {
     Failed,
     /// Without one, because somebody or the search ended it.
     Killed,
+}
+
+impl Status {
+    /// MLflow's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "FINISHED",
+            Self::Failed => "FAILED",
+            Self::Killed => "KILLED",
+        }
+    }
 }
 
 /// Tag that carries a run's identity.
@@ -178,6 +220,17 @@ mod tests {
             Op::Metrics(vec![Point { key: "loss".into(), value: 0.1 + 0.2, timestamp_ms: 5, step: 10 }]),
             Op::Tags(texts()),
             Op::Text { path: "sweep.yaml".into(), content: "name: x\n".into() },
+            Op::Inputs(vec![Input {
+                name: "d-train".into(),
+                digest: "ab".into(),
+                context: "training".into(),
+                source_type: "local".into(),
+                source: r#"{"uri": "d"}"#.into(),
+                schema: "{}".into(),
+                profile: "{}".into(),
+            }]),
+            Op::Ranking,
+            Op::Models,
             Op::Finish { status: Status::Killed, end_ms: 9 },
         ];
         for op in ops {

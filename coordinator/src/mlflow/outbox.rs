@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, error::Error, future::Future};
 
-use super::op::{OutboxRow, RunIds, RunKey};
+use super::{
+    models::KeptModels,
+    op::{OutboxRow, RunIds, RunKey},
+};
 
 /// Rows that MLflow has still to be told, and what MLflow calls the runs it was told of.
 ///
@@ -21,6 +24,16 @@ pub trait Outbox: Sync {
 
     /// What MLflow calls a run, if [`Outbox::done`] was ever told.
     fn run_ids(&self, run: &RunKey) -> impl Future<Output = Result<Option<RunIds>, Self::Error>> + Send;
+
+    /// The files that show how a sweep stands, as names and texts; `mlflow` is the server's address.
+    fn ranking(
+        &self,
+        sweep: &RunKey,
+        mlflow: &str,
+    ) -> impl Future<Output = Result<Vec<(String, String)>, Self::Error>> + Send;
+
+    /// The models that a sweep keeps, as it stands.
+    fn kept_models(&self, sweep: &RunKey) -> impl Future<Output = Result<KeptModels, Self::Error>> + Send;
 
     /// Removes rows that MLflow holds, and remembers in the same transaction what it calls the runs it made, in place
     /// of what was known of them: a sweep that goes on with another server gets new runs there.

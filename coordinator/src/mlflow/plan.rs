@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    op::{NewRun, Op, OutboxRow, Point, RunKey, Status},
+    op::{Input, NewRun, Op, OutboxRow, Point, RunKey, Status},
     wire,
 };
 
@@ -38,7 +38,17 @@ pub(super) enum Request {
     Create(NewRun),
     Batch(Batch),
     Text { path: String, content: String },
+    Inputs(Vec<Input>),
+    Ranking,
+    Models,
     Finish { status: Status, end_ms: i64 },
+}
+
+impl Request {
+    /// Whether it sums up the trials of a sweep, which are told before it.
+    fn is_of_the_end(&self) -> bool {
+        matches!(self, Self::Ranking | Self::Models | Self::Finish { .. })
+    }
 }
 
 /// What one `log-batch` carries.
@@ -83,7 +93,7 @@ pub(super) fn plan(rows: Vec<OutboxRow>, single: &BTreeSet<RunKey>) -> [Vec<Deli
             waves[1].push(Delivery { run, calls });
             continue;
         }
-        let open = calls.iter().take_while(|call| !matches!(call.request, Request::Finish { .. })).count();
+        let open = calls.iter().take_while(|call| !call.request.is_of_the_end()).count();
         let end = calls.split_off(open);
         for (wave, calls) in [(0, calls), (2, end)] {
             if !calls.is_empty() {
@@ -115,6 +125,9 @@ fn calls(rows: Vec<(i64, Op)>, single: bool) -> Vec<Call> {
             }
             Op::CreateRun(run) => Request::Create(run),
             Op::Text { path, content } => Request::Text { path, content },
+            Op::Inputs(inputs) => Request::Inputs(inputs),
+            Op::Ranking => Request::Ranking,
+            Op::Models => Request::Models,
             Op::Finish { status, end_ms } => Request::Finish { status, end_ms },
         };
         filling.close();
@@ -237,6 +250,9 @@ mod tests {
                     format!("batch {}m {}p {}t", b.metrics.len(), b.params.len(), b.tags.len())
                 }
                 Request::Text { path, .. } => path.clone(),
+                Request::Inputs(inputs) => format!("{} inputs", inputs.len()),
+                Request::Ranking => "ranking".to_owned(),
+                Request::Models => "models".to_owned(),
                 Request::Finish { .. } => "finish".to_owned(),
             };
             format!("{what} {:?}>{:?}", call.rows, call.completes)

@@ -10,8 +10,16 @@ use distilsweep_proto::{
     names,
     params::Params,
 };
+use serde_json::json;
 
-use super::op::{NewRun, Op, Point, RunKey, Status, identity};
+use super::{
+    classes,
+    op::{Input, NOTE_TAG, NewRun, Op, Point, RunKey, Status, identity},
+};
+use crate::{
+    scheduler::{Split, TrialResult},
+    spec::Axis,
+};
 
 /// Longest text of a tag; MLflow cuts at 8000 characters without a word, hosted ones refuse at 5000.
 const TAG_CHARS: usize = 5000;
@@ -29,6 +37,8 @@ pub struct Recorded<'a> {
     pub user: &'a str,
     /// Where the coordinator runs.
     pub place: Place,
+    /// Tags that all of them carry.
+    pub tags: &'a BTreeMap<String, String>,
 }
 
 /// Where the coordinator runs, as MLflow's source types tell it.
@@ -57,8 +67,12 @@ pub struct SweepStart<'a> {
     pub dataset: &'a str,
     /// Points in the space.
     pub points: u64,
+    /// What it is about, by its file.
+    pub description: Option<&'a str>,
     /// The sweep file as submitted.
     pub file: &'a str,
+    /// The space: values by parameter.
+    pub space: &'a [Axis],
     /// When, in milliseconds since 1970.
     pub start_ms: i64,
 }
@@ -83,7 +97,7 @@ pub struct TrialStart<'a> {
 }
 
 /// A trial's end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TrialEnd<'a> {
     /// Index of the point.
     pub index: u64,
@@ -93,10 +107,34 @@ pub struct TrialEnd<'a> {
     pub metrics: &'a [Point],
     /// URL of the best checkpoint, if there is one.
     pub best_checkpoint_path: Option<&'a str>,
+    /// Its result, empty where it has none: of this the tags, and what was taken for what in the data.
+    pub result: &'a TrialResult,
+    /// The data that it worked with.
+    pub inputs: Vec<Input>,
     /// Why, where it has no result.
     pub reason: Option<&'a str>,
     /// When, in milliseconds since 1970.
     pub end_ms: i64,
+}
+
+/// A data set as MLflow is told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Data<'a> {
+    /// Its name in lists.
+    pub name: &'a str,
+    /// A directory or file, or an address: `local` or `http` in MLflow's words.
+    pub place: DataPlace<'a>,
+    /// Its columns: text and class.
+    pub columns: [&'a str; 2],
+}
+
+/// Where a data set is.
+#[derive(Clone, Copy, Debug)]
+pub enum DataPlace<'a> {
+    /// A path on the workers' machines.
+    Local(&'a str),
+    /// An address.
+    Http(&'a str),
 }
 
 /// Name of a trial wherever people read it: `trial-0007`.
@@ -107,7 +145,7 @@ pub fn trial_name(index: u64) -> String {
 /// A sweep starts or goes on: its parent run, with the file among the artifacts.
 pub fn sweep_started(recorded: Recorded<'_>, start: SweepStart<'_>) -> Vec<(RunKey, Op)> {
     let run = RunKey::sweep(recorded.sweep);
-    let goal = if start.maximize { "maximize" } else { "minimize" };
+    let goal = goal(&start);
     let mut tags = recorded.tags();
     tags.extend(texts([
         ("digest", start.digest),
@@ -116,26 +154,60 @@ pub fn sweep_started(recorded: Recorded<'_>, start: SweepStart<'_>) -> Vec<(RunK
         ("model", start.model),
         ("dataset", start.dataset),
         ("points", &start.points.to_string()),
-        (
-            "mlflow.note.content",
-            &format!(
-                "Sweep `{}`: {} points of `{}` on `{}`, to {goal} `{}`. The nested runs are its trials.",
-                start.name, start.points, start.model, start.dataset, start.metric
-            ),
-        ),
+        (NOTE_TAG, &note(&start)),
     ]));
     vec![
         (run.clone(), recorded.create(&run, recorded.sweep.to_string(), start.start_ms, tags, None)),
-        (run, Op::Text { path: "sweep.yaml".to_owned(), content: start.file.to_owned() }),
+        (run.clone(), Op::Text { path: "sweep.yaml".to_owned(), content: start.file.to_owned() }),
+        (run, space(&start)),
     ]
 }
 
-/// A sweep got more points, or goes on after its end: its run runs again.
-pub fn sweep_goes_on(recorded: Recorded<'_>, points: Option<u64>, now_ms: i64) -> Vec<(RunKey, Op)> {
+/// The space as a sweep file has it, which it no longer tells by itself once it is extended.
+fn space(start: &SweepStart<'_>) -> Op {
+    let parameters: serde_json::Map<String, serde_json::Value> = start
+        .space
+        .iter()
+        .map(|axis| {
+            let values = match axis.values.as_slice() {
+                [value] => json!({"value": value}),
+                values => json!({"values": values}),
+            };
+            (axis.name.clone(), values)
+        })
+        .collect();
+    let content = format!("{:#}\n", json!({"points": start.points, "parameters": parameters}));
+    Op::Text { path: "space.json".to_owned(), content }
+}
+
+fn goal(start: &SweepStart<'_>) -> &'static str {
+    if start.maximize { "maximize" } else { "minimize" }
+}
+
+fn note(start: &SweepStart<'_>) -> String {
+    let goal = goal(start);
+    let SweepStart { name, points, model, dataset, metric, .. } = start;
+    let facts = format!(
+        "Sweep `{name}`: {points} points of `{model}` on `{dataset}`, to {goal} `{metric}`. The nested runs are its trials."
+    );
+    match start.description.map(str::trim) {
+        Some(described) if !described.is_empty() => format!("{described}\n\n{facts}"),
+        Some(_) | None => facts,
+    }
+}
+
+/// A sweep goes on after its end, or got more points, of which `larger` then tells: its run runs again.
+pub fn sweep_goes_on(
+    recorded: Recorded<'_>,
+    larger: Option<SweepStart<'_>>,
+    now_ms: i64,
+) -> Vec<(RunKey, Op)> {
     let run = RunKey::sweep(recorded.sweep);
     let create = recorded.create(&run, recorded.sweep.to_string(), now_ms, recorded.tags(), None);
-    let points = points.map(|points| Op::Tags(texts([("points", &points.to_string())])));
-    [create].into_iter().chain(points).map(|op| (run.clone(), op)).collect()
+    let size = larger.map(|start| {
+        [Op::Tags(texts([("points", &start.points.to_string()), (NOTE_TAG, &note(&start))])), space(&start)]
+    });
+    [create].into_iter().chain(size.into_iter().flatten()).map(|op| (run.clone(), op)).collect()
 }
 
 /// A trial that ended without a result waits for another attempt, which sets its run running again.
@@ -144,14 +216,20 @@ pub fn trial_retried(recorded: Recorded<'_>, index: u64, by: &str) -> Vec<(RunKe
     vec![(recorded.trial(index), Op::Tags(BTreeMap::from([("reason".to_owned(), reason)])))]
 }
 
+/// The parameters of a trial's run.
+pub fn params(model: &str, dataset: &str, params: &Params) -> BTreeMap<String, String> {
+    let mut told = texts([("model", model), ("dataset", dataset)]);
+    told.extend(params.iter().map(|(name, value)| (name.clone(), value.to_string())));
+    told
+}
+
 /// An attempt at a trial starts. The first creates its nested run; a later one sets it running again and leaves what
 /// it holds.
 pub fn trial_started(recorded: Recorded<'_>, start: TrialStart<'_>) -> Vec<(RunKey, Op)> {
     let run = recorded.trial(start.index);
     let mut tags = recorded.tags();
     tags.insert("trial".to_owned(), start.index.to_string());
-    let mut params = texts([("model", start.model), ("dataset", start.dataset)]);
-    params.extend(start.params.iter().map(|(name, value)| (name.clone(), value.to_string())));
+    let params = params(start.model, start.dataset, start.params);
     let attempt = texts([("attempt", &start.attempt.to_string()), ("worker", start.worker.as_str())]);
     let parent = Some(RunKey::sweep(recorded.sweep));
     vec![
@@ -170,7 +248,14 @@ pub fn trial_metrics(recorded: Recorded<'_>, index: u64, points: Vec<Point>) -> 
 pub fn trial_finished(recorded: Recorded<'_>, end: TrialEnd<'_>) -> Vec<(RunKey, Op)> {
     let run = recorded.trial(end.index);
     let mut ops = trial_metrics(recorded, end.index, end.metrics.to_vec());
-    let mut tags = BTreeMap::new();
+    if !end.inputs.is_empty() {
+        ops.push((run.clone(), Op::Inputs(end.inputs)));
+    }
+    for split in &end.result.splits {
+        let artifacts = classes::artifacts(&split.name, &end.result.classes, &split.confusion);
+        ops.extend(artifacts.into_iter().map(|op| (run.clone(), op)));
+    }
+    let mut tags = end.result.tags.clone();
     if let Some(path) = end.best_checkpoint_path {
         tags.insert(names::BEST_CHECKPOINT_PATH.to_owned(), path.to_owned());
     }
@@ -184,20 +269,43 @@ pub fn trial_finished(recorded: Recorded<'_>, end: TrialEnd<'_>) -> Vec<(RunKey,
     ops
 }
 
-/// A sweep ended; `artifacts` are paths and texts, its ranking say.
-pub fn sweep_finished(
+/// One split for MLflow, which takes 36 characters of a digest.
+pub fn input(data: Data<'_>, split: &Split) -> Input {
+    let context = if split.name == "train" { "training" } else { &split.name };
+    let column = |kind: &str, name: &str| json!({"type": kind, "name": name, "required": true});
+    let (source_type, source) = match data.place {
+        DataPlace::Local(path) => ("local", json!({"uri": path})),
+        DataPlace::Http(url) => ("http", json!({"url": url})),
+    };
+    let [text, class] = data.columns;
+    Input {
+        name: format!("{}-{}", data.name, split.name),
+        digest: split.sha256.chars().take(32).collect(),
+        context: context.to_owned(),
+        source_type: source_type.to_owned(),
+        source: source.to_string(),
+        schema: json!({"mlflow_colspec": [column("string", text), column("long", class)]}).to_string(),
+        profile: json!({"num_rows": split.rows}).to_string(),
+    }
+}
+
+/// An attempt at a trial ended without a result: a tag of its own tells why, whatever follows.
+pub fn attempt_ended(
     recorded: Recorded<'_>,
-    artifacts: Vec<(String, String)>,
-    status: Status,
-    end_ms: i64,
+    index: u64,
+    attempt: u32,
+    worker: &WorkerId,
+    why: &str,
 ) -> Vec<(RunKey, Op)> {
+    let why = format!("{worker}: {why}").chars().take(TAG_CHARS).collect();
+    let tags = BTreeMap::from([(format!("attempt.{attempt}"), why)]);
+    vec![(recorded.trial(index), Op::Tags(tags))]
+}
+
+/// A sweep ended: its ranking and the models that it keeps, before its status.
+pub fn sweep_finished(recorded: Recorded<'_>, status: Status, end_ms: i64) -> Vec<(RunKey, Op)> {
     let run = RunKey::sweep(recorded.sweep);
-    artifacts
-        .into_iter()
-        .map(|(path, content)| Op::Text { path, content })
-        .chain([Op::Finish { status, end_ms }])
-        .map(|op| (run.clone(), op))
-        .collect()
+    [Op::Ranking, Op::Models, Op::Finish { status, end_ms }].map(|op| (run.clone(), op)).into()
 }
 
 impl Recorded<'_> {
@@ -210,11 +318,13 @@ impl Recorded<'_> {
             Place::Local => "LOCAL",
             Place::Service => "JOB",
         };
-        texts([
+        let mut tags = self.tags.clone();
+        tags.extend(texts([
             ("sweep", self.sweep.as_str()),
             ("mlflow.source.name", "distilsweep"),
             ("mlflow.source.type", place),
-        ])
+        ]));
+        tags
     }
 
     fn create(
@@ -247,8 +357,17 @@ mod tests {
 
     use super::*;
 
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+
     fn recorded(sweep: &SweepId) -> Recorded<'_> {
-        Recorded { sweep, experiment: "emotion", coordinator: "c0ffee", user: "ada", place: Place::Local }
+        Recorded {
+            sweep,
+            experiment: "emotion",
+            coordinator: "c0ffee",
+            user: "ada",
+            place: Place::Local,
+            tags: &NONE,
+        }
     }
 
     fn lines(told: &[(RunKey, Op)]) -> String {
@@ -269,13 +388,22 @@ mod tests {
                 model: "distilbert-base-uncased",
                 dataset: "dair-ai/emotion",
                 points: 12,
+                description: None,
                 file: "name: emotion\n",
+                space: &[
+                    Axis {
+                        name: "learning_rate".into(),
+                        values: vec![Value::Number(2e-5), Value::Number(5e-5)],
+                    },
+                    Axis { name: "seed".into(), values: vec![Value::Integer(42)] },
+                ],
                 start_ms: 1000,
             },
         );
         insta::assert_snapshot!(lines(&told), @r#"
             emotion-1f2e {"create_run":{"experiment":"emotion","identity":"c0ffee/emotion-1f2e","name":"emotion-1f2e","start_ms":1000,"user":"ada","tags":{"dataset":"dair-ai/emotion","digest":"abc","goal":"maximize","metric":"best_validation_f1","mlflow.note.content":"Sweep `emotion`: 12 points of `distilbert-base-uncased` on `dair-ai/emotion`, to maximize `best_validation_f1`. The nested runs are its trials.","mlflow.source.name":"distilsweep","mlflow.source.type":"LOCAL","model":"distilbert-base-uncased","points":"12","sweep":"emotion-1f2e"},"parent":null}}
             emotion-1f2e {"text":{"path":"sweep.yaml","content":"name: emotion\n"}}
+            emotion-1f2e {"text":{"path":"space.json","content":"{\n  \"parameters\": {\n    \"learning_rate\": {\n      \"values\": [\n        0.00002,\n        0.00005\n      ]\n    },\n    \"seed\": {\n      \"value\": 42\n    }\n  },\n  \"points\": 12\n}\n"}}
             "#);
     }
 
@@ -318,6 +446,8 @@ mod tests {
             status: Status::Finished,
             metrics: &[point],
             best_checkpoint_path: Some("file:///c/0"),
+            result: &TrialResult::default(),
+            inputs: Vec::new(),
             reason: None,
             end_ms: 6,
         };
@@ -337,6 +467,8 @@ mod tests {
             status: Status::Failed,
             metrics: &[],
             best_checkpoint_path: None,
+            result: &TrialResult::default(),
+            inputs: Vec::new(),
             reason: Some(&reason),
             end_ms: 6,
         };
@@ -350,10 +482,9 @@ mod tests {
     #[test]
     fn the_ranking_is_stored_before_the_sweep_ends() {
         let sweep = SweepId::new("s-1");
-        let told =
-            sweep_finished(recorded(&sweep), vec![("ranking.md".into(), "|".into())], Status::Finished, 9);
+        let told = sweep_finished(recorded(&sweep), Status::Finished, 9);
         assert!(
-            matches!(&told[..], [(_, Op::Text { .. }), (run, Op::Finish { .. })] if run.as_str() == "s-1")
+            matches!(&told[..], [(_, Op::Ranking), (_, Op::Models), (run, Op::Finish { .. })] if run.as_str() == "s-1")
         );
     }
 

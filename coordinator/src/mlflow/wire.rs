@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    op::{IDENTITY_TAG, NewRun, Point, RunIds, Status},
+    models::KeptModel,
+    op::{IDENTITY_TAG, Input, NOTE_TAG, NewRun, Point, RunIds, Status},
     plan::Batch,
 };
 
@@ -70,6 +71,81 @@ impl<'a> LogBatch<'a> {
             params: pairs(&batch.params),
             tags: pairs(&batch.tags),
         }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct LogInputs<'a> {
+    run_id: &'a str,
+    datasets: Vec<DatasetInput<'a>>,
+}
+
+#[derive(Serialize)]
+struct DatasetInput<'a> {
+    tags: [KeyValue<'a>; 1],
+    dataset: Dataset<'a>,
+}
+
+#[derive(Serialize)]
+struct Dataset<'a> {
+    name: &'a str,
+    digest: &'a str,
+    source_type: &'a str,
+    source: &'a str,
+    schema: &'a str,
+    profile: &'a str,
+}
+
+impl<'a> LogInputs<'a> {
+    pub(super) fn new(run: &'a RunIds, inputs: &'a [Input]) -> Self {
+        let input = |input: &'a Input| DatasetInput {
+            tags: [KeyValue { key: "mlflow.data.context", value: &input.context }],
+            dataset: Dataset {
+                name: &input.name,
+                digest: &input.digest,
+                source_type: &input.source_type,
+                source: &input.source,
+                schema: &input.schema,
+                profile: &input.profile,
+            },
+        };
+        Self { run_id: &run.run_id, datasets: inputs.iter().map(input).collect() }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct LogModelMetrics<'a> {
+    run_id: &'a str,
+    metrics: Vec<ModelMetric<'a>>,
+}
+
+#[derive(Serialize)]
+struct ModelMetric<'a> {
+    #[serde(flatten)]
+    metric: Metric<'a>,
+    model_id: &'a str,
+    #[serde(flatten)]
+    dataset: Option<ModelDataset<'a>>,
+}
+
+#[derive(Serialize)]
+struct ModelDataset<'a> {
+    #[serde(rename = "dataset_name")]
+    name: &'a str,
+    #[serde(rename = "dataset_digest")]
+    digest: &'a str,
+}
+
+impl<'a> LogModelMetrics<'a> {
+    pub(super) fn new(model: &'a KeptModel, model_id: &'a str) -> Self {
+        let of_model = |point: &'a Point| ModelMetric {
+            metric: Metric::from(point),
+            model_id,
+            dataset: model
+                .measured_on(&point.key)
+                .map(|input| ModelDataset { name: &input.name, digest: &input.digest }),
+        };
+        Self { run_id: &model.run.run_id, metrics: model.metrics.iter().map(of_model).collect() }
     }
 }
 
@@ -162,7 +238,15 @@ impl<'a> SearchRuns<'a> {
 
 #[derive(Serialize)]
 pub(super) struct CreateExperiment<'a> {
-    pub(super) name: &'a str,
+    name: &'a str,
+    tags: Vec<KeyValue<'a>>,
+}
+
+impl<'a> CreateExperiment<'a> {
+    pub(super) fn new(name: &'a str, note: Option<&'a String>) -> Self {
+        let tag = |value: &'a String| KeyValue { key: NOTE_TAG, value };
+        Self { name, tags: note.map(tag).into_iter().collect() }
+    }
 }
 
 #[derive(Deserialize)]

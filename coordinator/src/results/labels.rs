@@ -10,7 +10,7 @@ pub(super) fn metric(value: f64) -> String {
 }
 
 /// A duration of some seconds: `8.4s`, `45s`, `3m 12s`, `1h 05m`.
-pub(super) fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0);
     if seconds < 9.95 {
         return format!("{seconds:.1}s");
@@ -71,7 +71,7 @@ pub(super) fn listed<'a>(params: impl IntoIterator<Item = (&'a str, &'a Value)>)
 }
 
 /// "1 trial", "2 trials".
-pub(super) fn counted(count: u64, thing: &str) -> String {
+pub(crate) fn counted(count: u64, thing: &str) -> String {
     if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use distilsweep_proto::params::Value;
 
-use super::{Ranked, Summary, labels, rank};
+use super::{Ranked, Summary, TrialRow, labels, rank};
 
 /// The report as Markdown.
 pub fn markdown(summary: &Summary) -> String {
@@ -55,14 +55,19 @@ fn best(summary: &Summary, first: &Ranked<'_>, out: &mut String) {
         }
     }
     line!(out, "{sentence}. To train it again:\n");
-    line!(out, "```yaml\nparameters:");
-    for (name, value) in &first.row.params {
-        line!(out, "  {name}: {{value: {}}}", yaml(value));
-    }
-    line!(out, "```");
+    line!(out, "```yaml\n{}```", settings(first.row));
     if let Some(checkpoint) = &first.row.checkpoint {
         line!(out, "\nIts model, for `from_pretrained`: `{checkpoint}`");
     }
+}
+
+/// A trial's settings as a sweep file has them.
+pub(super) fn settings(row: &TrialRow) -> String {
+    let mut out = String::from("parameters:\n");
+    for (name, value) in &row.params {
+        line!(out, "  {name}: {{value: {}}}", yaml(value));
+    }
+    out
 }
 
 fn ranking(summary: &Summary, ranked: &[Ranked<'_>], out: &mut String) {

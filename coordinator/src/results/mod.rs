@@ -1,11 +1,14 @@
 //! The outcome of a sweep: ranked, and rendered for people and programs.
 //!
 //! Pure: what is recorded comes in as a [`Summary`], text goes out. The forms are [`table()`] (terminals), [`markdown()`]
-//! (the report), [`csv()`] and [`json()`] (programs); [`progress`] renders a sweep that still runs.
+//! (documents), [`html()`] (the report), [`csv()`] and [`json()`] (programs); [`progress`] renders a sweep that still runs.
 
+pub mod convert;
 mod csv;
+pub mod held;
+mod html;
 mod json;
-mod labels;
+pub(crate) mod labels;
 mod markdown;
 pub mod progress;
 mod table;
@@ -18,6 +21,7 @@ use distilsweep_proto::{names::Selection, params::Params};
 use serde::{Deserialize, Serialize};
 
 pub use csv::csv;
+pub use html::html;
 pub use json::{VERSION, json};
 pub use markdown::markdown;
 pub use table::table;
@@ -50,6 +54,32 @@ pub struct Summary {
     pub mlflow: MlflowNote,
     /// Seconds from the sweep's start to its end, or to now.
     pub seconds: Option<f64>,
+    /// Learning curves of the best trials.
+    pub curves: Vec<Curve>,
+    /// The sweep file as it was handed in; empty where it is not known.
+    pub file: String,
+}
+
+/// How one metric of a trial went.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Curve {
+    /// Index of the trial's point.
+    pub trial: u64,
+    /// `loss`, say.
+    pub metric: String,
+    /// Optimizer step and value, by step.
+    pub points: Vec<(i64, f64)>,
+}
+
+/// The files that show a sweep's outcome, by name: the report for a browser, and the ranking for documents,
+/// spreadsheets and programs.
+pub fn files(summary: &Summary) -> [(&'static str, String); 4] {
+    [
+        ("report.html", html(summary)),
+        ("ranking.md", markdown(summary)),
+        ("ranking.csv", csv(summary)),
+        ("ranking.json", json(summary)),
+    ]
 }
 
 /// How MLflow stands.

@@ -33,7 +33,7 @@ fn completed(trial: u64, learning_rate: f64, weight_decay: f64, f1: f64) -> Tria
     }
 }
 
-fn summary() -> Summary {
+pub(super) fn summary() -> Summary {
     Summary {
         sweep: "sentiment-1f3a".to_owned(),
         name: "sentiment".to_owned(),
@@ -69,6 +69,8 @@ fn summary() -> Summary {
             ..MlflowNote::default()
         },
         seconds: Some(192.4),
+        curves: Vec::new(),
+        file: String::new(),
     }
 }
 

@@ -197,6 +197,26 @@ pub struct TrialResult {
     pub steps_per_second: f64,
     /// Facts for the run's tags.
     pub tags: BTreeMap<String, String>,
+    /// Names of the classes, in class order.
+    #[serde(default)]
+    pub classes: Vec<String>,
+    /// The data as the trial worked with it.
+    #[serde(default)]
+    pub splits: Vec<Split>,
+}
+
+/// One split of a data set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// `train`, `validation` or `test`.
+    pub name: String,
+    /// Texts.
+    pub rows: u64,
+    /// SHA-256 over them, in hexadecimal.
+    pub sha256: String,
+    /// How often the chosen epoch took each class for each class: by true class, then by predicted class; empty for
+    /// what was not evaluated.
+    pub confusion: Vec<Vec<u64>>,
 }
 
 /// Type of a failure; see [`super::trial::Trial::after_failure`] for what each leads to.

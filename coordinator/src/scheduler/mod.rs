@@ -29,8 +29,8 @@ use distilsweep_proto::ids::{Lease, SweepId, Term, TrialId, WorkerId};
 pub use census::{Census, SweepCensus, WorkerCensus};
 pub use effect::{Change, Effect, Lane, Mark, Message, Record, SweepState, TrialEnd};
 pub use event::{
-    AttemptEnd, Event, Failure, FailureKind, Limits, Point, Report, ReportBody, StoredFiles, Submission,
-    Time, TrialResult,
+    AttemptEnd, Event, Failure, FailureKind, Limits, Point, Report, ReportBody, Split, StoredFiles,
+    Submission, Time, TrialResult,
 };
 pub use order::{Answer, Ended, EndedHow, Extension, Order, Refusal};
 pub use pace::{Pace, Phase, Seen};

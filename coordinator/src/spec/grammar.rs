@@ -5,7 +5,7 @@ use std::rc::Rc;
 use distilsweep_proto::names::{SELECTIONS, Selection};
 
 use super::{
-    Limits, Method, MetricSpec, SweepSpec, data, form, parameters,
+    Limits, Method, MetricSpec, Origin, SweepSpec, data, form, models, parameters,
     problem::{Problem, Problems, nearest},
     space::Space,
     tree::{self, Content, Entry, Mark, Node},
@@ -24,6 +24,8 @@ const KEYS: &[&str] = &[
     "max_failed_trials",
     "time_budget",
     "experiment",
+    "keep_models",
+    "register",
 ];
 
 /// Names go into paths, URLs and MLflow.
@@ -89,6 +91,8 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
     let space = required(entries, "parameters", "the hyperparameters with their values", problems)
         .and_then(|entry| space(entry, problems));
     let limits = limits(entries, problems);
+    let keep_models = form::find(entries, "keep_models").and_then(|entry| models::keep(entry, problems));
+    let register = form::find(entries, "register").and_then(|entry| models::register(entry, problems));
     let mut text = |key: &str| form::find(entries, key).and_then(|entry| form::text(entry, problems));
     let (experiment, description) = (text("experiment"), text("description"));
 
@@ -105,6 +109,9 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
         space: space?,
         limits,
         experiment,
+        keep_models: keep_models.unwrap_or_default(),
+        register,
+        origin: Origin::default(),
     })
 }
 

@@ -18,6 +18,8 @@ mod extension;
 mod filter;
 mod form;
 mod grammar;
+mod models;
+mod origin;
 mod parameters;
 mod paths;
 mod problem;
@@ -37,6 +39,9 @@ use sha2::{Digest, Sha256};
 pub use extension::ExtensionError;
 pub use filter::{Filter, FilterError};
 pub use grammar::parse;
+pub use models::KeepModels;
+pub use origin::Origin;
+pub use paths::is_path;
 pub use problem::{Problem, Problems};
 pub use space::{Axis, Digit, MAX_POINTS, Space, SpaceError};
 
@@ -63,6 +68,15 @@ pub struct SweepSpec {
     pub limits: Limits,
     /// Name of the experiment in MLflow; the sweep's name when left out.
     pub experiment: Option<String>,
+    /// Which trials' models become logged models of MLflow.
+    #[serde(default, skip_serializing_if = "KeepModels::is_default")]
+    pub keep_models: KeepModels,
+    /// Name of the registered model whose versions they become.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<String>,
+    /// Who handed it in and from where: no part of the file, nor of its digest.
+    #[serde(default, skip_serializing_if = "Origin::is_default")]
+    pub origin: Origin,
 }
 
 /// How points of the space are chosen.
@@ -137,17 +151,21 @@ impl Default for Limits {
 }
 
 impl SweepSpec {
-    /// Name of the experiment in MLflow.
+    /// Name of the experiment in MLflow: of who handed the sweep in, else of the file, else of that one's environment,
+    /// else the sweep's.
     pub fn experiment(&self) -> &str {
-        self.experiment.as_deref().unwrap_or(&self.name)
+        let Origin { experiment, default_experiment, .. } = &self.origin;
+        let named = experiment.as_ref().or(self.experiment.as_ref()).or(default_experiment.as_ref());
+        named.map_or(&self.name, String::as_str)
     }
 
-    /// Identity of what is computed: SHA-256, in hexadecimal, of the sweep as compact JSON without its description.
+    /// Identity of what is computed: SHA-256, in hexadecimal, of the sweep as compact JSON without its description and
+    /// origin.
     ///
     /// Comments and layout of the file do not matter; the order of `parameters` does, because a point's index depends
     /// on it. Take it after [`SweepSpec::with_base`]: the same relative paths in two directories are two sweeps.
     pub fn digest(&self) -> String {
-        let described = Self { description: None, ..self.clone() };
+        let described = Self { description: None, origin: Origin::default(), ..self.clone() };
         let json =
             serde_json::to_vec(&described).expect("text keys and finite numbers alone always become JSON");
         hex(&Sha256::digest(&json))

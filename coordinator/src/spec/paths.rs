@@ -7,7 +7,7 @@ use distilsweep_proto::dataset::DatasetSource;
 use super::SweepSpec;
 
 /// Whether a model or dataset is a path rather than an id of the Hub: it starts with `.`, `/` or `~`.
-pub(super) fn is_path(text: &str) -> bool {
+pub fn is_path(text: &str) -> bool {
     matches!(text.split(['/', '\\']).next(), Some("" | "." | ".." | "~"))
 }
 

@@ -8,7 +8,7 @@ use distilsweep_proto::{
 
 use proptest::prelude::*;
 
-use super::{MetricSpec, SweepSpec, parse};
+use super::{KeepModels, MetricSpec, Origin, SweepSpec, parse};
 
 const GOOD: &str = "\
 name: demo
@@ -77,7 +77,7 @@ fn keys_that_are_unknown_or_missing_are_named() {
     ];
     insta::assert_snapshot!(cases.join("\n"), @r"
     sweep.yaml:7:1: unknown key `max_retires`, did you mean `max_retries`?
-    sweep.yaml:7:1: unknown key `colour`, known are name, description, model, dataset, method, metric, parameters, max_retries, max_concurrent_trials, max_failed_trials, time_budget, experiment
+    sweep.yaml:7:1: unknown key `colour`, known are name, description, model, dataset, method, metric, parameters, max_retries, max_concurrent_trials, max_failed_trials, time_budget, experiment, keep_models, register
     sweep.yaml:1:1: missing key `name`: a name for the sweep
     sweep.yaml:1:1: missing key `model`: a Hub id or the directory of a checkpoint
     sweep.yaml:1:1: missing key `dataset`: a Hub id, a directory, or a mapping with `train` files
@@ -142,6 +142,11 @@ fn values_of_a_wrong_type_say_what_would_be_right() {
         and("metric: {name: eval_f1_scor}"),
         and("metric: {name: eval_loss, goal: max}"),
         and("experiment: ''"),
+        and("keep_models: most"),
+        and("keep_models: {top: 0}"),
+        and("keep_models: {best: 3}"),
+        and("keep_models: {}"),
+        and("register: a/b"),
     ];
     insta::assert_snapshot!(cases.join("\n"), @r#"
     sweep.yaml:1:7: `name` holds ' ', it may hold letters, digits, `.`, `_` and `-`
@@ -158,6 +163,11 @@ fn values_of_a_wrong_type_say_what_would_be_right() {
     sweep.yaml:7:16: unknown metric `eval_f1_scor`, did you mean `eval_f1_score`?
     sweep.yaml:7:33: `goal` is "max", it must be maximize or minimize
     sweep.yaml:7:13: `experiment` is empty, it must be a text
+    sweep.yaml:7:14: `keep_models` is "most", it must be best, all, none or {top: N}
+    sweep.yaml:7:20: `top` is 0, it must be a whole number of at least 1
+    sweep.yaml:7:15: unknown key `best` in `keep_models`, known are top
+    sweep.yaml:7:14: missing key `top` in `keep_models`: how many, {top: 3} say
+    sweep.yaml:7:11: `register` holds '/', a registered model's name may not
     "#);
 }
 
@@ -318,6 +328,8 @@ method: grid
 metric: {name: eval_loss}
 max_retries: 0
 experiment: another
+keep_models: {top: 3}
+register: mood
 parameters:
   num_train_epochs: {value: 2}
   learning_rate: {values: [2e-5, 0.00005, 1E-4]}
@@ -342,6 +354,7 @@ parameters:
     assert_eq!(spec.dataset.limit, RowLimits { train: Some(10), validation: None, test: Some(5) });
     assert_eq!((spec.metric.selection.best, spec.metric.maximize), ("best_eval_loss", false));
     assert_eq!((spec.limits.max_retries, spec.experiment()), (0, "another"));
+    assert_eq!((spec.keep_models, spec.register.as_deref()), (KeepModels::Top(3), Some("mood")));
     assert_eq!(spec.space.len(), 6);
     assert_eq!(spec.space.varied().collect::<Vec<_>>(), ["learning_rate", "seed"]);
     let last = spec.space.point(5);
@@ -356,6 +369,30 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((spec.metric.selection.best, spec.metric.maximize), ("best_validation_f1", true));
     assert_eq!((spec.limits.max_retries, spec.experiment()), (2, "demo"));
     assert_eq!(spec.dataset.limit, RowLimits::default());
+    assert_eq!((spec.keep_models, spec.register), (KeepModels::Best, None));
+}
+
+#[test]
+fn who_hands_a_sweep_in_may_name_its_experiment_and_leaves_its_identity() {
+    let mut spec = good(&format!("{GOOD}experiment: of-the-file\n"));
+    let digest = spec.digest();
+    spec.origin = Origin { default_experiment: Some("of-the-environment".into()), ..Origin::default() };
+    assert_eq!(spec.experiment(), "of-the-file");
+    spec.origin.experiment = Some("of-the-flag".into());
+    assert_eq!((spec.experiment(), spec.digest()), ("of-the-flag", digest));
+    let stored = serde_json::to_string(&spec).unwrap();
+    assert_eq!(serde_json::from_str::<SweepSpec>(&stored).unwrap(), spec);
+    let silent = SweepSpec { experiment: None, ..spec };
+    let origin = Origin { experiment: None, ..silent.origin.clone() };
+    assert_eq!(SweepSpec { origin, ..silent }.experiment(), "of-the-environment");
+}
+
+#[test]
+fn which_models_are_kept_is_one_of_three_words_or_a_number() {
+    let kept = |line: &str| good(&format!("{GOOD}{line}\n")).keep_models;
+    let kept = ["best", "all", "none", "{top: 2}"].map(|which| kept(&format!("keep_models: {which}")));
+    assert_eq!(kept.map(KeepModels::count), [1, u64::MAX, 0, 2]);
+    assert_eq!(good(&format!("{GOOD}keep_models: best\n")).digest(), good(GOOD).digest());
 }
 
 #[test]

@@ -19,7 +19,9 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use load::Loaded;
-pub use read::{JournalRow, MlflowRun, OutboxState, Reader, SweepRow, TrialRow};
+pub use read::{
+    Attempt, JournalRow, MlflowRun, OutboxState, Reader, SweepOutbox, SweepRow, TrialRow, Untold,
+};
 pub use write::{SweepFile, Write};
 
 const SCHEMA: &str = include_str!("schema.sql");

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use distilsweep_proto::ids::SweepId;
+use distilsweep_proto::ids::{SweepId, TrialId};
 use rusqlite::{Connection, Row, params};
 use serde::de::DeserializeOwned;
 
@@ -14,6 +14,11 @@ use crate::{
     mlflow::op::{Op, OutboxRow, RunIds, RunKey},
     scheduler::{Failure, Point, SweepState, TrialResult},
 };
+
+/// Rows of the outbox about the sweep `?1`: its own run's, and those of its trials, `/` being followed by `0`.
+const OF_SWEEP: &str = "(run = ?1 OR run > ?1 || '/' AND run < ?1 || '0')";
+/// Rows that may be without a time of their own: they follow one that has it, from the same moment.
+const LOOKED_AT: usize = 16;
 
 /// A sweep for people.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +50,42 @@ pub struct TrialRow {
     pub started_ms: i64,
     pub finished_ms: Option<i64>,
     pub mlflow: Option<MlflowRun>,
+}
+
+/// A try at a trial.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the columns of the table")]
+pub struct Attempt {
+    pub attempt: u32,
+    pub term: u64,
+    pub worker: String,
+    pub granted_ms: i64,
+    pub ended_ms: Option<i64>,
+    pub failure: Option<Failure>,
+}
+
+/// What MLflow does not hold of a sweep's runs, as far as that is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Untold {
+    /// Runs with rows that wait.
+    pub waiting: BTreeSet<RunKey>,
+    /// Rows that were refused: their run, and why.
+    pub refused: Vec<(RunKey, String)>,
+}
+
+/// What MLflow has still to be told of one sweep, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SweepOutbox {
+    /// Rows that wait.
+    pub rows: u64,
+    /// Runs that they are about.
+    pub runs: u64,
+    /// When what the oldest of them tells happened; `None` where none waits, or none says so.
+    pub oldest_ms: Option<i64>,
+    /// Rows that were refused.
+    pub refused: u64,
+    /// Why the first of those was.
+    pub refusal: Option<String>,
 }
 
 /// What MLflow has still to be told, in numbers.
@@ -144,17 +185,34 @@ impl Reader {
         )
     }
 
-    /// Rows about a sweep that MLflow has still to be told, and the runs that they are about.
+    /// How much MLflow has still to be told of a sweep, since when, and what it refused.
     ///
     /// # Errors
     /// Where the database cannot be read.
-    pub fn outbox_depth(&self, sweep: &SweepId) -> Result<(u64, u64), StoreError> {
-        self.sql().one_with(
-            "SELECT count(*), count(DISTINCT run) FROM outbox
-             WHERE refused IS NULL AND (run = ?1 OR run > ?1 || '/' AND run < ?1 || '0')",
+    pub fn outbox_of(&self, sweep: &SweepId) -> Result<SweepOutbox, StoreError> {
+        let (rows, runs) = self.sql().one_with(
+            &format!("SELECT count(*), count(DISTINCT run) FROM outbox WHERE refused IS NULL AND {OF_SWEEP}"),
             sweep.as_str(),
             |row| Ok((row.get(0)?, row.get(1)?)),
-        )
+        )?;
+        let oldest = self.rows(
+            &format!(
+                "SELECT o.id, o.run, o.op, b.points FROM outbox o LEFT JOIN metric_blocks b ON b.id = o.block
+                 WHERE o.id IN (SELECT id FROM outbox WHERE refused IS NULL AND {OF_SWEEP} ORDER BY id LIMIT ?2)
+                 ORDER BY o.id"
+            ),
+            params![sweep.as_str(), LOOKED_AT],
+        )?;
+        let (refused, refusal) = self.sql().one_with(
+            // SQLite takes the bare column from the row with the minimum.
+            &format!(
+                "SELECT count(*), refused, min(id) FROM outbox WHERE refused IS NOT NULL AND {OF_SWEEP}"
+            ),
+            sweep.as_str(),
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        let oldest_ms = oldest.iter().find_map(|row| row.op.at_ms());
+        Ok(SweepOutbox { rows, runs, oldest_ms, refused, refusal })
     }
 
     /// The trials of a sweep that have a row, by index: the first `limit` from index `from` on.
@@ -195,6 +253,121 @@ impl Reader {
                 Ok(trial)
             })
             .collect()
+    }
+
+    /// The sweep file as it was handed in.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn source(&self, sweep: &SweepId) -> Result<String, StoreError> {
+        self.sql().one_with("SELECT source FROM sweeps WHERE id = ?1", sweep.as_str(), |row| row.get(0))
+    }
+
+    /// The completed trials whose metric is best, by rank; ties go by index.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn best(&self, sweep: &SweepId, limit: u64) -> Result<Vec<u64>, StoreError> {
+        self.sql().all(
+            "SELECT t.trial FROM trials t JOIN sweeps s ON s.number = t.sweep
+             WHERE s.id = ?1 AND t.state = 'completed' AND t.metric IS NOT NULL
+             ORDER BY CASE s.maximize WHEN 1 THEN -t.metric ELSE t.metric END, t.trial LIMIT ?2",
+            params![sweep.as_str(), i64::try_from(limit).unwrap_or(i64::MAX)],
+            |row| row.get(0),
+        )
+    }
+
+    /// The database's id, which is in the identity of its runs.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn coordinator(&self) -> Result<String, StoreError> {
+        self.sql().one("SELECT id FROM coordinator", |row| row.get(0))
+    }
+
+    /// The digest of a sweep's normalised file.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn digest(&self, sweep: &SweepId) -> Result<String, StoreError> {
+        self.sql().one_with("SELECT digest FROM sweeps WHERE id = ?1", sweep.as_str(), |row| row.get(0))
+    }
+
+    /// The attempts at a trial, oldest first.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn attempts(&self, trial: &TrialId) -> Result<Vec<Attempt>, StoreError> {
+        let rows = self.sql().all(
+            "SELECT l.attempt, l.term, l.worker, l.granted_ms, l.ended_ms, l.failure
+             FROM leases l JOIN sweeps s ON s.number = l.sweep WHERE s.id = ?1 AND l.trial = ?2 ORDER BY l.term",
+            params![trial.sweep.as_str(), trial.index],
+            |row| {
+                let attempt = Attempt {
+                    attempt: row.get(0)?,
+                    term: row.get(1)?,
+                    worker: row.get(2)?,
+                    granted_ms: row.get(3)?,
+                    ended_ms: row.get(4)?,
+                    failure: None,
+                };
+                Ok((attempt, row.get::<_, Option<String>>(5)?))
+            },
+        )?;
+        rows.into_iter()
+            .map(|(attempt, failure)| Ok(Attempt { failure: document(failure)?, ..attempt }))
+            .collect()
+    }
+
+    /// Why a trial was cancelled, by the journal; empty where it was not.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn reason(&self, trial: &TrialId) -> Result<String, StoreError> {
+        let reasons = self.sql().all(
+            "SELECT detail FROM journal WHERE sweep = ?1 AND trial = ?2 AND event = 'cancelled'
+             ORDER BY id DESC LIMIT 1",
+            params![trial.sweep.as_str(), trial.index],
+            |row| row.get::<_, Option<String>>(0),
+        )?;
+        Ok(reasons.into_iter().flatten().next().unwrap_or_default())
+    }
+
+    /// The runs of a sweep that have rows which MLflow has still to be told, and why it refused others.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn untold(&self, sweep: &SweepId) -> Result<Untold, StoreError> {
+        let waiting = self.sql().all(
+            &format!("SELECT DISTINCT run FROM outbox WHERE refused IS NULL AND {OF_SWEEP}"),
+            [sweep.as_str()],
+            |row| row.get::<_, String>(0),
+        )?;
+        let refused = self.sql().all(
+            &format!("SELECT run, refused FROM outbox WHERE refused IS NOT NULL AND {OF_SWEEP} ORDER BY id"),
+            [sweep.as_str()],
+            |row| Ok((RunKey::new(row.get::<_, String>(0)?), row.get(1)?)),
+        )?;
+        Ok(Untold { waiting: waiting.into_iter().map(RunKey::new).collect(), refused })
+    }
+
+    /// The points of a trial's curves, by step.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn points(&self, trial: &TrialId) -> Result<Vec<Point>, StoreError> {
+        let blocks = self.sql().all(
+            "SELECT b.points FROM metric_blocks b JOIN sweeps s ON s.number = b.sweep
+             WHERE s.id = ?1 AND b.trial = ?2 ORDER BY b.id",
+            params![trial.sweep.as_str(), trial.index],
+            |row| row.get(0),
+        )?;
+        let mut points = Vec::new();
+        for block in blocks {
+            points.extend(document::<Vec<Point>>(block)?.unwrap_or_default());
+        }
+        points.sort_by_key(|point| point.step);
+        Ok(points)
     }
 
     /// The journal after a line, oldest first: of one sweep with what happened to workers meanwhile, and of one trial of
@@ -247,12 +420,17 @@ impl Reader {
     /// # Errors
     /// Where the database cannot be read.
     pub fn outbox(&self, limit: usize, except: &BTreeSet<RunKey>) -> Result<Vec<OutboxRow>, StoreError> {
-        let rows = self.sql().all(
+        self.rows(
             "SELECT o.id, o.run, o.op, b.points FROM outbox o LEFT JOIN metric_blocks b ON b.id = o.block
              WHERE o.refused IS NULL AND o.run NOT IN (SELECT value FROM json_each(?2)) ORDER BY o.id LIMIT ?1",
             params![i64::try_from(limit).unwrap_or(i64::MAX), serde_json::to_string(except)?],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
-        )?;
+        )
+    }
+
+    fn rows(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<OutboxRow>, StoreError> {
+        let rows = self
+            .sql()
+            .all(sql, parameters, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         rows.into_iter()
             .map(|(id, run, op, points): (i64, String, Option<String>, Option<String>)| {
                 let op = match document::<Op>(op)? {
@@ -269,8 +447,6 @@ impl Reader {
     /// # Errors
     /// Where the database cannot be read.
     pub fn outbox_state(&self) -> Result<OutboxState, StoreError> {
-        // Rows without a time of their own follow one that has it, from the same moment.
-        const LOOKED_AT: usize = 16;
         let rows = self.sql().one("SELECT count(*) FROM outbox WHERE refused IS NULL", |row| row.get(0))?;
         let oldest = self.outbox(LOOKED_AT, &BTreeSet::new())?;
         Ok(OutboxState { rows, oldest_ms: oldest.iter().find_map(|row| row.op.at_ms()) })

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     mlflow::op::{Op, RunIds, RunKey, Status},
     scheduler::{
-        Best, Counts, Durable, Failure, FailureKind, Pack, Point, Record, StoredFiles, Submission,
+        Best, Counts, Durable, Failure, FailureKind, Pack, Point, Record, Split, StoredFiles, Submission,
         SweepState, Time, TrialEnd, TrialResult,
         tests::{
             random::{Step, World, steps},
@@ -62,6 +62,13 @@ fn result(value: f64) -> TrialResult {
         steps: 9,
         steps_per_second: 6.0,
         tags: BTreeMap::from([("device".to_owned(), "cpu".to_owned())]),
+        classes: vec!["no".into(), "yes".into()],
+        splits: vec![Split {
+            name: "test".into(),
+            rows: 4,
+            sha256: "ab".into(),
+            confusion: vec![vec![2, 0], vec![1, 1]],
+        }],
     }
 }
 
@@ -336,7 +343,9 @@ fn the_outbox_gives_rows_in_order_without_those_told_refused_or_excepted() {
     assert_eq!(waiting(10, &[]), [1, 2, 3, 4, 5]);
     assert_eq!(waiting(2, &[]), [1, 2]);
     assert_eq!(waiting(10, &[&trial, &other]), [1, 5]);
-    assert_eq!(reader.outbox_depth(&SweepId::new("a_b")).unwrap(), (4, 2), "`_` is no wildcard");
+    let of_sweep = || reader.outbox_of(&SweepId::new("a_b")).unwrap();
+    assert_eq!((of_sweep().rows, of_sweep().runs), (4, 2), "`_` is no wildcard");
+    assert_eq!((of_sweep().refused, of_sweep().refusal), (0, None));
 
     let ids = |run_id: &str| RunIds { experiment_id: "7".into(), run_id: run_id.into() };
     let told = |row, run: &str| Write::Told { rows: vec![row], runs: vec![(trial.clone(), ids(run))] };
@@ -345,7 +354,8 @@ fn the_outbox_gives_rows_in_order_without_those_told_refused_or_excepted() {
     assert_eq!(waiting(10, &[]), [3, 5]);
     assert_eq!(reader.run_ids(&trial).unwrap(), Some(ids("new")));
     assert_eq!(reader.run_ids(&sweep).unwrap(), None);
-    assert_eq!(reader.outbox_depth(&SweepId::new("a_b")).unwrap(), (1, 1));
+    assert_eq!((of_sweep().rows, of_sweep().runs), (1, 1));
+    assert_eq!((of_sweep().refused, of_sweep().refusal.as_deref()), (1, Some("too long")));
 
     store.commit(Time(3), &[Write::Told { rows: vec![3, 5], runs: Vec::new() }]).unwrap();
     store.commit(Time(3), &[Write::Tell(sweep, finish(6))]).unwrap();

@@ -46,6 +46,8 @@ pub enum Write {
         /// Why.
         reason: String,
     },
+    /// What it refused is told again.
+    Restored,
 }
 
 impl Store {
@@ -94,6 +96,10 @@ fn apply(t: &Transaction<'_>, now: Time, write: &Write) -> Result<(), WriteError
             for row in rows {
                 delete.execute([row])?;
             }
+            Ok(())
+        }
+        Write::Restored => {
+            t.execute("UPDATE outbox SET refused = NULL WHERE refused IS NOT NULL", [])?;
             Ok(())
         }
         Write::Refused { rows, reason } => {

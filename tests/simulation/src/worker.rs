@@ -73,6 +73,7 @@ impl Worker {
             ..v1::Hello::default()
         };
         let session = SessionOptions {
+            vitals: None,
             connector: connector(network.clone(), line.clone())?,
             hello,
             // The coordinator may be away when a worker starts.

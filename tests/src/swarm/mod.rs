@@ -286,6 +286,7 @@ parameters:
         force_new: false,
         base_directory: "/nowhere".into(),
         home_directory: String::new(),
+        ..v1::SubmitSweepRequest::default()
     }
 }
 

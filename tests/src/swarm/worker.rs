@@ -213,6 +213,7 @@ impl Trial {
             steps_per_second: 10.0,
             baseline: [("test_accuracy".to_owned(), 0.5)].into(),
             tags: [("device".to_owned(), "cpu".to_owned())].into(),
+            ..v1::Completed::default()
         }
     }
 

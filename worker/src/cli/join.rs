@@ -57,6 +57,16 @@ pub(super) struct Join {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     lanes: Option<u32>,
 
+    /// Seconds between two samples of the machine's load (MLflow's system metrics); 0 takes none
+    #[arg(
+        long,
+        env = "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL",
+        default_value_t = 10.0,
+        value_name = "SECONDS",
+        value_parser = sampling
+    )]
+    system_metrics_interval: f64,
+
     /// Drain when standard input closes, as it does when the parent process is gone
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
@@ -118,6 +128,9 @@ impl Join {
             grace: Duration::from_secs(self.grace),
             scratch,
             bounds: Bounds::default(),
+            vitals: Some(self.system_metrics_interval)
+                .filter(|seconds| *seconds > 0.0)
+                .map(Duration::from_secs_f64),
         };
         let drain = self.drain_signal()?;
         let served = session::serve(options, rand::random::<f64>, handle, events, drain).await;
@@ -205,7 +218,13 @@ impl Join {
     }
 }
 
-/// Reads a positive number of seconds.
+/// Reads a number of seconds that may be 0.
+fn sampling(text: &str) -> Result<f64, String> {
+    let right = |seconds: &f64| *seconds == 0.0 || (0.1..=86_400.0).contains(seconds);
+    let number = text.parse().ok().filter(right);
+    number.ok_or_else(|| format!("{text} must be 0 or a number of seconds from 0.1 to 86400"))
+}
+
 fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();

@@ -14,6 +14,7 @@ use crate::{
     ledger::{Bounds, Ledger},
     link::{self, Connector, LinkEvent, Refusal},
     runtime::{Runtime, RuntimeEvent},
+    vitals::{self, Sample},
     wire::FromCoordinator,
 };
 
@@ -39,6 +40,8 @@ pub struct SessionOptions {
     pub scratch: PathBuf,
     /// How many reports wait where.
     pub bounds: Bounds,
+    /// How often the machine's load is recorded with each trial; not at all where there is none.
+    pub vitals: Option<Duration>,
 }
 
 /// Why a session ended otherwise than by draining.
@@ -111,6 +114,7 @@ pub async fn serve(
     let mut patience = Some(Instant::now() + options.patience);
     let mut last_words = String::new();
     let mut hurried = false;
+    let mut vitals = options.vitals.map(|period| vitals::watch(period, &session.scratch));
     let mut heartbeat = ticker(Duration::from_secs(1));
     let mut flush = ticker(FLUSH_INTERVAL);
     loop {
@@ -125,6 +129,7 @@ pub async fn serve(
                     session.drain("the worker was told to stop".to_owned());
                 }
             }
+            Some(sample) = next(&mut vitals) => session.sampled(&sample),
             Some(event) = runtime_events.recv() => session.runtime_said(event),
             Some(done) = done.recv() => session.done(done),
             Some(_) = session.tidying.join_next() => {}
@@ -199,6 +204,14 @@ impl Session {
         } else {
             SessionError::Stuck { trials: trials.join(", "), grace }
         }
+    }
+}
+
+/// The next sample; where none are taken it never comes.
+async fn next(vitals: &mut Option<mpsc::Receiver<Sample>>) -> Option<Sample> {
+    match vitals {
+        Some(vitals) => vitals.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -129,6 +129,7 @@ impl Scene {
         let scratch = files.path().join("scratch");
         std::fs::create_dir(&scratch).unwrap();
         let options = SessionOptions {
+            vitals: None,
             connector,
             hello: v1::Hello { worker: "w".into(), slots: 1, ..v1::Hello::default() },
             patience: Duration::from_secs(30),

@@ -18,43 +18,18 @@ use std::{path::PathBuf, sync::Arc};
 
 use distilsweep_proto::{
     hex::hex,
-    ids::{Lease, Term, TrialId},
+    ids::{Term, TrialId},
+    manifest::{MANIFEST, Manifest, Part},
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::{
     ObjectMeta, ObjectStore, ObjectStoreScheme, local::LocalFileSystem, path::Path as StorePath,
 };
-use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub use fetch::{Refused, Resume, resume};
 
-/// Name of the manifest beside the parts.
-pub const MANIFEST: &str = "manifest.json";
-
 const CHECKPOINT: &str = "checkpoint-";
-
-/// What the manifest says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// The lease that the files were made under.
-    pub lease: Lease,
-    /// Optimizer steps behind them.
-    pub step: u64,
-    /// Every file, by name.
-    pub parts: Vec<Part>,
-}
-
-/// One file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
-    /// Name in the directory.
-    pub name: String,
-    /// Its size.
-    pub bytes: u64,
-    /// SHA-256 in hexadecimal.
-    pub sha256: String,
-}
 
 /// What is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +78,8 @@ pub struct TrialFiles {
     directory: StorePath,
     url: String,
     trial: TrialId,
+    /// The same directory as a path, where the store is this machine's.
+    local: Option<PathBuf>,
 }
 
 /// A checkpoint's directory as it was listed.
@@ -124,11 +101,21 @@ impl TrialFiles {
     pub fn open(store_url: &str, trial: &TrialId) -> Result<Self, StoreError> {
         let problem = |problem: String| StoreError::Url { url: store_url.to_owned(), problem };
         let base = Url::parse(store_url).map_err(|error| problem(error.to_string()))?;
-        let (store, prefix) = parse(&base).map_err(|error| problem(error.to_string()))?;
+        let unusable = |error: object_store::Error| problem(error.to_string());
+        let (scheme, prefix) = ObjectStoreScheme::parse(&base).map_err(|error| unusable(error.into()))?;
         let index = trial.index.to_string();
-        let directory = prefix.join(trial.sweep.as_str()).join(index.as_str());
+        let below = |prefix: StorePath| prefix.join(trial.sweep.as_str()).join(index.as_str());
         let url = format!("{}/{}/{index}", store_url.trim_end_matches('/'), trial.sweep);
-        Ok(Self { store, directory, url, trial: trial.clone() })
+        let trial = trial.clone();
+        if scheme == ObjectStoreScheme::Local {
+            // Directories go with their last file, as they do elsewhere.
+            let store = LocalFileSystem::new().with_automatic_cleanup(true);
+            let directory = below(prefix);
+            let local = Some(store.path_to_filesystem(&directory).map_err(unusable)?);
+            return Ok(Self { store: Arc::new(store), directory, url, trial, local });
+        }
+        let (store, prefix) = object_store::parse_url(&base).map_err(unusable)?;
+        Ok(Self { store: Arc::from(store), directory: below(prefix), url, trial, local: None })
     }
 
     /// The next term of a trial that nobody gives terms to: above that of every checkpoint there.
@@ -189,17 +176,6 @@ impl TrialFiles {
     fn failed(&self, name: impl Into<String>, source: object_store::Error) -> StoreError {
         StoreError::Store { name: name.into(), url: self.url.clone(), source }
     }
-}
-
-fn parse(url: &Url) -> Result<(Arc<dyn ObjectStore>, StorePath), object_store::Error> {
-    let (scheme, path) = ObjectStoreScheme::parse(url)?;
-    if scheme == ObjectStoreScheme::Local {
-        // Directories go with their last file, as they do elsewhere.
-        let store = LocalFileSystem::new().with_automatic_cleanup(true);
-        return Ok((Arc::new(store), path));
-    }
-    let (store, path) = object_store::parse_url(url)?;
-    Ok((Arc::from(store), path))
 }
 
 /// Runs blocking file work and waits for it, off the thread that keeps the connection.

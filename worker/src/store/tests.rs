@@ -206,3 +206,22 @@ async fn the_last_two_checkpoints_stay_and_a_result_leaves_its_model_alone() {
     assert_eq!(place.there(), ["3/40"]);
     place.files(4).remove_checkpoints().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_a_killed_process_was_staging_goes_with_the_checkpoints() {
+    let place = Place::new();
+    place.publish(&lease(4, 3), Kind::Model, 40).await;
+    place.publish(&lease(4, 3), Kind::Checkpoint, 30).await;
+    let trial = place.store.path().join("s-1/4");
+    // Neither shows in the store's lists: a file under its staging name, a directory made for a first file.
+    fs::write(trial.join("3/checkpoint-30/manifest.json#1"), "{").unwrap();
+    fs::create_dir_all(trial.join("2/checkpoint-20")).unwrap();
+    place.files(4).remove_checkpoints().await.unwrap();
+    assert_eq!(place.there(), ["3/40"]);
+    assert!(!trial.join("3/checkpoint-30").exists() && !trial.join("2").exists());
+
+    let other = place.store.path().join("s-1/5");
+    fs::create_dir_all(other.join("1/checkpoint-1")).unwrap();
+    place.files(5).remove_checkpoints().await.unwrap();
+    assert!(!other.exists());
+}

@@ -1,12 +1,16 @@
 //! Removing checkpoints that nobody will go on from. Of each the manifest goes first: what is left without one does not
 //! exist for readers, should the rest fail.
 
-use std::cmp::Reverse;
+use std::{
+    cmp::Reverse,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use distilsweep_proto::ids::Lease;
 use object_store::ObjectStoreExt;
 
-use super::{Found, MANIFEST, StoreError, TrialFiles};
+use super::{CHECKPOINT, Found, MANIFEST, StoreError, TrialFiles, blocking};
 
 impl TrialFiles {
     /// After a checkpoint of `lease` at `step` was accepted: keeps it and the newest one before it, in case it turns out
@@ -23,7 +27,10 @@ impl TrialFiles {
     /// # Errors
     /// Where the store cannot be listed or written to.
     pub async fn remove_checkpoints(&self) -> Result<(), StoreError> {
-        self.remove(self.checkpoints().await?).await
+        self.remove(self.checkpoints().await?).await?;
+        let Some(directory) = self.local.clone() else { return Ok(()) };
+        blocking(move || sweep(&directory).map_err(|source| StoreError::File { path: directory, source }))
+            .await
     }
 
     async fn remove(&self, checkpoints: Vec<Found>) -> Result<(), StoreError> {
@@ -39,6 +46,46 @@ impl TrialFiles {
         }
         Ok(())
     }
+}
+
+/// Removes from a trial's directory what is left of checkpoints and shows in no list: files that a killed process was
+/// still staging, directories that it had made for one.
+fn sweep(trial: &Path) -> io::Result<()> {
+    for term in entries(trial)? {
+        for files in entries(&term)? {
+            let name = files.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(CHECKPOINT) {
+                unless_gone(fs::remove_dir_all(&files))?;
+            }
+        }
+        remove_empty(&term);
+    }
+    remove_empty(trial);
+    trial.parent().into_iter().for_each(remove_empty);
+    Ok(())
+}
+
+/// What is in a directory; nothing where it is none.
+fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(directory) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Refused where it holds anything, which is as well.
+fn remove_empty(directory: &Path) {
+    let _ = fs::remove_dir(directory);
 }
 
 /// Those that go once the checkpoint of `lease` at `step` is accepted.

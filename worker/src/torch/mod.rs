@@ -31,7 +31,7 @@ use crate::{
     devices::Meter,
     model::{self, Config, ModelError, Parameters, Rates, WORD_EMBEDDINGS},
     train::{self, Finished, Identity, Machine, Prepared, Shared, Trial},
-    trainer::{Ended, Job, Observer, Phase, Trained, Trainer},
+    trainer::{Ended, Job, Observer, Phase, Split, Trained, Trainer},
 };
 
 /// Trains packs of trials through libtorch.
@@ -46,6 +46,8 @@ struct Data {
     prepared: Arc<Prepared>,
     /// Of everything in it.
     digest: String,
+    /// As trials tell of them.
+    splits: Vec<Split>,
 }
 
 struct Loaded {
@@ -138,8 +140,8 @@ impl TorchTrainer {
         let key = (directory.clone(), job.dataset.clone(), max_length);
         let data = self.data.get(key, |(directory, dataset, length)| {
             let prepared = Arc::new(prepare(directory, dataset, *length)?);
-            let digest = prepared.digest();
-            Ok(Data { prepared, digest })
+            let (digest, splits) = (prepared.digest(), prepared.splits());
+            Ok(Data { prepared, digest, splits })
         })?;
         let prepared = &data.prepared;
         let key = (directory.clone(), prepared.classes.len(), precision);
@@ -206,7 +208,8 @@ impl TorchTrainer {
 
     /// Saves a finished trial's model.
     fn keep(&self, job: &Job, pack: &Pack, finished: Finished) -> Result<Trained, Ended> {
-        let Finished { mut parameters, best, test, steps, samples, stepping, seconds, decay } = finished;
+        let Finished { mut parameters, best, confusion, test, steps, samples, stepping, seconds, decay } =
+            finished;
         expand(&mut parameters, &pack.loaded.parameters, &pack.rows, decay)?;
         let output = job.output.join("model");
         fs::create_dir_all(&output).map_err(|source| ModelError::Write { path: output.clone(), source })?;
@@ -216,21 +219,33 @@ impl TorchTrainer {
             let seconds = stepping.as_secs_f64();
             if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
         };
+        let mut splits = pack.data.splits.clone();
+        for split in &mut splits {
+            let found = match split.name.as_str() {
+                "validation" => Some(&confusion),
+                "test" => test.as_ref().map(|report| &report.confusion),
+                _ => None,
+            };
+            split.confusion = found.map(|confusion| confusion.rows().to_vec()).unwrap_or_default();
+        }
         Ok(Trained {
             best,
-            test,
+            test: test.map(|report| report.scores()),
             steps,
             seconds: seconds.as_secs_f64(),
             steps_per_second: rate(steps),
             samples_per_second: rate(samples),
             baseline: data.baseline(),
             tags: self.tags(pack.precision),
+            classes: data.classes.clone(),
+            splits,
         })
     }
 
     fn tags(&self, precision: Precision) -> BTreeMap<String, String> {
         BTreeMap::from([
             ("device".to_owned(), device_name(self.device)),
+            ("distilsweep".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
             ("libtorch".to_owned(), distilsweep_native::torch_version()),
             ("precision".to_owned(), precision.name().to_owned()),
             ("threads".to_owned(), tch::get_num_threads().to_string()),

@@ -6,7 +6,7 @@ use distilsweep_proto::hex::hex;
 use sha2::{Digest, Sha256};
 
 use super::metrics;
-use crate::model::Example;
+use crate::{model::Example, trainer::Split};
 
 /// One split, tokenized.
 #[derive(Clone, Debug, Default)]
@@ -101,6 +101,35 @@ impl Prepared {
         i64::try_from(place).ok()
     }
 
+    /// The splits by name, none of them evaluated yet.
+    pub fn splits(&self) -> Vec<Split> {
+        let splits = [
+            ("train", Some(&self.train)),
+            ("validation", Some(&self.validation)),
+            ("test", self.test.as_ref()),
+        ];
+        let described = |(name, split): (&str, Option<&Tokenized>)| {
+            let split = split?;
+            let sha256 = self.digest_of(split);
+            Some(Split { name: name.to_owned(), rows: split.len() as u64, sha256, confusion: Vec::new() })
+        };
+        splits.into_iter().filter_map(described).collect()
+    }
+
+    /// SHA-256 over the rows of a split, in hexadecimal; of tokens as the checkpoint numbers them, so that it does not
+    /// depend on the other splits.
+    fn digest_of(&self, split: &Tokenized) -> String {
+        let mut hash = Sha256::new();
+        for i in 0..split.len() {
+            let Example { tokens, label } = split.example(i);
+            let numbers = tokens.iter().map(|token| self.vocabulary[*token as usize]);
+            let row: Vec<u8> =
+                [tokens.len() as u32, label].into_iter().chain(numbers).flat_map(u32::to_le_bytes).collect();
+            hash.update(row);
+        }
+        hex(&hash.finalize())
+    }
+
     /// SHA-256 over everything in it, in hexadecimal.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
@@ -162,6 +191,30 @@ mod tests {
         assert_eq!(prepared.train.example(1).tokens, [1, 2]);
         assert_eq!(prepared.validation.example(0).tokens, [1, 3, 2]);
         assert_eq!(prepared.train.by_length(), [1, 0]);
+    }
+
+    #[test]
+    fn a_split_s_digest_depends_on_its_rows_alone() {
+        let rows: &[(&[u32], u32)] = &[(&[101, 9, 102], 0), (&[101, 102], 1)];
+        let with = |test| {
+            let classes = vec!["a".into(), "b".into()];
+            Prepared::new(classes, 1, split(rows), split(&[(&[101, 500, 102], 1)]), test).splits()
+        };
+        let (two, three) = (with(None), with(Some(split(&[(&[7], 0)]))));
+        assert_eq!(two[..], three[..2]);
+        assert_eq!((two.len(), &*three[2].name, two[0].rows), (2, "test", 2));
+        // The same texts cut elsewhere, or of other classes, are other rows.
+        let digests: Vec<&String> = three.iter().map(|split| &split.sha256).collect();
+        assert!(digests[0] != digests[1] && digests[1] != digests[2]);
+        let other = Prepared::new(
+            vec!["a".into(), "b".into()],
+            1,
+            split(&[(&[101, 9], 0), (&[102, 101, 102], 1)]),
+            split(rows),
+            None,
+        );
+        assert_ne!(&other.splits()[0].sha256, digests[0]);
+        assert_eq!(&other.splits()[1].sha256, digests[0]);
     }
 
     /// Class 1 is the commonest in training: right on 1 of 4, F1 of class 1 is 2/5 with a support of 1.

@@ -2,11 +2,8 @@
 
 use tch::{Device, Kind};
 
-use super::{data::Tokenized, metrics};
-use crate::{
-    model::{Batch, DistilBertForSequenceClassification, Example, TorchError},
-    trainer::Scores,
-};
+use super::{data::Tokenized, metrics::Report};
+use crate::model::{Batch, DistilBertForSequenceClassification, Example, TorchError};
 
 /// What an evaluation needs besides the model.
 #[derive(Clone, Copy, Debug)]
@@ -24,14 +21,14 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Scores on all of `split`, without dropout.
-    pub(super) fn scores(
+    /// What is measured on all of `split`, without dropout.
+    pub(super) fn report(
         &self,
         model: &DistilBertForSequenceClassification,
         split: &Tokenized,
-    ) -> Result<Scores, TorchError> {
+    ) -> Result<Report, TorchError> {
         let logits = self.logits(model, split)?;
-        Ok(metrics::scores(&logits, split.labels(), self.classes, self.smoothing))
+        Ok(Report::new(&logits, split.labels(), self.classes, self.smoothing))
     }
 
     /// Logits [texts, classes], row by row in the split's order.

@@ -15,6 +15,7 @@ use super::{
     best::Judge,
     evaluation::Evaluation,
     feed::{Feed, Source, Window},
+    metrics::Confusion,
     optimizer::Optimizer,
     schedule::{POLYNOMIAL_END, Plan},
     state::{Identity, State},
@@ -50,6 +51,7 @@ pub struct Trial {
 /// The best evaluation so far and its weights.
 struct Best {
     record: EvaluationRecord,
+    confusion: Confusion,
     parameters: Parameters,
     decay: f64,
 }
@@ -215,7 +217,8 @@ impl Lane {
 
     fn evaluate(&mut self, shared: &Shared, observer: &mut dyn Observer) -> Result<(), Ended> {
         observer.progress(Phase::Evaluating, self.step, self.plan.total);
-        let scores = self.evaluation(shared).scores(&self.model, &shared.data.validation)?;
+        let report = self.evaluation(shared).report(&self.model, &shared.data.validation)?;
+        let scores = report.scores();
         if !scores.loss.is_finite() {
             let step = self.step;
             return Err(Ended::Diverged(format!("the validation loss is {} at step {step}", scores.loss)));
@@ -229,12 +232,14 @@ impl Lane {
             match &mut self.best {
                 Some(best) => {
                     best.record = record;
+                    best.confusion = report.confusion;
                     best.decay = self.decay;
                     best.parameters.restore(&self.trial.parameters)?;
                 }
                 None => {
                     let parameters = self.trial.parameters.copied(shared.device)?;
-                    self.best = Some(Best { record, parameters, decay: self.decay });
+                    let (confusion, decay) = (report.confusion, self.decay);
+                    self.best = Some(Best { record, confusion, parameters, decay });
                 }
             }
         }
@@ -258,10 +263,11 @@ impl Lane {
         observer.progress(Phase::Finishing, self.step, self.plan.total);
         self.trial.parameters.restore(&best.parameters)?;
         let split = shared.data.test.as_ref();
-        let test = split.map(|split| self.evaluation(shared).scores(&self.model, split)).transpose()?;
+        let test = split.map(|split| self.evaluation(shared).report(&self.model, split)).transpose()?;
         Ok(Finished {
             parameters: best.parameters,
             best: best.record,
+            confusion: best.confusion,
             test,
             steps: self.step,
             samples: self.samples,

@@ -35,7 +35,7 @@ fn cross_entropy(row: &[f64], label: usize, smoothing: f64) -> f64 {
 }
 
 /// How often which class was taken for which.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Confusion {
     /// By true class, then by predicted class.

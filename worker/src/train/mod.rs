@@ -29,13 +29,14 @@ pub use self::{
     data::{Prepared, Tokenized},
     evaluation::Evaluation,
     lane::Trial,
+    metrics::{Confusion, Report},
     optimizer::Optimizer,
     schedule::Plan,
     state::Identity,
 };
 use crate::{
     model::{Config, DistilBertForSequenceClassification, Parameters, TorchError},
-    trainer::{Ended, EvaluationRecord, Observer, Scores},
+    trainer::{Ended, EvaluationRecord, Observer},
 };
 
 /// What the trials of a pack have in common.
@@ -71,8 +72,10 @@ pub struct Finished {
     pub parameters: Parameters,
     /// The first of the best evaluations.
     pub best: EvaluationRecord,
+    /// What it took for what.
+    pub confusion: Confusion,
     /// Its weights on the test split.
-    pub test: Option<Scores>,
+    pub test: Option<Report>,
     /// Optimizer steps done, those of earlier attempts included; as the next three.
     pub steps: u64,
     /// Examples trained on, repetitions counted.

@@ -7,6 +7,7 @@ use safetensors::{Dtype, SafeTensors, serialize_to_file};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use super::metrics::Confusion;
 use crate::{model::Stored, trainer::EvaluationRecord};
 
 const TENSORS: &str = "training.safetensors";
@@ -41,9 +42,12 @@ pub(super) struct Position {
     pub(super) best: Option<BestPosition>,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct BestPosition {
     pub(super) record: EvaluationRecord,
+    /// Empty in checkpoints of earlier versions.
+    #[serde(default)]
+    pub(super) confusion: Confusion,
     pub(super) decay: f64,
     /// The weights of this step are the best's too, and are stored once.
     pub(super) current: bool,

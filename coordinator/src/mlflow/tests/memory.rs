@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::mlflow::{
+    models::KeptModels,
     op::{Op, OutboxRow, RunIds, RunKey},
     outbox::Outbox,
 };
@@ -26,6 +27,7 @@ struct State {
     runs: BTreeMap<RunKey, RunIds>,
     aside: Vec<(i64, String)>,
     batches: usize,
+    kept: KeptModels,
 }
 
 impl Memory {
@@ -57,6 +59,11 @@ impl Memory {
         self.state.lock().unwrap().runs.get(&RunKey::new(run)).cloned()
     }
 
+    /// The models that the sweep keeps from now on.
+    pub(super) fn keep(&self, kept: KeptModels) {
+        self.state.lock().unwrap().kept = kept;
+    }
+
     /// How often rows were asked for.
     pub(super) fn batches(&self) -> usize {
         self.state.lock().unwrap().batches
@@ -84,6 +91,14 @@ impl Outbox for Memory {
 
     async fn run_ids(&self, run: &RunKey) -> Result<Option<RunIds>, Infallible> {
         Ok(self.state.lock().unwrap().runs.get(run).cloned())
+    }
+
+    async fn ranking(&self, sweep: &RunKey, _: &str) -> Result<Vec<(String, String)>, Infallible> {
+        Ok(vec![("ranking.md".to_owned(), format!("| {sweep} |\n"))])
+    }
+
+    async fn kept_models(&self, _: &RunKey) -> Result<KeptModels, Infallible> {
+        Ok(self.state.lock().unwrap().kept.clone())
     }
 
     async fn done(&self, ids: &[i64], learned: &[(RunKey, RunIds)]) -> Result<(), Infallible> {

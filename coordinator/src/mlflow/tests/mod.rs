@@ -3,7 +3,9 @@
 mod calls;
 mod drained;
 mod http;
+mod lossy;
 mod memory;
+mod models;
 mod planned;
 mod real;
 mod server;

@@ -70,7 +70,12 @@ proptest! {
                     Op::Metrics(given) => points.extend(given.clone()),
                     Op::Tags(given) => tags.extend(given.clone()),
                     Op::Params(given) => params.extend(given.clone()),
-                    Op::CreateRun(_) | Op::Text { .. } | Op::Finish { .. } => {}
+                    Op::CreateRun(_)
+                    | Op::Text { .. }
+                    | Op::Inputs(_)
+                    | Op::Ranking
+                    | Op::Models
+                    | Op::Finish { .. } => {}
                 }
             }
             let (mut sent, mut set, mut told) = (Vec::new(), BTreeMap::new(), BTreeSet::new());

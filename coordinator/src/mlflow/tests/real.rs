@@ -1,11 +1,7 @@
 //! The drainer against MLflow itself, started here. `DISTILSWEEP_TEST_MLFLOW` names the `mlflow` program; without it these
 //! tests say so and pass.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use distilsweep_proto::{
     ids::{SweepId, WorkerId},
@@ -16,16 +12,19 @@ use tokio::time::Instant;
 
 use super::{
     client,
-    http::serve,
+    lossy::{Fault, lossy},
     memory::Memory,
     server::{Server, dump},
     steady,
 };
-use crate::mlflow::{
-    drain::{Drained, drain, drain_until_empty},
-    error::MlflowError,
-    op::{Op, Point, RunKey, Status},
-    tell::{self, Place, Recorded, SweepStart, TrialEnd, TrialStart},
+use crate::{
+    mlflow::{
+        drain::{Drained, drain, drain_until_empty},
+        error::MlflowError,
+        op::{Op, Point, RunKey, Status},
+        tell::{self, Place, Recorded, SweepStart, TrialEnd, TrialStart},
+    },
+    scheduler::TrialResult,
 };
 
 const TRIALS: u64 = 4;
@@ -34,9 +33,15 @@ const STEPS: i64 = 600;
 
 /// Everything that a sweep of four trials tells, of which the last diverges.
 fn sweep(experiment: &str) -> Vec<(RunKey, Op)> {
-    let id = SweepId::new("emotion-1f2e");
-    let recorded =
-        Recorded { sweep: &id, experiment, coordinator: experiment, user: "ada", place: Place::Local };
+    let (id, none) = (SweepId::new("emotion-1f2e"), BTreeMap::new());
+    let recorded = Recorded {
+        sweep: &id,
+        experiment,
+        coordinator: experiment,
+        user: "ada",
+        place: Place::Local,
+        tags: &none,
+    };
     let mut told = tell::sweep_started(
         recorded,
         SweepStart {
@@ -47,13 +52,14 @@ fn sweep(experiment: &str) -> Vec<(RunKey, Op)> {
             model: "distilbert-base-uncased",
             dataset: "dair-ai/emotion",
             points: TRIALS,
+            description: None,
             file: "name: emotion\n",
+            space: &[],
             start_ms: 1_795_500_000_000,
         },
     );
     (0..TRIALS).for_each(|index| told.extend(trial(recorded, index)));
-    let ranking = vec![("results/ranking.md".to_owned(), "| rank |\n".to_owned())];
-    told.extend(tell::sweep_finished(recorded, ranking, Status::Finished, 1_795_500_900_000));
+    told.extend(tell::sweep_finished(recorded, Status::Finished, 1_795_500_900_000));
     told
 }
 
@@ -88,7 +94,10 @@ fn trial(recorded: Recorded<'_>, index: u64) -> Vec<(RunKey, Op)> {
     told.extend(tell::trial_metrics(recorded, index, points.collect()));
     told.extend(tell::trial_started(recorded, start(2)));
     let metrics = [point("best_validation_f1", STEPS, 0.5 + 0.1 * index as f64)];
+    let result = TrialResult::default();
     let end = TrialEnd {
+        result: &result,
+        inputs: Vec::new(),
         index,
         status: if diverges { Status::Failed } else { Status::Finished },
         metrics: if diverges { &[] } else { &metrics },
@@ -124,7 +133,11 @@ async fn a_sweep_told_twice_is_in_mlflow_once() {
     assert_eq!(parent["metrics"], json!({}), "metrics of the parent would stand in the ranking");
     assert_eq!(
         parent["artifacts"],
-        json!({"sweep.yaml": "name: emotion\n", "results/ranking.md": "| rank |\n"})
+        json!({
+            "sweep.yaml": "name: emotion\n",
+            "space.json": "{\n  \"parameters\": {},\n  \"points\": 4\n}\n",
+            "ranking.md": "| emotion-1f2e |\n"
+        })
     );
     let trial = &once["trial-0002"];
     assert_eq!(trial["parent"], "emotion-1f2e");
@@ -173,66 +186,12 @@ async fn mlflow_away_for_a_while_ends_up_complete() {
     assert_eq!(dump(&address, "away").await, dump(&address, "near").await);
 }
 
-/// What the network does to a request that it sees for the first time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fault {
-    /// The server does it and the answer becomes an error.
-    AnswerReplaced,
-    /// The server does it and the connection breaks.
-    AnswerLost,
-    /// The connection breaks before the server sees it.
-    RequestLost,
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_loses_every_first_try_doubles_and_drops_nothing() {
     let Some(server) = Server::start().await else { return };
     told(&server.address, &Memory::holding(sweep("undisturbed"))).await;
 
-    let fired: Arc<Mutex<BTreeMap<(String, Fault), usize>>> = Arc::default();
-    let seen: Mutex<BTreeMap<String, Vec<Vec<u8>>>> = Mutex::default();
-    let upstream = server.address.clone();
-    let http = reqwest::Client::new();
-    let log = fired.clone();
-    let address = serve(move |request| {
-        let what = format!("{} {}", request.method, request.call());
-        let fault = {
-            let mut seen = seen.lock().unwrap();
-            let before = seen.entry(what.clone()).or_default();
-            let identity = [request.target.as_bytes(), &request.body].concat();
-            let first = !before.contains(&identity);
-            let faults = [Fault::AnswerReplaced, Fault::AnswerLost, Fault::RequestLost];
-            let fault = first.then(|| faults[before.len() % 3]);
-            if first {
-                before.push(identity);
-            }
-            fault
-        };
-        if let Some(fault) = fault {
-            *log.lock().unwrap().entry((what, fault)).or_default() += 1;
-        }
-        let method = request.method.parse().unwrap();
-        let mut forward = http.request(method, format!("{upstream}{}", request.target));
-        for (name, value) in &request.headers {
-            if name == "content-type" {
-                forward = forward.header(name, value);
-            }
-        }
-        async move {
-            if fault == Some(Fault::RequestLost) {
-                return None;
-            }
-            let answer = forward.body(request.body).send().await.unwrap();
-            let status = answer.status().as_u16();
-            let body = answer.bytes().await.unwrap().to_vec();
-            match fault {
-                Some(Fault::AnswerReplaced) => Some((500, b"<!doctype html>".to_vec())),
-                Some(Fault::AnswerLost | Fault::RequestLost) => None,
-                None => Some((status, body)),
-            }
-        }
-    })
-    .await;
+    let (address, fired) = lossy(&server.address).await;
     told(&address, &Memory::holding(sweep("disturbed"))).await;
 
     let fired = fired.lock().unwrap().clone();

@@ -59,6 +59,7 @@ impl Lane {
             waited: self.waited,
             best: self.best.as_ref().map(|best| BestPosition {
                 record: best.record,
+                confusion: best.confusion.clone(),
                 decay: best.decay,
                 current: current(best),
             }),
@@ -72,7 +73,7 @@ impl Lane {
         let parameters = &self.trial.parameters;
         for (name, tensor) in parameters.names().iter().zip(parameters.tensors()) {
             state.tensor(&state::parameter(name), tensor)?;
-            if state.position.best.is_some_and(|best| !best.current) {
+            if state.position.best.as_ref().is_some_and(|best| !best.current) {
                 state.tensor(&state::best(name), tensor)?;
             }
         }
@@ -98,14 +99,15 @@ impl Lane {
         }
         let position = &state.position;
         self.best = None;
-        if let Some(best) = position.best {
+        if let Some(best) = &position.best {
             let copy = parameters.copied(device)?;
             if !best.current {
                 for (name, tensor) in copy.names().iter().zip(copy.tensors()) {
                     tensor.shallow_clone().f_copy_(&state.tensors[&state::best(name)])?;
                 }
             }
-            self.best = Some(Best { record: best.record, parameters: copy, decay: best.decay });
+            let (record, confusion, decay) = (best.record, best.confusion.clone(), best.decay);
+            self.best = Some(Best { record, confusion, parameters: copy, decay });
         }
         if let Some(losses) = state.tensors.get(state::LOSSES) {
             self.pending = losses.f_to_device(device)?.f_unbind(0)?;

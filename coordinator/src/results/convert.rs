@@ -1,4 +1,4 @@
-//! Messages of the coordinator as what [`crate::results`] renders.
+//! Messages of the coordinator as what this module renders.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use distilsweep_proto::{
     v1,
 };
 
-use crate::results::{
-    MlflowNote, Summary, TrialRow, TrialState,
+use super::{
+    Curve, MlflowNote, Summary, TrialRow, TrialState,
     progress::{ProgressView, RunningView},
 };
 
 /// A sweep's results as the summary that every form renders. `now_ms` ends the time of a sweep that still runs.
-pub(super) fn summary(results: v1::SweepResults, now_ms: i64) -> Summary {
+pub fn summary(results: v1::SweepResults, now_ms: i64) -> Summary {
     let status = results.status.unwrap_or_default();
     let url = Some(status.mlflow_url.clone()).filter(|url| !url.is_empty());
     let end = if status.finished_ms > 0 { status.finished_ms } else { now_ms };
@@ -45,7 +45,14 @@ pub(super) fn summary(results: v1::SweepResults, now_ms: i64) -> Summary {
         total: status.total,
         mlflow: MlflowNote { url, runs_waiting: status.outbox_runs, messages_waiting: status.outbox_depth },
         seconds: Some((end - status.created_ms) as f64 / 1000.0),
+        curves: results.curves.into_iter().map(curve).collect(),
+        file: results.source,
     }
+}
+
+fn curve(curve: v1::Curve) -> Curve {
+    let points = curve.steps.into_iter().zip(curve.values).collect();
+    Curve { trial: curve.trial, metric: curve.metric, points }
 }
 
 fn row(trial: v1::TrialResult, mlflow: Option<&str>) -> TrialRow {
@@ -77,13 +84,13 @@ fn row(trial: v1::TrialResult, mlflow: Option<&str>) -> TrialRow {
 }
 
 /// Where files are, as `from_pretrained` and a shell take it: a path where it is one on this machine.
-fn location(url: String) -> String {
+pub(super) fn location(url: String) -> String {
     let path = url::Url::parse(&url).ok().and_then(|parsed| parsed.to_file_path().ok());
     path.map_or(url, |path| path.display().to_string())
 }
 
 /// A status as what the live view renders.
-pub(super) fn progress(
+pub fn progress(
     status: &v1::SweepStatus,
     varied: &[String],
     ended_before: u64,
@@ -119,7 +126,7 @@ fn running(trial: &v1::RunningTrial) -> RunningView {
 }
 
 /// A sweep's state in words.
-pub(super) fn state_name(state: v1::SweepState) -> &'static str {
+pub fn state_name(state: v1::SweepState) -> &'static str {
     match state {
         v1::SweepState::Unspecified | v1::SweepState::Running => "running",
         v1::SweepState::Paused => "paused",

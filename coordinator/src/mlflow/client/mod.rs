@@ -3,6 +3,9 @@
 //! Verified against MLflow 3.17 and 3.18. No `Origin` header is ever sent (MLflow refuses foreign ones), bodies are not
 //! compressed (it would not read them), redirects are not followed (they would turn a POST into a GET).
 
+mod models;
+mod read;
+
 use std::{io, net::IpAddr, time::Duration};
 
 use reqwest::{Certificate, ClientBuilder, Identity, RequestBuilder, redirect};
@@ -10,12 +13,15 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::{
-    error::MlflowError,
-    op::{NewRun, RunIds, Status},
+    error::{self, MlflowError},
+    op::{Input, NOTE_TAG, NewRun, RunIds, Status},
     plan::Batch,
     settings::{Credentials, Settings},
     wire,
 };
+
+pub(super) use models::{LoggedModel, NewModel};
+pub use read::HeldRun;
 
 /// A server of MLflow.
 #[derive(Clone, Debug)]
@@ -23,6 +29,7 @@ pub struct Client {
     http: reqwest::Client,
     address: String,
     credentials: Credentials,
+    timeout: Duration,
 }
 
 impl Client {
@@ -51,7 +58,8 @@ impl Client {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| tls_error(deepest(&error).to_string()))?;
-        Ok(Self { http, address: settings.address.clone(), credentials: settings.credentials.clone() })
+        let (address, credentials) = (settings.address.clone(), settings.credentials.clone());
+        Ok(Self { http, address, credentials, timeout: settings.timeout })
     }
 
     /// Address of the server.
@@ -78,7 +86,7 @@ impl Client {
     /// # Errors
     /// [`MlflowError`]; [`MlflowError::ExperimentDeleted`] where somebody threw the experiment away.
     pub async fn create_run(&self, run: &NewRun, parent: Option<&RunIds>) -> Result<RunIds, MlflowError> {
-        let experiment_id = self.experiment(&run.experiment).await?;
+        let experiment_id = self.experiment(&run.experiment, run.tags.get(NOTE_TAG)).await?;
         let call = "runs/search";
         let search = wire::SearchRuns::by_identity(&experiment_id, &run.identity);
         let found: wire::RunsAnswer = self.send(call, self.post(call).json(&search)).await?;
@@ -125,6 +133,22 @@ impl Client {
         self.send(call, self.post(call).json(&body)).await.map(|wire::Nothing {}| ())
     }
 
+    /// Records the data that a run works with; the same again changes nothing.
+    ///
+    /// # Errors
+    /// [`MlflowError`].
+    pub async fn log_inputs(&self, run: &RunIds, inputs: &[Input]) -> Result<(), MlflowError> {
+        let call = "runs/log-inputs";
+        let body = wire::LogInputs::new(run, inputs);
+        match self.send(call, self.post(call).json(&body)).await {
+            // Another run's call made the same data set known in the same moment: the next one finds it.
+            Err(MlflowError::Refused { address, status, message, .. }) if error::is_duplicate(&message) => {
+                Err(MlflowError::Busy { address, status, call, message })
+            }
+            sent => sent.map(|wire::Nothing {}| ()),
+        }
+    }
+
     /// Stores a text under `path` among a run's artifacts, over what is there.
     ///
     /// # Errors
@@ -151,14 +175,15 @@ impl Client {
         self.send(call, self.post(call).json(&body)).await.map(|wire::Nothing {}| ())
     }
 
-    /// Finds or makes an experiment. Of several that make it at once one succeeds, and the others find it.
-    async fn experiment(&self, name: &str) -> Result<String, MlflowError> {
+    /// Finds an experiment, or makes it with a description. Of several that make it at once one succeeds, and the
+    /// others find it.
+    async fn experiment(&self, name: &str, note: Option<&String>) -> Result<String, MlflowError> {
         if let Some(id) = self.find_experiment(name).await? {
             return Ok(id);
         }
         let call = "experiments/create";
         let made: Result<wire::Created, _> =
-            self.send(call, self.post(call).json(&wire::CreateExperiment { name })).await;
+            self.send(call, self.post(call).json(&wire::CreateExperiment::new(name, note))).await;
         match made {
             Ok(made) => Ok(made.experiment_id),
             Err(MlflowError::Refused { message, .. }) if message.starts_with("RESOURCE_ALREADY_EXISTS") => {

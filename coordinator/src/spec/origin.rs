@@ -1,0 +1,30 @@
+//! Where a sweep comes from, as the command that hands it in knows it. Its runs say so for ever after, whoever the
+//! coordinator is then and whatever its environment.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What comes with a sweep file and is not in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    /// Whose runs they are; the coordinator's user where nobody says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Name of the MLflow experiment, before what the file says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<String>,
+    /// The same where the file says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_experiment: Option<String>,
+    /// Tags of all runs: `MLFLOW_RUN_CONTEXT`, and the commit of the file's directory.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Origin {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
