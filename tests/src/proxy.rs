@@ -163,18 +163,19 @@ impl Shared {
                 }
             }
             let Ok(down) = down else { continue };
-            let opened = TcpStream::connect(self.upstream).and_then(|up| self.open(id, down, up));
+            // Counted before `down` closes: whoever is told by that may look at the counts at once.
+            let opened = TcpStream::connect(self.upstream).and_then(|up| self.open(id, &down, up));
             if opened.is_err() {
                 self.lock().counts.unanswered += 1;
             }
         }
     }
 
-    fn open(self: &Arc<Self>, id: u64, down: TcpStream, up: TcpStream) -> std::io::Result<()> {
+    fn open(self: &Arc<Self>, id: u64, down: &TcpStream, up: TcpStream) -> std::io::Result<()> {
         down.set_nodelay(true)?;
         up.set_nodelay(true)?;
         let ends = [down.try_clone()?, up.try_clone()?];
-        let directions = [(down.try_clone()?, up.try_clone()?), (up, down)];
+        let directions = [(down.try_clone()?, up.try_clone()?), (up, down.try_clone()?)];
         {
             let mut state = self.lock();
             if state.ended {
@@ -235,7 +236,10 @@ fn close(ends: &[TcpStream; 2]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wait::{now, until};
+    use crate::{
+        mlflow::free_port,
+        wait::{now, until},
+    };
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -325,8 +329,7 @@ mod tests {
 
     #[test]
     fn nobody_behind_it_is_told_by_closing() {
-        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let proxy = Proxy::start(nobody).unwrap();
+        let proxy = Proxy::start(([127, 0, 0, 1], free_port().unwrap()).into()).unwrap();
         assert!(say(&mut connect(&proxy), b"halo").is_err());
         assert_eq!(proxy.counts().unanswered, 1);
     }

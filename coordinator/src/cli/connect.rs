@@ -12,7 +12,7 @@ use distilsweep_proto::{
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use super::CliError;
+use super::{CliError, mlflow::environment};
 use crate::{
     engine::EngineError,
     mlflow::settings,
@@ -122,5 +122,5 @@ impl From<DialError> for CliError {
 
 /// Who is recorded as the user of runs.
 pub(super) fn user() -> String {
-    settings::user(|name| std::env::var(name).ok())
+    settings::user(environment)
 }

@@ -6,6 +6,7 @@ use distilsweep_proto::{exit::Exit, v1};
 
 use super::{
     CliError,
+    mlflow::environment,
     origin::{self, Experiment},
 };
 use crate::spec::{self, Origin, SweepSpec};
@@ -39,7 +40,7 @@ impl SweepFile {
 
     /// Who hands it in, and from where.
     pub(super) fn origin(&self, experiment: &Experiment) -> Result<Origin, CliError> {
-        origin::origin(experiment, &self.base, |name| std::env::var(name).ok())
+        origin::origin(experiment, &self.base, environment)
     }
 
     /// What to ask of a coordinator.

@@ -13,7 +13,7 @@ use crate::{
         client::Client,
         drain::{Drained, drain_until_empty},
         outbox::Outbox,
-        settings::Settings,
+        settings::{self, Settings},
     },
     results::labels::counted,
     server::{Server, ServerOptions},
@@ -46,7 +46,6 @@ impl Recording {
 
     /// A client of the named server, if one is named.
     pub(super) fn client(&self) -> Result<Option<Client>, CliError> {
-        let environment = |name: &str| std::env::var(name).ok();
         let usage = |error: String| CliError::new(Exit::Usage, error);
         let settings = match &self.mlflow {
             Some(address) => Settings::at(address, environment).map(Some),
@@ -57,6 +56,14 @@ impl Recording {
             .map(|settings| Client::new(&settings).map_err(|error| usage(error.to_string())))
             .transpose()
     }
+}
+
+/// The environment, and for a login that it does not have, the file that MLflow's own client reads.
+pub(super) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty()).or_else(|| {
+        let file = std::env::home_dir()?.join(".mlflow/credentials");
+        settings::in_file(&std::fs::read_to_string(file).ok()?, name)
+    })
 }
 
 /// Commands about MLflow.

@@ -125,6 +125,23 @@ pub fn user(lookup: impl Fn(&str) -> Option<String>) -> String {
         .unwrap_or_else(|| "unknown".to_owned())
 }
 
+/// Name (`MLFLOW_TRACKING_USERNAME`) or password (`MLFLOW_TRACKING_PASSWORD`) in the text of `~/.mlflow/credentials`,
+/// where MLflow's own client looks for what the environment does not have: the lines of section `[mlflow]`, with the
+/// names of the variables in lower case.
+pub fn in_file(text: &str, name: &str) -> Option<String> {
+    if !["MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"].contains(&name) {
+        return None;
+    }
+    text.lines()
+        .map(str::trim)
+        .skip_while(|line| *line != "[mlflow]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split_once(['=', ':']))
+        .find(|(key, _)| key.trim().eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim().to_owned())
+}
+
 /// Parts an address from credentials in it, which must show up neither in errors nor in links.
 fn split_address(address: &str) -> Result<(String, Credentials), SettingsError> {
     let given = || address.to_owned();
@@ -214,6 +231,18 @@ mod tests {
         assert_eq!(credentials(&both), Credentials::Basic { user: "u".into(), password: "p".into() });
         assert_eq!(credentials(&both[..3]), Credentials::Token("t".into()));
         assert_eq!(credentials(&both[..2]), Credentials::None);
+    }
+
+    #[test]
+    fn a_file_of_credentials_has_a_section_of_mlflow_s() {
+        let text = "# mine\n[other]\nmlflow_tracking_username = eve\n[mlflow]\nmlflow_tracking_username = ada\n\
+                    MLFLOW_TRACKING_PASSWORD: p=:q \nmlflow_tracking_token = t\n[last]\nx = y\n";
+        assert_eq!(in_file(text, "MLFLOW_TRACKING_USERNAME").as_deref(), Some("ada"));
+        assert_eq!(in_file(text, "MLFLOW_TRACKING_PASSWORD").as_deref(), Some("p=:q"));
+        for absent in ["MLFLOW_TRACKING_TOKEN", "x", "MLFLOW_TRACKING_URI"] {
+            assert_eq!(in_file(text, absent), None, "{absent}");
+        }
+        assert_eq!(in_file("mlflow_tracking_username = ada", "MLFLOW_TRACKING_USERNAME"), None);
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Held {
     }
 }
 
-/// Finds the runs of a sweep in an experiment, by the tags that they were made with. `keys` are those that there may be.
+/// Finds the runs of a sweep in an experiment, by the tags that they were made with.
 ///
 /// # Errors
 /// [`MlflowError`].
