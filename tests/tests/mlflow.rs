@@ -41,10 +41,10 @@ fn assert_sound(scene: &Scene, server: &Mlflow) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The file of this name below a directory.
-fn found(directory: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    let named = |path: &PathBuf| path.file_name().is_some_and(|found| found == name);
-    files(directory)?.into_iter().find(named).with_context(|| format!("there is no {name}"))
+/// The file of this name below a folder of that name, below a directory.
+fn found(directory: &Path, folder: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let named = |path: &PathBuf| path.ends_with(name) && path.iter().any(|part| part == folder);
+    files(directory)?.into_iter().find(named).with_context(|| format!("there is no {name} in {folder}"))
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn what_mlflow_lost_is_named_and_told_again_and_another_server_gets_everything()
     server.post("runs/set-tag", &json!({"run_id": run(0), "key": "trial", "value": "77"}))?;
     server.post("runs/delete", &json!({"run_id": run(1)}))?;
     server.post("runs/update", &json!({"run_id": run(2), "status": "RUNNING"}))?;
-    fs::remove_file(found(&scene.path("mlflow/artifacts"), "confusion_matrix.csv")?)?;
+    fs::remove_file(found(&scene.path("mlflow/artifacts"), run(2), "confusion_matrix.csv")?)?;
     let broken = mlflow(&scene, "verify", &server)?;
     ensure!(broken.code == Some(1), "{broken:?}");
     for said in [
