@@ -6,6 +6,7 @@ pub mod clock;
 pub mod engine;
 pub mod finite;
 pub mod grpc;
+pub mod look;
 pub mod mlflow;
 pub mod results;
 pub mod scheduler;

@@ -68,6 +68,7 @@ impl From<&DatasetSpec> for v1::Dataset {
     fn from(spec: &DatasetSpec) -> Self {
         let mut message = Self {
             text_column: spec.text.clone().unwrap_or_default(),
+            text_pair_column: spec.text_pair.clone().unwrap_or_default(),
             label_column: spec.label.clone().unwrap_or_default(),
             labels: spec.labels.clone(),
             train_limit: spec.limit.train.unwrap_or_default(),
@@ -107,6 +108,7 @@ impl From<v1::Dataset> for DatasetSpec {
         Self {
             source,
             text: present(message.text_column),
+            text_pair: present(message.text_pair_column),
             label: present(message.label_column),
             labels: message.labels,
             limit: Limits {
@@ -170,21 +172,16 @@ mod tests {
                 test: Some("c.csv".into()),
             },
             text: Some("body".into()),
+            text_pair: Some("reply".into()),
             label: None,
             labels: vec!["no".into(), "yes".into()],
             limit: Limits { train: Some(7), validation: None, test: None },
         };
-        let hub = DatasetSpec {
-            source: DatasetSource::Id {
-                id: "dair-ai/emotion".into(),
-                config: Some("split".into()),
-                revision: None,
-            },
-            text: None,
-            label: None,
-            labels: Vec::new(),
-            limit: Limits::default(),
-        };
+        let hub = DatasetSpec::of(DatasetSource::Id {
+            id: "dair-ai/emotion".into(),
+            config: Some("split".into()),
+            revision: None,
+        });
         for spec in [files, hub] {
             assert_eq!(DatasetSpec::from(v1::Dataset::from(&spec)), spec);
         }

@@ -11,12 +11,29 @@ pub struct DatasetSpec {
     pub source: DatasetSource,
     /// Name of the column with the text; detected when left out.
     pub text: Option<String>,
+    /// Name of the column with the second text of a pair; detected when neither is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_pair: Option<String>,
     /// Name of the column with the label; detected when left out.
     pub label: Option<String>,
     /// Class names in class order; empty where the data says them.
     pub labels: Vec<String>,
     /// How many rows of each split are kept.
     pub limit: Limits,
+}
+
+impl DatasetSpec {
+    /// All rows of a source, with whatever it says of itself.
+    pub fn of(source: DatasetSource) -> Self {
+        Self {
+            source,
+            text: None,
+            text_pair: None,
+            label: None,
+            labels: Vec::new(),
+            limit: Limits::default(),
+        }
+    }
 }
 
 /// Where the rows of a data set are.

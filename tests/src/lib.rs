@@ -3,6 +3,7 @@
 
 pub mod chaos;
 pub mod fleet;
+pub mod hub;
 pub mod load;
 pub mod mlflow;
 pub mod process;

@@ -8,7 +8,7 @@ use crate::{
     train::{Evaluation, Tokenized},
     trainer::Ended,
 };
-use distilsweep_data::TextTokenizer;
+use distilsweep_data::{Split, TextTokenizer};
 
 /// How a [`Classifier`] computes.
 #[derive(Clone, Copy, Debug)]
@@ -72,12 +72,12 @@ impl Classifier {
         &self.classes
     }
 
-    /// Logits [texts, classes], row by row in the order of the texts.
+    /// Logits [rows, classes], in the order of the rows, whose labels are not looked at.
     ///
     /// # Errors
     /// A text that the tokenizer refuses, and what libtorch says.
-    pub fn logits(&self, texts: &[String]) -> Result<Vec<f64>, Ended> {
-        let encoded = self.tokenizer.encode(texts, self.max_length)?;
+    pub fn logits(&self, rows: &Split) -> Result<Vec<f64>, Ended> {
+        let encoded = self.tokenizer.encode(rows, self.max_length)?;
         let beyond = encoded.ids().iter().find(|token| i64::from(**token) >= self.vocab_size);
         if let Some(token) = beyond {
             return Err(unknown_token(&self.directory, *token, self.vocab_size));
@@ -90,12 +90,12 @@ impl Classifier {
         Ok(self.evaluation.logits(&self.network, &examples)?)
     }
 
-    /// Probabilities [texts, classes], row by row in the order of the texts: the softmax of the logits.
+    /// Probabilities [rows, classes], in the order of the rows: the softmax of the logits.
     ///
     /// # Errors
     /// As [`Self::logits`].
-    pub fn probabilities(&self, texts: &[String]) -> Result<Vec<f64>, Ended> {
-        let mut rows = self.logits(texts)?;
+    pub fn probabilities(&self, rows: &Split) -> Result<Vec<f64>, Ended> {
+        let mut rows = self.logits(rows)?;
         for row in rows.chunks_exact_mut(self.classes.len()) {
             softmax(row);
         }

@@ -293,7 +293,7 @@ fn fraction(hash: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use distilsweep_proto::{
-        dataset::{DatasetSource, DatasetSpec, Limits},
+        dataset::{DatasetSource, DatasetSpec},
         names::SELECTIONS,
         params::{Params, TrainingArguments, Value},
     };
@@ -336,13 +336,11 @@ mod tests {
         Job {
             model: "m".into(),
             model_revision: None,
-            dataset: DatasetSpec {
-                source: DatasetSource::Files { train: "t.csv".into(), validation: None, test: None },
-                text: None,
-                label: None,
-                labels: Vec::new(),
-                limit: Limits::default(),
-            },
+            dataset: DatasetSpec::of(DatasetSource::Files {
+                train: "t.csv".into(),
+                validation: None,
+                test: None,
+            }),
             params: Params::from([("seed".to_owned(), Value::Integer(seed))]),
             arguments: TrainingArguments::default(),
             selection: SELECTIONS[0],

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use distilsweep_proto::{exit::Exit, v1};
 
 use super::{
-    CliError,
+    CliError, hub,
     mlflow::environment,
     origin::{self, Experiment},
 };
@@ -58,21 +58,15 @@ impl SweepFile {
         }
     }
 
-    /// Reads the data set and finds the model, so that a wrong one is told at once and not by a worker.
-    pub(super) async fn check_input(&self) -> Result<(), CliError> {
+    /// Reads the data set and finds the model, so that a wrong one is told at once and not by a worker; answers what was
+    /// chosen and what looks wrong, in sentences.
+    pub(super) async fn check_input(&self) -> Result<Vec<String>, CliError> {
         let (model, revision) = (self.spec.model.clone(), self.spec.model_revision.clone());
         let dataset = self.spec.dataset.clone();
-        let checked = tokio::task::spawn_blocking(move || {
-            distilsweep_data::model_directory(&model, revision.as_deref())?;
-            distilsweep_data::load(&dataset).map(|_| ())
-        });
-        match checked.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                let exit = if error.is_retryable() { Exit::Failure } else { Exit::BadInput };
-                Err(CliError::new(exit, error.to_string()))
-            }
-            Err(error) => Err(CliError::failure(format!("the data set could not be checked: {error}"))),
-        }
+        hub::ask(move |hub| {
+            hub.model(&model, revision.as_deref())?;
+            distilsweep_data::load(hub, &dataset).map(|data| data.notes)
+        })
+        .await
     }
 }

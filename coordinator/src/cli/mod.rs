@@ -1,9 +1,11 @@
 //! The command line: parse, run, one sentence on failure, an exit code.
 
 mod connect;
+mod data;
 mod events;
 mod files;
 mod fleet;
+mod hub;
 mod mending;
 mod mlflow;
 mod order;
@@ -59,6 +61,12 @@ enum Command {
     Worker(worker::Worker),
     /// Show the ranking of a sweep
     Results(results::Results),
+    /// Look for models and data sets on the Hugging Face Hub
+    #[command(subcommand)]
+    Hub(hub::HubCommand),
+    /// Look at a data set, or at the tokens of a text
+    #[command(subcommand)]
+    Data(data::Data),
     /// Send MLflow what it has not been told
     #[command(subcommand)]
     Mlflow(mlflow::Mlflow),
@@ -139,6 +147,8 @@ impl Cli {
             | Command::Trial(_)
             | Command::Worker(_)
             | Command::Results(_)
+            | Command::Hub(_)
+            | Command::Data(_)
             | Command::Mlflow(_) => "warn",
         }
     }
@@ -166,6 +176,8 @@ impl Cli {
                 Command::Trial(trial) => trial.run().await,
                 Command::Worker(worker) => worker.run().await,
                 Command::Results(results) => results.run().await,
+                Command::Hub(hub) => hub.run().await,
+                Command::Data(data) => data.run().await,
                 Command::Mlflow(mlflow) => mlflow.run().await,
             }
         })

@@ -82,7 +82,9 @@ impl Run {
         let file = SweepFile::read(&self.file)?;
         let mlflow = self.recording.client()?;
         if self.scripted.is_none() {
-            file.check_input().await?;
+            for note in file.check_input().await? {
+                eprintln!("note: {note}");
+            }
         }
         if let Some(client) = &mlflow
             && let Err(error) = client.check().await

@@ -23,6 +23,27 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// Bytes as the Hub writes them: `512 B`, `8.4 kB`, `268 MB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    scaled(bytes, &[" B", " kB", " MB", " GB", " TB"])
+}
+
+/// A large number in three digits: `512`, `8.4k`, `66M`.
+pub(crate) fn rough(count: u64) -> String {
+    scaled(count, &["", "k", "M", "B", "T"])
+}
+
+fn scaled(count: u64, units: &[&str]) -> String {
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let decimals = usize::from(unit > 0 && value < 9.95);
+    format!("{value:.decimals$}{}", units[unit])
+}
+
 /// A metric's name as a column's title.
 pub(super) fn metric_title(name: &str) -> &str {
     match name {

@@ -6,7 +6,7 @@
 pub mod convert;
 mod csv;
 pub mod held;
-mod html;
+pub(crate) mod html;
 mod json;
 pub(crate) mod labels;
 mod markdown;

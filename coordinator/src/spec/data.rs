@@ -10,24 +10,29 @@ use super::{
     tree::{Content, Entry},
 };
 
-const KEYS: &[&str] =
-    &["id", "train", "validation", "test", "config", "revision", "text", "label", "labels", "limit"];
+const KEYS: &[&str] = &[
+    "id",
+    "train",
+    "validation",
+    "test",
+    "config",
+    "revision",
+    "text",
+    "text_pair",
+    "label",
+    "labels",
+    "limit",
+];
 
 /// Endings of files with rows: as a dataset's id they are a mistake with a known remedy.
-const FILE_ENDINGS: &[&str] = &[".csv", ".tsv", ".json", ".jsonl", ".parquet"];
+const FILE_ENDINGS: &[&str] = &[".csv", ".tsv", ".json", ".jsonl", ".parquet", ".gz", ".zst"];
 
 /// Reads `dataset`: a Hub id or directory, or a mapping.
 pub(super) fn read(entry: &Entry, problems: &mut Vec<Problem>) -> Option<DatasetSpec> {
     match &entry.value.content {
         Content::Scalar { .. } => {
             let id = form::text(entry, problems)?;
-            Some(DatasetSpec {
-                source: source_of_id(entry, &id, problems)?,
-                text: None,
-                label: None,
-                labels: Vec::new(),
-                limit: Limits::default(),
-            })
+            source_of_id(entry, &id, problems).map(DatasetSpec::of)
         }
         Content::Map(entries) => described(entry, entries, problems),
         Content::List(_) => {
@@ -58,10 +63,10 @@ fn described(dataset: &Entry, entries: &[Entry], problems: &mut Vec<Problem>) ->
         form::find(entries, key).and_then(|entry| form::text(entry, problems))
     };
     let source = source(dataset, entries, unknown, problems);
-    let (text, label) = (text("text", problems), text("label", problems));
+    let [text, text_pair, label] = ["text", "text_pair", "label"].map(|key| text(key, problems));
     let labels = form::find(entries, "labels").map(|entry| labels(entry, problems)).unwrap_or_default();
     let limit = form::find(entries, "limit").map(|entry| limit(entry, problems)).unwrap_or_default();
-    Some(DatasetSpec { source: source?, text, label, labels, limit })
+    Some(DatasetSpec { source: source?, text, text_pair, label, labels, limit })
 }
 
 fn source(

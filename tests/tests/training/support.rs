@@ -6,7 +6,7 @@ use std::{
 };
 
 use distilsweep_proto::{
-    dataset::{DatasetSource, DatasetSpec, Limits},
+    dataset::{DatasetSource, DatasetSpec},
     names::{DEFAULT_METRIC, Selection},
     params::{Params, TrainingArguments},
 };
@@ -88,15 +88,12 @@ pub(crate) fn job(params: &Params, output: &TempDir) -> Job {
         model: fixture().join("start").to_str().unwrap().to_owned(),
         model_revision: None,
         dataset: DatasetSpec {
-            source: DatasetSource::Files {
+            labels: ["praise", "blame", "fact"].map(str::to_owned).to_vec(),
+            ..DatasetSpec::of(DatasetSource::Files {
                 train: fixture().join("train.csv"),
                 validation: Some(fixture().join("validation.csv")),
                 test: None,
-            },
-            text: None,
-            label: None,
-            labels: ["praise", "blame", "fact"].map(str::to_owned).to_vec(),
-            limit: Limits::default(),
+            })
         },
         params: params.clone(),
         arguments: TrainingArguments::from_params(params).unwrap(),

@@ -3,19 +3,25 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    DataError,
+    DataError, Place,
     rows::{Cell, Rows},
 };
 
 /// More classes than this are taken for a label column that was chosen wrongly.
 const MOST_CLASSES: usize = 1000;
 
-/// The class names, in class order: those given, else those that the training files carry, else what the labels say.
-pub(crate) fn resolve(given: &[String], train: &[Rows]) -> Result<Vec<String>, DataError> {
+/// The class names, in class order: those given, else those that the training files carry, else those of the card, else
+/// what the labels, or the names beside them, say.
+pub(crate) fn resolve(
+    given: &[String],
+    train: &[Rows],
+    of_card: Vec<String>,
+) -> Result<Vec<String>, DataError> {
     let path = train.first().map(|rows| rows.path.clone()).unwrap_or_default();
     let wrong = |problem| DataError::Classes { path: path.clone(), problem };
     let carried = train.first().map(|rows| rows.names.clone()).unwrap_or_default();
-    let named = if given.is_empty() { carried } else { given.to_vec() };
+    let named = [given.to_vec(), carried, of_card].into_iter().find(|names| !names.is_empty());
+    let named = named.unwrap_or_default();
     if !named.is_empty() {
         let different: BTreeSet<&String> = named.iter().collect();
         return match (different.len() == named.len(), named.len()) {
@@ -28,9 +34,15 @@ pub(crate) fn resolve(given: &[String], train: &[Rows]) -> Result<Vec<String>, D
     }
     let mut names = BTreeSet::new();
     let mut numbers = BTreeSet::new();
+    let mut first: Option<(&Cell, Place)> = None;
     for rows in train {
         for (cell, number) in rows.labels.iter().zip(&rows.numbers) {
-            match (integer(cell), cell) {
+            if let Some((other, place)) = &first {
+                one_type(other, place, cell, || rows.place(*number))?;
+            } else {
+                first = Some((cell, rows.place(*number)));
+            }
+            match (cell.integer(), cell) {
                 (Some(i), _) => _ = numbers.insert(i),
                 (None, Cell::Text(name)) => _ = names.insert(name.clone()),
                 (None, Cell::Missing) => return Err(missing(rows, *number)),
@@ -56,15 +68,37 @@ pub(crate) fn resolve(given: &[String], train: &[Rows]) -> Result<Vec<String>, D
             let class = names.into_iter().chain(numbers.iter().map(ToString::to_string)).collect();
             return Err(DataError::OneClass { path, class });
         }
-        _ if names.is_empty() => return numbered(&numbers).map_err(wrong),
+        _ if names.is_empty() => return numbered(&numbers, train).map_err(wrong),
         _ => {}
     }
     names.extend(numbers.iter().map(ToString::to_string));
     Ok(names.into_iter().collect())
 }
 
-/// Classes of labels that are all numbers, named as transformers names classes without names.
-fn numbered(numbers: &BTreeSet<i64>) -> Result<Vec<String>, String> {
+/// A column that holds numbers and texts was not meant as one or the other. Text files cannot tell, and hold texts alone.
+fn one_type(
+    first: &Cell,
+    first_place: &Place,
+    cell: &Cell,
+    place: impl Fn() -> Place,
+) -> Result<(), DataError> {
+    let (number, text) = match (first, cell) {
+        (Cell::Integer(number), Cell::Text(text)) | (Cell::Text(text), Cell::Integer(number)) => {
+            (number, text)
+        }
+        _ => return Ok(()),
+    };
+    let problem = format!(
+        "the labels are of different types, {number} and \"{text}\" (the first is at {} {}); all must be numbers, or \
+         all names",
+        first_place.unit, first_place.number
+    );
+    Err(DataError::Row { place: place(), problem })
+}
+
+/// Classes of labels that are all numbers, by the names beside them, else named as transformers names classes without
+/// names.
+fn numbered(numbers: &BTreeSet<i64>, train: &[Rows]) -> Result<Vec<String>, String> {
     let count = numbers.len() as i64;
     if let Some(absent) = (0..count).find(|i| !numbers.contains(i)) {
         let seen: Vec<String> = numbers.iter().take(12).map(ToString::to_string).collect();
@@ -75,7 +109,13 @@ fn numbered(numbers: &BTreeSet<i64>) -> Result<Vec<String>, String> {
             if numbers.len() > seen.len() { ", .." } else { "" }
         ));
     }
-    Ok((0..count).map(|i| format!("LABEL_{i}")).collect())
+    let beside = |i: i64| train.iter().find_map(|rows| rows.named.as_ref()?.get(&i).cloned());
+    let agreed = train.iter().all(|rows| rows.named.is_some());
+    let names: Option<Vec<String>> = (0..count).map(beside).collect();
+    let different = |names: &Vec<String>| names.iter().collect::<BTreeSet<_>>().len() == names.len();
+    Ok(names
+        .filter(|names| agreed && different(names))
+        .unwrap_or_else(|| (0..count).map(|i| format!("LABEL_{i}")).collect()))
 }
 
 /// The class of every row: by its name, else by its number.
@@ -87,7 +127,8 @@ pub(crate) fn assign(rows: &Rows, classes: &[String]) -> Result<Vec<u32>, DataEr
             Cell::Missing | Cell::Odd(_) => return None,
         };
         let by_name = classes.iter().position(|class| *class == shown);
-        let by_number = || integer(cell).and_then(|i| usize::try_from(i).ok()).filter(|i| *i < classes.len());
+        let by_number =
+            || cell.integer().and_then(|i| usize::try_from(i).ok()).filter(|i| *i < classes.len());
         by_name.or_else(by_number).map(|class| class as u32)
     };
     rows.labels
@@ -109,14 +150,6 @@ pub(crate) fn assign(rows: &Rows, classes: &[String]) -> Result<Vec<u32>, DataEr
 
 fn missing(rows: &Rows, number: u64) -> DataError {
     DataError::Row { place: rows.place(number), problem: "the label is missing".to_owned() }
-}
-
-fn integer(cell: &Cell) -> Option<i64> {
-    match cell {
-        Cell::Integer(i) => Some(*i),
-        Cell::Text(text) => text.parse().ok(),
-        Cell::Missing | Cell::Odd(_) => None,
-    }
 }
 
 fn nearest(name: &str, classes: &[String]) -> Option<String> {

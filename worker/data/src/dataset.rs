@@ -1,12 +1,19 @@
 //! A data set: its splits, its classes, and what was chosen for its user.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use distilsweep_proto::dataset::{DatasetSource, DatasetSpec};
 
 use crate::{
-    DataError, classes, hub, layout, order,
-    rows::{self, Label, Rows, Wanted},
+    ColumnNames, DataError, Hub,
+    card::Card,
+    classes,
+    layout::{self, Chosen},
+    order,
+    rows::{self, Cell, Label, Rows, Wanted},
 };
 
 /// One in this many training rows validates when the data has no validation split.
@@ -25,7 +32,13 @@ pub struct TextDataset {
     pub test: Option<Split>,
     /// Names of the classes, in class order.
     pub classes: Vec<String>,
-    /// What was chosen where the data set does not say, in sentences for its user.
+    /// The columns that were read.
+    pub columns: ColumnNames,
+    /// The configuration that was read; none where there is but one, without a name.
+    pub config: Option<String>,
+    /// The commit of a repository of the Hub.
+    pub commit: Option<String>,
+    /// What was chosen where the data set does not say, and what looks wrong, in sentences for its user.
     pub notes: Vec<String>,
 }
 
@@ -34,6 +47,8 @@ pub struct TextDataset {
 pub struct Split {
     /// The texts.
     pub texts: Vec<String>,
+    /// The second text of each row; empty where rows have one text.
+    pub pairs: Vec<String>,
     /// Their classes, as indices into [`TextDataset::classes`].
     pub labels: Vec<u32>,
 }
@@ -59,10 +74,34 @@ impl Split {
         majority_class(&self.labels, classes)
     }
 
+    /// The texts of row `i`, the second one of a pair.
+    fn row(&self, i: usize) -> (&str, Option<&str>) {
+        (&self.texts[i], self.pairs.get(i).map(String::as_str))
+    }
+
+    /// Of how many rows the texts are those of a row of `other`.
+    pub fn shared_with(&self, other: &Self) -> usize {
+        let seen: HashSet<_> = (0..other.len()).map(|i| other.row(i)).collect();
+        (0..self.len()).filter(|i| seen.contains(&self.row(*i))).count()
+    }
+
+    /// How many rows repeat the texts of an earlier one.
+    pub fn repeats(&self) -> usize {
+        let different: HashSet<_> = (0..self.len()).map(|i| self.row(i)).collect();
+        self.len() - different.len()
+    }
+
+    /// Rows `from` up to `to`, fewer where there are no more, without their labels.
+    pub fn texts_of(&self, from: usize, to: usize) -> Self {
+        let part = |texts: &[String]| texts[from.min(texts.len())..to.min(texts.len())].to_vec();
+        Self { texts: part(&self.texts), pairs: part(&self.pairs), labels: Vec::new() }
+    }
+
     fn select(&self, keep: impl Fn(usize) -> bool) -> Self {
         let kept: Vec<usize> = (0..self.len()).filter(|i| keep(*i)).collect();
         Self {
             texts: kept.iter().map(|i| self.texts[*i].clone()).collect(),
+            pairs: kept.iter().filter_map(|i| self.pairs.get(*i).cloned()).collect(),
             labels: kept.iter().map(|i| self.labels[*i]).collect(),
         }
     }
@@ -70,6 +109,7 @@ impl Split {
     fn limit(&mut self, limit: Option<u64>) {
         let kept = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         self.texts.truncate(kept);
+        self.pairs.truncate(kept);
         self.labels.truncate(kept);
     }
 }
@@ -89,15 +129,29 @@ pub(crate) fn majority_class(labels: &[u32], classes: usize) -> u32 {
     counts.iter().position(|count| *count == most).unwrap_or(0) as u32
 }
 
-/// The files of each split.
-pub(crate) struct Files {
-    pub(crate) train: Vec<PathBuf>,
-    pub(crate) validation: Vec<PathBuf>,
-    pub(crate) test: Vec<PathBuf>,
+/// The files of each split, and what is known of them before they are read.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// With rows to train on.
+    pub train: Vec<PathBuf>,
+    /// With rows that select the best epoch; none where they are cut from those to train on.
+    pub validation: Vec<PathBuf>,
+    /// With rows that only the chosen epoch sees.
+    pub test: Vec<PathBuf>,
+    /// The commit of a repository of the Hub.
+    pub commit: Option<String>,
+    /// Where class names are, if the files carry none.
+    card: Card,
+    config: Option<String>,
     notes: Vec<String>,
 }
 
 impl Files {
+    /// Class names as the card has them, by configuration and column.
+    pub(crate) fn card(&self) -> &Card {
+        &self.card
+    }
+
     /// Bytes of all files; one that is not there has none.
     pub(crate) fn bytes(&self) -> u64 {
         let all = [&self.train, &self.validation, &self.test].into_iter().flatten();
@@ -109,20 +163,26 @@ impl Files {
 ///
 /// # Errors
 /// What is wrong with the data, and where; see [`DataError::is_retryable`] for what may pass.
-pub fn load(spec: &DatasetSpec) -> Result<TextDataset, DataError> {
-    read(locate(&spec.source)?, spec)
+pub fn load(hub: &Hub, spec: &DatasetSpec) -> Result<TextDataset, DataError> {
+    read(locate(hub, &spec.source)?, spec)
 }
 
 /// Reads the files of a data set.
 pub(crate) fn read(files: Files, spec: &DatasetSpec) -> Result<TextDataset, DataError> {
-    let Files { train, validation, test, mut notes } = files;
-    let wanted = Wanted::labelled(spec.text.as_deref(), spec.label.as_deref());
+    let Files { train, validation, test, card, config, commit, mut notes } = files;
+    let wanted = Wanted::labelled(spec.text.as_deref(), spec.text_pair.as_deref(), spec.label.as_deref());
     let rows =
         |paths: &[PathBuf]| paths.iter().map(|path| rows::read(path, wanted)).collect::<Result<Vec<_>, _>>();
-    let (train, validation, test) = (rows(&train)?, rows(&validation)?, rows(&test)?);
+    let (train, validation, mut test) = (rows(&train)?, rows(&validation)?, rows(&test)?);
     let first = train.first().map(|rows| rows.path.clone()).unwrap_or_default();
+    let columns = train.first().map(|rows| rows.columns.clone()).unwrap_or_default();
+    if hides_labels(&test) {
+        notes.push("the labels of the test split are hidden (all are -1): it is left out".to_owned());
+        test.clear();
+    }
 
-    let classes = classes::resolve(&spec.labels, &train)?;
+    let of_card = card.class_names(config.as_deref(), columns.label.as_deref().unwrap_or_default());
+    let classes = classes::resolve(&spec.labels, &train, of_card)?;
     let mut train = join(train, &classes)?;
     let mut validation = join(validation, &classes)?;
     let mut test = Some(join(test, &classes)?).filter(|test| !test.is_empty());
@@ -140,28 +200,46 @@ pub(crate) fn read(files: Files, spec: &DatasetSpec) -> Result<TextDataset, Data
         test.limit(spec.limit.test);
     }
     check(&first, &train, &validation, &classes)?;
-    Ok(TextDataset { train, validation, test, classes, notes })
+    let evaluated = [("validation", Some(&validation)), ("test", test.as_ref())];
+    for (name, split) in evaluated.into_iter().filter_map(|(name, split)| split.map(|split| (name, split))) {
+        let leaked = split.shared_with(&train);
+        if leaked > 0 {
+            notes.push(format!(
+                "{leaked} of {} {name} rows have a text that is a training row's too: their scores say less",
+                split.len()
+            ));
+        }
+    }
+    Ok(TextDataset { train, validation, test, classes, columns, config, commit, notes })
 }
 
-/// The texts of one file, in its order, by the column of this name or the first usual one. Empty ones are kept.
+/// Whether rows have labels for form's sake, as GLUE's test splits do.
+fn hides_labels(files: &[Rows]) -> bool {
+    let mut labels = files.iter().flat_map(|rows| &rows.labels).peekable();
+    labels.peek().is_some() && labels.all(|label| *label == Cell::Integer(-1))
+}
+
+/// The texts of one file, in its order, by the column of this name or the first usual one, and the second ones of pairs
+/// where their column is named. Empty ones are kept; there are no labels.
 ///
 /// # Errors
 /// What is wrong with the file, and where.
-pub fn read_texts(path: &Path, text: Option<&str>) -> Result<Vec<String>, DataError> {
-    Ok(rows::read(path, Wanted { text, label: Label::Unread })?.texts)
+pub fn read_texts(path: &Path, text: Option<&str>, pair: Option<&str>) -> Result<Split, DataError> {
+    let Rows { texts, pairs, .. } = rows::read(path, Wanted { text, pair, label: Label::Unread })?;
+    Ok(Split { texts, pairs, labels: Vec::new() })
 }
 
-/// The rows of one file, whose labels must be among `classes`, by name or number.
+/// The rows of one file, whose labels must be among `classes`, by name or number. `columns` are those of the text, of the
+/// second text of a pair and of the label; detected where they are left out.
 ///
 /// # Errors
 /// What is wrong with the file, and where.
 pub fn read_labelled(
     path: &Path,
-    text: Option<&str>,
-    label: Option<&str>,
+    [text, pair, label]: [Option<&str>; 3],
     classes: &[String],
 ) -> Result<Split, DataError> {
-    join(vec![rows::read(path, Wanted::labelled(text, label))?], classes)
+    join(vec![rows::read(path, Wanted::labelled(text, pair, label))?], classes)
 }
 
 fn join(files: Vec<Rows>, classes: &[String]) -> Result<Split, DataError> {
@@ -169,6 +247,7 @@ fn join(files: Vec<Rows>, classes: &[String]) -> Result<Split, DataError> {
     for rows in files {
         split.labels.extend(classes::assign(&rows, classes)?);
         split.texts.extend(rows.texts);
+        split.pairs.extend(rows.pairs);
     }
     Ok(split)
 }
@@ -202,42 +281,71 @@ fn check(path: &Path, train: &Split, validation: &Split, classes: &[String]) -> 
     Ok(())
 }
 
-/// Finds the files of a data set; those of the Hub are downloaded.
-pub(crate) fn locate(source: &DatasetSource) -> Result<Files, DataError> {
-    match source {
-        DatasetSource::Files { train, validation, test } => Ok(Files {
-            train: vec![train.clone()],
-            validation: validation.iter().cloned().collect(),
-            test: test.iter().cloned().collect(),
-            notes: Vec::new(),
-        }),
-        DatasetSource::Id { id, config, revision } => {
-            let directory = Path::new(id);
-            if directory.is_dir() {
-                let files = layout::list(directory)?;
-                let (splits, notes) =
-                    layout::choose(&files, config.as_deref()).map_err(|problem| DataError::Malformed {
-                        path: directory.to_owned(),
-                        problem: format!("is no data set: {problem}"),
-                    })?;
-                let place = |files: Vec<String>| files.into_iter().map(|file| directory.join(file)).collect();
-                Ok(Files {
-                    train: place(splits.train),
-                    validation: place(splits.validation),
-                    test: place(splits.test),
-                    notes,
-                })
-            } else if directory.is_file() {
-                Err(DataError::Malformed {
-                    path: directory.to_owned(),
-                    problem: "is a file; a data set of files is `dataset: {train: FILE, validation: FILE}`"
-                        .to_owned(),
-                })
-            } else {
-                let (splits, notes) = hub::dataset_files(id, config.as_deref(), revision.as_deref())?;
-                let [train, validation, test] = splits;
-                Ok(Files { train, validation, test, notes })
-            }
+/// Finds the files of a data set; those of the Hub are downloaded. Blocks.
+///
+/// # Errors
+/// There is no such data set, or the Hub cannot be reached.
+pub fn locate(hub: &Hub, source: &DatasetSource) -> Result<Files, DataError> {
+    let (id, config, revision) = match source {
+        DatasetSource::Files { train, validation, test } => {
+            return Ok(Files {
+                train: vec![train.clone()],
+                validation: validation.iter().cloned().collect(),
+                test: test.iter().cloned().collect(),
+                ..Files::default()
+            });
         }
+        DatasetSource::Id { id, config, revision } => (id, config.as_deref(), revision.as_deref()),
+    };
+    let directory = Path::new(id);
+    if directory.is_dir() {
+        let files = layout::list(directory)?;
+        let card = card(directory)?;
+        let chosen = layout::choose(&files, &card, config).map_err(|problem| DataError::Malformed {
+            path: directory.to_owned(),
+            problem: format!("is no data set: {problem}"),
+        })?;
+        return Ok(Files::new(directory, card, chosen, None));
+    }
+    if directory.is_file() {
+        return Err(DataError::Malformed {
+            path: directory.to_owned(),
+            problem: "is a file; a data set of files is `dataset: {train: FILE, validation: FILE}`"
+                .to_owned(),
+        });
+    }
+    let choose = |files: &[String], card: &Card| layout::choose(files, card, config);
+    let found = hub.dataset(id, revision, |found| {
+        let card = card(&found.directory).map_err(|error| error.to_string())?;
+        Ok(choose(&found.files, &card)?.splits.files().cloned().collect())
+    })?;
+    let card = card(&found.directory)?;
+    let chosen = choose(&found.files, &card)
+        .map_err(|problem| DataError::Malformed { path: found.directory.clone(), problem })?;
+    Ok(Files::new(&found.directory, card, chosen, found.commit))
+}
+
+impl Files {
+    fn new(directory: &Path, card: Card, chosen: Chosen, commit: Option<String>) -> Self {
+        let Chosen { splits, config, notes } = chosen;
+        let place = |files: Vec<String>| files.into_iter().map(|file| directory.join(file)).collect();
+        Self {
+            train: place(splits.train),
+            validation: place(splits.validation),
+            test: place(splits.test),
+            card,
+            config,
+            commit,
+            notes,
+        }
+    }
+}
+
+fn card(directory: &Path) -> Result<Card, DataError> {
+    let path = directory.join(layout::CARD);
+    match std::fs::read_to_string(&path) {
+        Ok(readme) => Ok(Card::parse(&readme)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Card::default()),
+        Err(source) => Err(DataError::Io { path, source }),
     }
 }

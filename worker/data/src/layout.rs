@@ -1,11 +1,20 @@
 //! Which files of a directory or repository are which split.
 //!
-//! Laid out as the Hub's data sets are: the split's name in the file's name or that of its folder, a configuration's
-//! files in a folder of its name.
+//! As its card says, else laid out as the Hub's data sets are: the split's name in the file's name or that of its
+//! folder, a configuration's files in a folder of its name.
 
 use std::{collections::BTreeMap, path::Path};
 
-use crate::{DataError, rows::is_readable};
+use globset::GlobBuilder;
+
+use crate::{
+    DataError,
+    card::{self, Card},
+    rows::is_readable,
+};
+
+/// Name of the card in a repository.
+pub(crate) const CARD: &str = "README.md";
 
 /// The files of each split, by their paths relative to the repository, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,8 +24,121 @@ pub(crate) struct Splits {
     pub(crate) test: Vec<String>,
 }
 
-/// Sorts files to splits. Says what was chosen where nobody said.
-pub(crate) fn choose(files: &[String], config: Option<&str>) -> Result<(Splits, Vec<String>), String> {
+impl Splits {
+    fn of(&mut self, kind: Kind) -> &mut Vec<String> {
+        match kind {
+            Kind::Train => &mut self.train,
+            Kind::Validation => &mut self.validation,
+            Kind::Test => &mut self.test,
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        !self.validation.is_empty() && !self.test.is_empty()
+    }
+
+    /// All of them.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &String> {
+        [&self.train, &self.validation, &self.test].into_iter().flatten()
+    }
+}
+
+/// What was chosen of a data set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub(crate) splits: Splits,
+    /// Name of the configuration; none where there is but one, without a name.
+    pub(crate) config: Option<String>,
+    /// What was chosen where nobody said.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Sorts files to splits.
+pub(crate) fn choose(files: &[String], card: &Card, config: Option<&str>) -> Result<Chosen, String> {
+    let by_name = by_name(files);
+    let mut configs: BTreeMap<String, Splits> = BTreeMap::new();
+    for of_card in &card.configs {
+        let splits = match &of_card.files {
+            card::Files::Patterns(patterns) => matching(files, patterns)?,
+            card::Files::Folder(folder) => by_name.get(folder.as_str()).cloned().unwrap_or_default(),
+            card::Files::Unsaid => {
+                by_name.get(of_card.name.as_str()).or_else(|| by_name.get("")).cloned().unwrap_or_default()
+            }
+        };
+        if !splits.train.is_empty() {
+            configs.insert(of_card.name.clone(), splits);
+        }
+    }
+    let default = card.configs.iter().find(|config| config.default).map(|config| config.name.as_str());
+    if configs.is_empty() {
+        configs = by_name.into_iter().map(|(name, splits)| (name.to_owned(), splits)).collect();
+    }
+    pick(configs, default, config)
+}
+
+/// Picks a configuration: the one that is asked for, else the one that is meant where none is.
+fn pick(
+    mut configs: BTreeMap<String, Splits>,
+    default: Option<&str>,
+    config: Option<&str>,
+) -> Result<Chosen, String> {
+    let names = configs.keys().filter(|name| !name.is_empty()).cloned().collect::<Vec<_>>().join(", ");
+    let chosen = |name: String, splits: Splits, notes: Vec<String>| Chosen {
+        splits,
+        config: Some(name).filter(|name| !name.is_empty()),
+        notes,
+    };
+    if let Some(config) = config {
+        return match configs.remove(config) {
+            Some(splits) => Ok(chosen(config.to_owned(), splits, Vec::new())),
+            None if names.is_empty() => Err(format!("there is no configuration \"{config}\", and no other")),
+            None => Err(format!("there is no configuration \"{config}\"; there are {names}")),
+        };
+    }
+    for usual in default.into_iter().chain(["", "data", "default"]) {
+        if let Some(splits) = configs.remove(usual) {
+            return Ok(chosen(usual.to_owned(), splits, Vec::new()));
+        }
+    }
+    let with_all = configs.values().filter(|splits| splits.is_complete()).count();
+    match configs.len() {
+        0 => Err("there is no file of training rows; its name must contain \"train\" and end in .parquet, .csv, .tsv, \
+                  .jsonl or .json"
+            .to_owned()),
+        1 => {
+            let (name, splits) = configs.into_iter().next().unwrap_or_default();
+            Ok(chosen(name, splits, Vec::new()))
+        }
+        _ if with_all == 1 => {
+            let found = configs.into_iter().find(|(_, splits)| splits.is_complete());
+            let (name, splits) = found.unwrap_or_default();
+            let note = format!("configuration \"{name}\" was chosen out of {names}: it has all three splits");
+            Ok(chosen(name, splits, vec![note]))
+        }
+        _ => Err(format!("there are several configurations; `config:` must name one of {names}")),
+    }
+}
+
+/// The readable files that a card's patterns name, by split. `*` stays within a folder, `**` does not.
+fn matching(files: &[String], patterns: &[(String, Vec<String>)]) -> Result<Splits, String> {
+    let mut splits = Splits::default();
+    for (split, patterns) in patterns {
+        let Some(kind) = split_of(split) else { continue };
+        for pattern in patterns {
+            let glob = GlobBuilder::new(pattern.trim_start_matches("./")).literal_separator(true).build();
+            let glob = glob.map_err(|error| format!("its card names files by \"{pattern}\": {error}"))?;
+            let glob = glob.compile_matcher();
+            let fits = |file: &&String| is_readable(file.as_ref()) && glob.is_match(file);
+            splits.of(kind).extend(files.iter().filter(fits).cloned());
+        }
+        splits.of(kind).sort();
+        splits.of(kind).dedup();
+    }
+    Ok(splits)
+}
+
+/// The readable files by the folder of their configuration, where it has training rows.
+fn by_name(files: &[String]) -> BTreeMap<&str, Splits> {
     let mut folders: BTreeMap<&str, Splits> = BTreeMap::new();
     for file in files.iter().filter(|file| is_readable(file.as_ref())) {
         let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
@@ -24,51 +146,20 @@ pub(crate) fn choose(files: &[String], config: Option<&str>) -> Result<(Splits, 
             let (parent, last) = folder.rsplit_once('/').unwrap_or(("", folder));
             split_of(last).map(|kind| (parent, kind))
         };
-        let Some((folder, kind)) = split_of(name).map(|kind| (folder, kind)).or_else(by_folder) else {
-            continue;
-        };
-        let splits = folders.entry(folder).or_default();
-        match kind {
-            Kind::Train => splits.train.push(file.clone()),
-            Kind::Validation => splits.validation.push(file.clone()),
-            Kind::Test => splits.test.push(file.clone()),
+        if let Some((folder, kind)) = split_of(name).map(|kind| (folder, kind)).or_else(by_folder) {
+            folders.entry(folder).or_default().of(kind).push(file.clone());
         }
     }
     folders.retain(|_, splits| !splits.train.is_empty());
     for splits in folders.values_mut() {
-        splits.train.sort();
-        splits.validation.sort();
-        splits.test.sort();
-    }
-    let names = folders.keys().filter(|name| !name.is_empty()).copied().collect::<Vec<_>>().join(", ");
-    if let Some(config) = config {
-        return match folders.remove(config) {
-            Some(splits) => Ok((splits, Vec::new())),
-            None if names.is_empty() => Err(format!("there is no configuration \"{config}\", and no other")),
-            None => Err(format!("there is no configuration \"{config}\"; there are {names}")),
-        };
-    }
-    for usual in ["", "data", "default"] {
-        if let Some(splits) = folders.remove(usual) {
-            return Ok((splits, Vec::new()));
+        for kind in [Kind::Train, Kind::Validation, Kind::Test] {
+            splits.of(kind).sort();
         }
     }
-    let complete = |splits: &Splits| !splits.validation.is_empty() && !splits.test.is_empty();
-    let with_all = folders.iter().filter(|(_, splits)| complete(splits)).count();
-    match folders.len() {
-        0 => Err("there is no file of training rows; its name must contain \"train\" and end in .parquet, .csv, .tsv \
-                  or .jsonl"
-            .to_owned()),
-        1 => Ok((folders.into_values().next().unwrap_or_default(), Vec::new())),
-        _ if with_all == 1 => {
-            let chosen = folders.into_iter().find(|(_, splits)| complete(splits));
-            let (name, splits) = chosen.unwrap_or_default();
-            Ok((splits, vec![format!("configuration \"{name}\" was chosen out of {names}: it has all three splits")]))
-        }
-        _ => Err(format!("there are several configurations; `config:` must name one of {names}")),
-    }
+    folders
 }
 
+#[derive(Clone, Copy)]
 enum Kind {
     Train,
     Validation,
@@ -110,9 +201,13 @@ mod tests {
     use super::*;
 
     fn chosen(files: &[&str], config: Option<&str>) -> String {
+        with_card("", files, config)
+    }
+
+    fn with_card(card: &str, files: &[&str], config: Option<&str>) -> String {
         let files: Vec<String> = files.iter().map(|file| (*file).to_owned()).collect();
-        match choose(&files, config) {
-            Ok((splits, notes)) => format!(
+        match choose(&files, &Card::parse(card), config) {
+            Ok(Chosen { splits, notes, .. }) => format!(
                 "{} | {} | {} | {}.",
                 splits.train.join(" "),
                 splits.validation.join(" "),
@@ -158,6 +253,33 @@ mod tests {
     }
 
     #[test]
+    fn a_card_goes_before_names() {
+        let card = "---\nconfigs:\n- config_name: all\n  data_files:\n  - split: train\n    path: unsplit/*\n\
+                    - config_name: parts\n  default: true\n  data_files:\n  - split: train\n    path: '**/train-*'\n  \
+                    - split: validation\n    path: [split/validation-*, split/none-*]\n  - split: extra\n    path: '*'\n---\n";
+        let folder = "---\nconfigs:\n- config_name: x\n  data_dir: split\n---\n";
+        insta::assert_snapshot!(
+            [
+                with_card(card, &EMOTION, None),
+                with_card(card, &EMOTION, Some("all")),
+                with_card(card, &EMOTION, Some("split")),
+                with_card(folder, &EMOTION, None),
+                with_card("---\nlicense: mit\n---\n", &EMOTION, Some("unsplit")),
+                with_card("---\nconfigs:\n- data_files: a[\n---\n", &EMOTION, None),
+            ]
+            .join("\n"),
+            @r#"
+        split/train-00000-of-00001.parquet unsplit/train-00000-of-00001.parquet | split/validation-00000-of-00001.parquet |  | .
+        unsplit/train-00000-of-00001.parquet |  |  | .
+        there is no configuration "split"; there are all, parts
+        split/train-00000-of-00001.parquet | split/validation-00000-of-00001.parquet | split/test-00000-of-00001.parquet | .
+        unsplit/train-00000-of-00001.parquet |  |  | .
+        its card names files by "a[": error parsing glob 'a[': unclosed character class; missing ']'
+        "#
+        );
+    }
+
+    #[test]
     fn what_cannot_be_chosen_is_asked_for() {
         insta::assert_snapshot!(
             [
@@ -170,7 +292,7 @@ mod tests {
             @r#"
         there is no configuration "splitt"; there are split, unsplit
         there are several configurations; `config:` must name one of de, en
-        there is no file of training rows; its name must contain "train" and end in .parquet, .csv, .tsv or .jsonl
+        there is no file of training rows; its name must contain "train" and end in .parquet, .csv, .tsv, .jsonl or .json
         there is no configuration "en", and no other
         "#
         );

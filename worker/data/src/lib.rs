@@ -4,21 +4,30 @@
 //! that of tokenized data sets. A crash leaves at most a partial file in them, which the next process goes on with or
 //! ignores.
 
+mod card;
 mod classes;
 mod dataset;
+mod delimited;
 mod error;
 mod hub;
+mod inspect;
+mod json;
 mod layout;
 mod numbers;
 mod order;
 mod parquet;
 mod rows;
+mod schema;
+mod text;
 mod tokenized;
 mod tokenizer;
 
-pub use dataset::{Split, TextDataset, load, read_labelled, read_texts};
+pub use dataset::{Files, Split, TextDataset, load, locate, read_labelled, read_texts};
 pub use error::{DataError, Place};
-pub use hub::{model_directory, model_directory_async};
+pub use hub::{Hub, Kind, Progress, RepoFile, RepoInfo, Safetensors, Settings, Snapshot};
+pub use inspect::{Baseline, ClassFacts, Example, Inspection, SplitFacts, TokenFacts, inspect};
 pub use order::shuffled;
+pub use rows::ColumnNames;
+pub use schema::schema;
 pub use tokenized::{TokenizedDataset, TokenizedSplit, tokenized};
-pub use tokenizer::{Encoded, TextTokenizer};
+pub use tokenizer::{Encoded, TextTokenizer, Token};

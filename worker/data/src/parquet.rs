@@ -1,6 +1,6 @@
 //! Rows of Parquet files, as the Hub's data sets are stored.
 
-use std::{fs::File, iter, path::Path, sync::Arc};
+use std::{fs::File, path::Path, sync::Arc};
 
 use parquet::{
     errors::ParquetError,
@@ -14,7 +14,8 @@ use parquet::{
 
 use crate::{
     DataError, Place,
-    rows::{Cell, Rows, Wanted, find_columns, open_error},
+    rows::{Cell, Row, Rows, Wanted, find_columns},
+    text::open_error,
 };
 
 /// Reads the text and the label column of a file.
@@ -28,34 +29,44 @@ pub(crate) fn read(path: &Path, wanted: Wanted<'_>) -> Result<Rows, DataError> {
     let metadata = reader.metadata().file_metadata();
     let schema = metadata.schema();
     let columns: Vec<String> = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
-    let (text, label) = find_columns(path, &columns, wanted)?;
-    let read: Vec<Arc<Type>> =
-        iter::once(text).chain(label).map(|i| schema.get_fields()[i].clone()).collect();
+    let at = find_columns(path, &columns, wanted)?;
+    let read: Vec<Arc<Type>> = [Some(at.text), at.pair, at.label, at.name]
+        .into_iter()
+        .flatten()
+        .map(|i| schema.get_fields()[i].clone())
+        .collect();
     let projection = Type::group_type_builder(schema.name()).with_fields(read).build().map_err(malformed)?;
 
-    let mut rows = Rows::new(path, "row", &columns[text], wanted);
-    rows.names = label.map_or_else(Vec::new, |label| class_names(metadata, &columns[label]));
+    let mut rows = Rows::new(path, "row", &columns, at, wanted);
+    rows.names = at.label.map_or_else(Vec::new, |label| class_names(metadata, &columns[label]));
     for (number, row) in (1..).zip(reader.get_row_iter(Some(projection)).map_err(malformed)?) {
-        let row = row.map_err(malformed)?;
-        let mut value = String::new();
-        let mut cell = Cell::Missing;
-        for (name, field) in row.get_column_iter() {
-            if *name == columns[text] {
-                value = match field {
-                    Field::Str(value) => value.clone(),
-                    Field::Null => String::new(),
-                    other => {
-                        return Err(DataError::Row {
-                            place: Place { path: path.to_owned(), unit: "row", number },
-                            problem: format!("\"{name}\" is {other}, it must be a string"),
-                        });
-                    }
-                };
-            } else {
-                cell = to_cell(field);
-            }
-        }
-        rows.push(number, &value, cell)?;
+        // The pages of a column are read when their rows are asked for.
+        let row = row.map_err(|error| DataError::Row {
+            place: Place { path: path.to_owned(), unit: "row", number },
+            problem: format!("cannot be read: {error}; the file is damaged, fetch it again"),
+        })?;
+        let field = |column: Option<usize>| {
+            let name = column.map(|column| &columns[column])?;
+            row.get_column_iter().find(|(found, _)| *found == name).map(|(_, field)| field)
+        };
+        let text = |column: Option<usize>| match field(column) {
+            Some(Field::Str(text)) => Ok(Some(text.as_str())),
+            Some(Field::Null) | None => Ok(None),
+            Some(other) => Err(DataError::Row {
+                place: Place { path: path.to_owned(), unit: "row", number },
+                problem: format!(
+                    "\"{}\" is {other}, it must be a string",
+                    column.map_or("", |column| columns[column].as_str())
+                ),
+            }),
+        };
+        rows.push(Row {
+            number,
+            text: text(Some(at.text))?.unwrap_or_default(),
+            pair: text(at.pair)?,
+            label: field(at.label).map_or(Cell::Missing, to_cell),
+            name: text(at.name)?,
+        })?;
     }
     Ok(rows)
 }

@@ -1,9 +1,11 @@
 //! The sample assets, where `tests/run.sh` or `deploy/assets.py` has prepared them.
 
+#![expect(clippy::unwrap_used, reason = "a failing set-up fails the test")]
+
 use std::path::PathBuf;
 
-use distilsweep_data::{TextTokenizer, load};
-use distilsweep_proto::dataset::{DatasetSource, DatasetSpec, Limits};
+use distilsweep_data::{DataError, Hub, TextDataset, TextTokenizer};
+use distilsweep_proto::dataset::{DatasetSource, DatasetSpec};
 use sha2::{Digest, Sha256};
 
 fn assets() -> Option<PathBuf> {
@@ -19,16 +21,17 @@ fn assets() -> Option<PathBuf> {
 fn sample(assets: &std::path::Path, suffix: &str) -> DatasetSpec {
     let file = |split: &str| assets.join(format!("{split}.{suffix}"));
     DatasetSpec {
-        source: DatasetSource::Files {
+        labels: ["negative", "neutral", "positive"].map(str::to_owned).to_vec(),
+        ..DatasetSpec::of(DatasetSource::Files {
             train: file("train"),
             validation: Some(file("validation")),
             test: Some(file("test")),
-        },
-        text: None,
-        label: None,
-        labels: ["negative", "neutral", "positive"].map(str::to_owned).to_vec(),
-        limit: Limits::default(),
+        })
     }
+}
+
+fn load(spec: &DatasetSpec) -> Result<TextDataset, DataError> {
+    distilsweep_data::load(&Hub::from_environment().unwrap(), spec)
 }
 
 #[test]
@@ -53,7 +56,7 @@ fn all_sentences_become_the_token_ids_of_transformers() {
         (64, 590_600, "486a41c4ec7fab3d54b89b020f3b054b37fb4b0063d79a9d1c66f7b5199e043f"),
         (16, 353_210, "69a1bf1b1d8bb51438e1c4d528b9ce3f4b31574d44b5dee3f0f0fb5219a6a9fb"),
     ] {
-        let encoded = tokenizer.encode(&texts, length).unwrap();
+        let encoded = tokenizer.encode_texts(&texts, length).unwrap();
         assert_eq!(encoded.ids().len(), tokens);
         let bytes: Vec<u8> = encoded.ids().iter().flat_map(|id| id.to_le_bytes()).collect();
         let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();

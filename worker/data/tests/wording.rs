@@ -2,27 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing set-up fails the test")]
 
-use std::path::Path;
+use std::{fs, io::Write, path::Path};
 
-use distilsweep_data::{TextDataset, load};
+use distilsweep_data::{DataError, Hub, TextDataset};
 use distilsweep_proto::dataset::{DatasetSource, DatasetSpec, Limits};
 
 fn files(train: &Path, validation: Option<&Path>) -> DatasetSpec {
-    DatasetSpec {
-        source: DatasetSource::Files {
-            train: train.to_owned(),
-            validation: validation.map(Path::to_owned),
-            test: None,
-        },
-        text: None,
-        label: None,
-        labels: Vec::new(),
-        limit: Limits::default(),
-    }
+    DatasetSpec::of(DatasetSource::Files {
+        train: train.to_owned(),
+        validation: validation.map(Path::to_owned),
+        test: None,
+    })
 }
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn load(spec: &DatasetSpec) -> Result<TextDataset, DataError> {
+    distilsweep_data::load(&Hub::from_environment().unwrap(), spec)
 }
 
 const GOOD: &str = "text,label\nfine,positive\nbad,negative\ngood,positive\n";
@@ -64,10 +62,10 @@ fn wrong_files_are_named_with_what_would_be_right() {
         .join("\n"),
         @r"
         nowhere.csv does not exist: check the path (relative ones in a sweep file count from it)
-        train.xlsx has an unknown extension, it must be .csv, .tsv, .jsonl or .parquet
+        train.xlsx has an unknown extension, it must be .csv, .tsv, .jsonl, .json (these also with .gz or .zst) or .parquet
         train.csv is empty, its first line must name the columns
         train.csv: there are no rows, training needs some of every class
-        train.jsonl is empty, it must hold one JSON object a line
+        train.jsonl is empty, it must hold one JSON object a line, or an array of them
         train.parquet is no readable Parquet file: EOF: Parquet file too small. Size is 3 but need 8
         "
     );
@@ -109,6 +107,11 @@ fn wrong_rows_are_named_by_line() {
             message("jsonl", "{\"text\": \"fine\", \"label\": 1}\n[1, 2]\n", |_| {}),
             message("jsonl", "{\"text\": 5, \"label\": 1}\n", |_| {}),
             message("jsonl", "{\"text\": \"fine\", \"label\": 0.5}\n", |_| {}),
+            message("jsonl", "{\"text\": \"fine\", \"label\": 1}\n\n{\"text\": \"bad\", \"label\": \"bad\"}\n", |_| {}),
+            message("json", "[{\"text\": \"fine\", \"label\": 1}, 7]", |_| {}),
+            message("json", "[{\"text\": \"fine\",\n \"label\": 1}", |_| {}),
+            message("csv.gz", "text,label\n", |_| {}),
+            message("csv.zst", "text,label\n", |_| {}),
         ]
         .join("\n"),
         @r#"
@@ -123,6 +126,11 @@ fn wrong_rows_are_named_by_line() {
         train.jsonl line 2: no JSON object; every line must be one (invalid type: sequence, expected a map, column 0)
         train.jsonl line 1: "text" is 5, it must be a string
         train.jsonl line 1: label 0.5 is neither a name nor a whole number
+        train.jsonl line 3: the labels are of different types, 1 and "bad" (the first is at line 1); all must be numbers, or all names
+        train.json element 2: 7 is no JSON object; every element must be one
+        train.json line 2: the array of rows ends here (EOF while parsing a list, column 12)
+        train.csv.gz is no whole gzip file: invalid gzip header
+        train.csv.zst is no whole Zstandard file: Unknown frame descriptor
         "#
     );
 }
@@ -180,7 +188,75 @@ fn every_format_reads_the_same() {
     assert_eq!(jsonl.train, csv.train);
     assert_eq!(jsonl.classes, csv.classes);
     assert_eq!(csv.validation, csv.train);
-    assert!(csv.test.is_none() && csv.notes.is_empty());
+    assert!(csv.test.is_none());
+    let array = loaded("train.json", &format!("[{}]", json.trim().replace("\n\n", ",\n")), &[]);
+    assert_eq!(array.train, csv.train);
+
+    let directory = tempfile::tempdir().unwrap();
+    let packed = |name: &str, pack: &dyn Fn(&Path)| {
+        let path = directory.path().join(name);
+        pack(&path);
+        load(&files(&path, Some(&path))).unwrap()
+    };
+    let gzip = packed("train.jsonl.gz", &|path| {
+        let mut packer =
+            flate2::write::GzEncoder::new(fs::File::create(path).unwrap(), flate2::Compression::fast());
+        packer.write_all(json.as_bytes()).unwrap();
+        packer.finish().unwrap();
+    });
+    assert_eq!(gzip.train, csv.train);
+    let zstd = packed("train.tsv.zst", &|path| {
+        let tsv = "label\tSentence\ngood\ta \"b\", c\nbad\td\n";
+        fs::write(path, zstd::encode_all(tsv.as_bytes(), 1).unwrap()).unwrap();
+    });
+    assert_eq!(zstd.train, csv.train);
+}
+
+#[test]
+fn pairs_of_texts_are_rows_of_two_columns() {
+    let pairs = "premise,hypothesis,label\nit rains,it is wet,yes\nit rains,,no\n";
+    let detected = loaded("train.csv", pairs, &[]);
+    assert_eq!(detected.train.texts, ["it rains", "it rains"]);
+    assert_eq!(detected.train.pairs, ["it is wet", ""]);
+    assert_eq!(detected.columns.pair.as_deref(), Some("hypothesis"));
+    let directory = tempfile::tempdir().unwrap();
+    let train = directory.path().join("train.jsonl");
+    fs::write(
+        &train,
+        "{\"a\": \"x\", \"b\": \"y\", \"label\": 0}\n{\"a\": \"v\", \"b\": null, \"label\": 1}\n",
+    )
+    .unwrap();
+    let spec =
+        DatasetSpec { text: Some("a".into()), text_pair: Some("b".into()), ..files(&train, Some(&train)) };
+    assert_eq!(load(&spec).unwrap().train.pairs, ["y", ""]);
+    let one = DatasetSpec { text: Some("b".into()), ..files(&train, Some(&train)) };
+    assert!(
+        load(&one)
+            .unwrap_err()
+            .to_string()
+            .ends_with("train.jsonl line 2: the text (column \"b\") is empty; fill it or remove the row")
+    );
+}
+
+#[test]
+fn what_looks_wrong_is_noted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("train.csv"), "text,label\na,0\nb,1\nc,0\n").unwrap();
+    fs::write(path("validation.csv"), "text,label\nb,1\nd,0\ne,1\n").unwrap();
+    fs::write(path("test.jsonl"), "{\"text\": \"f\", \"label\": -1}\n{\"text\": \"g\", \"label\": -1}\n")
+        .unwrap();
+    let spec = DatasetSpec::of(DatasetSource::Files {
+        train: path("train.csv"),
+        validation: Some(path("validation.csv")),
+        test: Some(path("test.jsonl")),
+    });
+    let data = load(&spec).unwrap();
+    assert_eq!(data.test, None);
+    insta::assert_snapshot!(data.notes.join("\n"), @"
+    the labels of the test split are hidden (all are -1): it is left out
+    1 of 3 validation rows have a text that is a training row's too: their scores say less
+    ");
 }
 
 #[test]
@@ -232,10 +308,11 @@ fn a_missing_validation_split_is_cut_from_every_class_alike_and_said() {
 }
 
 fn repository(id: &str, config: Option<&str>) -> DatasetSpec {
-    DatasetSpec {
-        source: DatasetSource::Id { id: id.to_owned(), config: config.map(str::to_owned), revision: None },
-        ..files(Path::new(""), None)
-    }
+    DatasetSpec::of(DatasetSource::Id {
+        id: id.to_owned(),
+        config: config.map(str::to_owned),
+        revision: None,
+    })
 }
 
 #[test]
@@ -273,7 +350,7 @@ fn a_directory_that_is_no_data_set_is_said_to_be_none() {
         .join("\n"),
         @r#"
         tests/fixtures/emotion is no data set: there is no configuration "splits"; there are split, unsplit
-        tests/fixtures/tokenizer is no data set: there is no file of training rows; its name must contain "train" and end in .parquet, .csv, .tsv or .jsonl
+        tests/fixtures/tokenizer is no data set: there is no file of training rows; its name must contain "train" and end in .parquet, .csv, .tsv, .jsonl or .json
         tests/fixtures/make_parquet.py is a file; a data set of files is `dataset: {train: FILE, validation: FILE}`
         ./nowhere does not exist: it must be a directory or an id of the Hub (owner/name)
         "#

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use distilsweep_data::Hub;
 use tch::Kind;
 
 use super::output::Output;
@@ -34,7 +35,7 @@ impl Convert {
     /// # Errors
     /// What is wrong with the checkpoint or the output directory.
     pub(super) fn run(&self) -> Result<(), Ended> {
-        let directory = distilsweep_data::model_directory(&self.model, None)?;
+        let directory = Hub::from_environment()?.model(&self.model, None)?.directory;
         let config = Config::read(&directory)?;
         let parameters = match self.random {
             true => Parameters::random(&config, 0, self.seed, Kind::Float)?,

@@ -23,6 +23,9 @@ pub(super) struct Evaluate {
     /// Column with the text [default: text, sentence, content or review]
     #[arg(long)]
     text_column: Option<String>,
+    /// Column with the second text of a pair [default: sentence2 beside sentence1, and the like]
+    #[arg(long)]
+    text_pair_column: Option<String>,
     /// Column with the label [default: label, labels, target or class]
     #[arg(long)]
     label_column: Option<String>,
@@ -53,12 +56,12 @@ impl Evaluate {
     pub(super) fn run(&self) -> Result<(), Ended> {
         let classifier = self.model.open()?;
         let classes = classifier.classes();
-        let columns = (self.text_column.as_deref(), self.label_column.as_deref());
-        let split = distilsweep_data::read_labelled(&self.file, columns.0, columns.1, classes)?;
+        let columns = [&self.text_column, &self.text_pair_column, &self.label_column].map(Option::as_deref);
+        let split = distilsweep_data::read_labelled(&self.file, columns, classes)?;
         if split.is_empty() {
             return Err(Ended::BadInput(format!("{} has no rows to evaluate", self.file.display())));
         }
-        let logits = classifier.logits(&split.texts)?;
+        let logits = classifier.logits(&split)?;
         let report = Report::new(&logits, &split.labels, classes.len(), 0.0);
         print(&match self.format {
             Format::Table => report::table(&report, classes, width().unwrap_or(report::WIDTH)),

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use distilsweep_data::Split;
 use serde::Serialize;
 
 use super::{
@@ -34,6 +35,9 @@ pub(super) struct Predict {
     /// Column with the text [default: text, sentence, content or review]
     #[arg(long, requires = "file", conflicts_with = "texts")]
     text_column: Option<String>,
+    /// Column with the second text of a pair
+    #[arg(long)]
+    text_pair_column: Option<String>,
     /// table for people; csv and json (a line each) for programs
     #[arg(long, default_value = "table")]
     format: Format,
@@ -66,9 +70,10 @@ impl Predict {
             Format::Csv => view.csv_head()?,
             Format::Json => String::new(),
         };
-        for group in texts.chunks(GROUP) {
-            let probabilities = classifier.probabilities(group)?;
-            for (text, row) in group.iter().zip(probabilities.chunks_exact(classes.len())) {
+        for from in (0..texts.len()).step_by(GROUP) {
+            let group = texts.texts_of(from, from + GROUP);
+            let probabilities = classifier.probabilities(&group)?;
+            for (text, row) in group.texts.iter().zip(probabilities.chunks_exact(classes.len())) {
                 out += &match self.format {
                     Format::Table => view.table_rows(text, row),
                     Format::Csv => view.csv_row(text, row)?,
@@ -81,16 +86,18 @@ impl Predict {
         Ok(())
     }
 
-    fn texts(&self) -> Result<Vec<String>, Ended> {
+    fn texts(&self) -> Result<Split, Ended> {
+        let single = |texts| Split { texts, ..Split::default() };
         if let Some(path) = &self.file {
-            let texts = distilsweep_data::read_texts(path, self.text_column.as_deref())?;
+            let columns = [&self.text_column, &self.text_pair_column].map(Option::as_deref);
+            let texts = distilsweep_data::read_texts(path, columns[0], columns[1])?;
             return match texts.is_empty() {
                 true => Err(Ended::BadInput(format!("{} has no rows to classify", path.display()))),
                 false => Ok(texts),
             };
         }
         if !self.texts.is_empty() {
-            return Ok(self.texts.clone());
+            return Ok(single(self.texts.clone()));
         }
         if io::stdin().is_terminal() {
             eprintln!("reading texts, one a line; Ctrl-D ends them");
@@ -100,7 +107,7 @@ impl Predict {
             .lock()
             .read_to_end(&mut bytes)
             .map_err(|error| Ended::Internal(format!("cannot read standard input: {error}")))?;
-        lines(&bytes)
+        lines(&bytes).map(single)
     }
 }
 

@@ -48,6 +48,9 @@ pub(super) struct Train {
     /// Column with the text
     #[arg(long)]
     text_column: Option<String>,
+    /// Column with the second text of a pair
+    #[arg(long)]
+    text_pair_column: Option<String>,
     /// Column with the label
     #[arg(long)]
     label_column: Option<String>,
@@ -214,6 +217,7 @@ impl Train {
                     test: self.test.clone(),
                 },
                 text: self.text_column.clone(),
+                text_pair: self.text_pair_column.clone(),
                 label: self.label_column.clone(),
                 labels: self.labels.clone(),
                 limit: Limits::default(),

@@ -104,6 +104,9 @@ pub enum ModelError {
         /// As stored.
         found: String,
     },
+    /// The tokenizer cannot be read.
+    #[error(transparent)]
+    Tokenizer(#[from] distilsweep_data::DataError),
     /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),

@@ -21,4 +21,3 @@ pub use lanes::{LaneBatch, LaneStack};
 pub use parameters::{Parameters, WORD_EMBEDDINGS};
 pub(crate) use save::Stored;
 pub use save::save;
-pub use weights::weights_exist;

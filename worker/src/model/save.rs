@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use distilsweep_data::TextTokenizer;
 use safetensors::{Dtype, View, serialize_to_file};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -53,12 +54,8 @@ pub fn save(
 }
 
 fn save_tokenizer(config: &Config, from: &Path, output: &Path) -> Result<(), ModelError> {
-    let path = from.join("tokenizer.json");
-    let text = fs::read_to_string(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
-    let mut tokenizer: Value = parsed(&path, &text)?;
-    // Some tokenizers carry a fixed padding and a cut of their own, which our texts were not encoded with.
-    tokenizer["padding"] = Value::Null;
-    tokenizer["truncation"] = Value::Null;
+    // Some tokenizers carry a fixed padding and a cut of their own, which our texts were not encoded with; it does not.
+    let tokenizer = TextTokenizer::from_directory(from)?.json()?;
     write_json(&output.join("tokenizer.json"), &tokenizer)?;
 
     let vocabulary = tokenizer["model"]["vocab"].as_object();

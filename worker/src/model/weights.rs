@@ -23,7 +23,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const LENGTH: usize = 8;
 
 /// Whether a directory has weights that can be read.
-pub fn weights_exist(directory: &Path) -> bool {
+fn weights_exist(directory: &Path) -> bool {
     directory.join(FILE).is_file() || directory.join(INDEX).is_file()
 }
 

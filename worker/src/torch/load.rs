@@ -5,13 +5,13 @@ use std::{
     rc::Rc,
 };
 
-use distilsweep_data::{DataError, TokenizedSplit};
+use distilsweep_data::{DataError, Hub, TokenizedSplit};
 use distilsweep_proto::{dataset::DatasetSpec, hex::hex};
 use sha2::{Digest, Sha256};
 use tch::{Device, Tensor};
 
 use crate::{
-    model::{Config, ModelError, Parameters, TorchError, WORD_EMBEDDINGS, weights_exist},
+    model::{Config, ModelError, Parameters, TorchError, WORD_EMBEDDINGS},
     train::{Prepared, Tokenized},
     trainer::{Ended, Job},
 };
@@ -23,17 +23,19 @@ pub(super) fn locate(job: &Job) -> Result<PathBuf, Ended> {
 
 /// The local directory of a checkpoint: `model` itself, or the Hub's files of that id.
 pub(crate) fn find_model(model: &str, revision: Option<&str>) -> Result<PathBuf, Ended> {
-    distilsweep_data::model_directory(model, revision).map_err(|error| {
-        let directory = Path::new(model);
-        match directory.join("pytorch_model.bin").is_file() && !weights_exist(directory) {
-            true => ModelError::Pickle { directory: directory.to_owned() }.into(),
-            false => error.into(),
-        }
-    })
+    Ok(Hub::from_environment()?.model(model, revision)?.directory)
 }
 
 pub(super) fn prepare(directory: &Path, dataset: &DatasetSpec, max_length: usize) -> Result<Prepared, Ended> {
-    let dataset = distilsweep_data::tokenized(directory, dataset, max_length)?;
+    let dataset = distilsweep_data::tokenized(&Hub::from_environment()?, directory, dataset, max_length)?;
+    // What tells BERT the second text of a pair from the first has no place in a DistilBERT.
+    if dataset.pairs && Config::read(directory)?.is_bert() {
+        return Err(Ended::BadInput(format!(
+            "{} is a BERT, which tells the texts of a pair apart by segments: pairs need a DistilBERT checkpoint, which \
+             does without (distilbert-base-uncased, say)",
+            directory.display()
+        )));
+    }
     let examples = |split: &TokenizedSplit| {
         let mut examples = Tokenized::default();
         for (i, label) in split.labels().iter().enumerate() {
@@ -114,7 +116,8 @@ impl From<ModelError> for Ended {
             | ModelError::Pickle { .. }
             | ModelError::MissingTensor { .. }
             | ModelError::Shape { .. }
-            | ModelError::Kind { .. } => Self::BadInput(error.to_string()),
+            | ModelError::Kind { .. }
+            | ModelError::Tokenizer(_) => Self::BadInput(error.to_string()),
         }
     }
 }

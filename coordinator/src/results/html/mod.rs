@@ -22,7 +22,8 @@ const CATEGORIES: usize = 12;
 /// Dots of one plot: more weigh more than they show.
 const DOTS: usize = 5000;
 
-const STYLE: &str = include_str!("report.css");
+/// How pages look.
+pub(crate) const STYLE: &str = include_str!("report.css");
 
 /// Appends a line; writing to a text cannot fail.
 macro_rules! line {
@@ -286,7 +287,7 @@ fn reproduce(summary: &Summary, ranked: &[Ranked<'_>], out: &mut String) {
 }
 
 /// A text as HTML shows it, in elements and in quoted attributes.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

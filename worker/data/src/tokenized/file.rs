@@ -37,6 +37,7 @@ struct Header {
     key: String,
     little_endian: bool,
     classes: Vec<String>,
+    pairs: bool,
     train: Lengths,
     validation: Lengths,
     test: Option<Lengths>,
@@ -69,6 +70,7 @@ pub(super) fn write(file: &mut File, key: &str, data: &TokenizedDataset) -> io::
         key: key.to_owned(),
         little_endian: cfg!(target_endian = "little"),
         classes: data.classes.clone(),
+        pairs: data.pairs,
         train: Lengths::of(&data.train),
         validation: Lengths::of(&data.validation),
         test: data.test.as_ref().map(Lengths::of),
@@ -148,7 +150,8 @@ pub(super) fn read(path: &Path, key: &str) -> Result<TokenizedDataset, Unusable>
     if parts.at != parts.map.len() {
         return Err(because("it is longer than its header says"));
     }
-    Ok(TokenizedDataset { train, validation, test, classes: header.classes, cached: true })
+    let Header { classes, pairs, .. } = header;
+    Ok(TokenizedDataset { train, validation, test, classes, pairs, cached: true })
 }
 
 /// Takes splits from a mapped file, one after another.

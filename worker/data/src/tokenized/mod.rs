@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use self::cache::Cache;
 use crate::{
-    DataError, Encoded, Split, TextDataset, TextTokenizer,
+    DataError, Encoded, Hub, Split, TextDataset, TextTokenizer,
     dataset::{self, Files},
     numbers::Numbers,
 };
@@ -29,7 +29,7 @@ use crate::{
 const LEAST_BYTES: u64 = 64 << 10;
 
 /// Changes when the same files and settings may yield other ids or labels than before.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Labelled texts as token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct TokenizedDataset {
     pub test: Option<TokenizedSplit>,
     /// Names of the classes, in class order.
     pub classes: Vec<String>,
+    /// Whether a row is a pair of texts.
+    pub pairs: bool,
     /// Whether it was read from the cache: no text had to be tokenized.
     pub cached: bool,
 }
@@ -75,17 +77,23 @@ impl TokenizedSplit {
 /// # Errors
 /// What is wrong with the data or the tokenizer, and where. A cache that cannot be read or written is no error: the
 /// texts are tokenized.
-pub fn tokenized(model: &Path, spec: &DatasetSpec, max_length: usize) -> Result<TokenizedDataset, DataError> {
-    tokenized_in(Cache::of_user(), model, spec, max_length)
+pub fn tokenized(
+    hub: &Hub,
+    model: &Path,
+    spec: &DatasetSpec,
+    max_length: usize,
+) -> Result<TokenizedDataset, DataError> {
+    tokenized_in(hub, Cache::of_user(), model, spec, max_length)
 }
 
 fn tokenized_in(
+    hub: &Hub,
     cache: Option<Cache>,
     model: &Path,
     spec: &DatasetSpec,
     max_length: usize,
 ) -> Result<TokenizedDataset, DataError> {
-    let files = dataset::locate(&spec.source)?;
+    let files = dataset::locate(hub, &spec.source)?;
     let tokenize = |files: Files| {
         let data = dataset::read(files, spec)?;
         tracing::info!(texts = data.train.len() + data.validation.len(), max_length, "tokenizing");
@@ -93,7 +101,7 @@ fn tokenized_in(
     };
     match cache.filter(|_| files.bytes() >= LEAST_BYTES) {
         Some(cache) => {
-            let key = key(&files, spec, &TextTokenizer::path(model), max_length)?;
+            let key = key(&files, spec, &TextTokenizer::files(model), max_length)?;
             cache.through(&key, || tokenize(files))
         }
         None => tokenize(files),
@@ -106,7 +114,7 @@ fn encode(
     max_length: usize,
 ) -> Result<TokenizedDataset, DataError> {
     let encoded = |split: &Split| -> Result<TokenizedSplit, DataError> {
-        let texts = tokenizer.encode(&split.texts, max_length)?;
+        let texts = tokenizer.encode(split, max_length)?;
         Ok(TokenizedSplit { texts, labels: split.labels.clone().into() })
     };
     Ok(TokenizedDataset {
@@ -114,25 +122,31 @@ fn encode(
         validation: encoded(&data.validation)?,
         test: data.test.as_ref().map(encoded).transpose()?,
         classes: data.classes.clone(),
+        pairs: data.columns.pair.is_some(),
         cached: false,
     })
 }
 
 /// The digest of all that a tokenization depends on, in hexadecimal digits.
-fn key(files: &Files, spec: &DatasetSpec, tokenizer: &Path, max_length: usize) -> Result<String, DataError> {
+fn key(
+    files: &Files,
+    spec: &DatasetSpec,
+    tokenizer: &[PathBuf],
+    max_length: usize,
+) -> Result<String, DataError> {
     let of_file = |path: &PathBuf| -> Result<serde_json::Value, DataError> {
         // How a file is read follows from its extension.
-        let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-        Ok(serde_json::json!([extension, digest(path)?]))
+        Ok(serde_json::json!([crate::text::extension(path).0, digest(path)?]))
     };
     let of_split = |paths: &[PathBuf]| paths.iter().map(of_file).collect::<Result<Vec<_>, _>>();
     let depends = serde_json::json!({
         "version": VERSION,
         "files": [of_split(&files.train)?, of_split(&files.validation)?, of_split(&files.test)?],
-        "columns": [spec.text, spec.label],
+        "columns": [spec.text, spec.text_pair, spec.label],
+        "card": format!("{:?}", files.card()),
         "classes": spec.labels,
         "limit": spec.limit,
-        "tokenizer": digest(tokenizer)?,
+        "tokenizer": tokenizer.iter().map(|path| digest(path)).collect::<Result<Vec<_>, _>>()?,
         "max_length": max_length,
     });
     Ok(hex(&Sha256::digest(depends.to_string())))

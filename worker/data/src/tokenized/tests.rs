@@ -5,12 +5,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use distilsweep_proto::dataset::{DatasetSource, Limits};
+use distilsweep_proto::dataset::DatasetSource;
 use tempfile::TempDir;
 
 use super::*;
 
 const TOKENIZER: &str = "tests/fixtures/tokenizer";
+
+/// Data sets here are files: nobody is asked.
+fn hub() -> Hub {
+    Hub::from_environment().unwrap()
+}
 
 /// A data set large enough to be kept, a model's directory and an empty cache.
 struct Scene {
@@ -35,9 +40,7 @@ impl Scene {
             validation: Some(path("validation.csv")),
             test: Some(path("validation.csv")),
         };
-        let spec =
-            DatasetSpec { source, text: None, label: None, labels: Vec::new(), limit: Limits::default() };
-        Self { directory, spec }
+        Self { directory, spec: DatasetSpec::of(source) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -49,7 +52,7 @@ impl Scene {
     }
 
     fn tokenized(&self, spec: &DatasetSpec, max_length: usize) -> TokenizedDataset {
-        tokenized_in(Some(self.cache()), &self.path("model"), spec, max_length).unwrap()
+        tokenized_in(&hub(), Some(self.cache()), &self.path("model"), spec, max_length).unwrap()
     }
 
     fn kept(&self) -> Vec<PathBuf> {
@@ -63,15 +66,15 @@ impl Scene {
 #[test]
 fn the_second_call_maps_what_the_first_one_tokenized() {
     let scene = Scene::new();
-    let fresh = tokenized_in(None, &scene.path("model"), &scene.spec, 16).unwrap();
+    let fresh = tokenized_in(&hub(), None, &scene.path("model"), &scene.spec, 16).unwrap();
     let first = scene.tokenized(&scene.spec, 16);
     assert!(!first.cached);
     assert_eq!(first, fresh);
     // A model without its tokenizer cannot tokenize, so whatever comes now was kept.
     let key = key(
-        &dataset::locate(&scene.spec.source).unwrap(),
+        &dataset::locate(&hub(), &scene.spec.source).unwrap(),
         &scene.spec,
-        &scene.path("model/tokenizer.json"),
+        &[scene.path("model/tokenizer.json")],
         16,
     );
     let second = scene.cache().through(&key.unwrap(), || panic!("it was to be found")).unwrap();
@@ -152,7 +155,7 @@ fn a_half_written_or_foreign_file_is_ignored_and_written_anew() {
 #[test]
 fn of_several_at_once_one_tokenizes_and_the_others_wait() {
     let scene = Scene::new();
-    let data = tokenized_in(None, &scene.path("model"), &scene.spec, 16).unwrap();
+    let data = tokenized_in(&hub(), None, &scene.path("model"), &scene.spec, 16).unwrap();
     let made = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..6 {
@@ -172,7 +175,7 @@ fn of_several_at_once_one_tokenizes_and_the_others_wait() {
 #[test]
 fn the_oldest_files_and_abandoned_ones_make_room() {
     let scene = Scene::new();
-    let data = tokenized_in(None, &scene.path("model"), &scene.spec, 16).unwrap();
+    let data = tokenized_in(&hub(), None, &scene.path("model"), &scene.spec, 16).unwrap();
     let keep = |most_bytes: u64, key: &str| {
         let cache = Cache { most_bytes, ..scene.cache() };
         assert!(!cache.through(key, || Ok(data.clone())).unwrap().cached);

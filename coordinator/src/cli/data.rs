@@ -1,0 +1,197 @@
+//! `distilsweep data inspect|tokenize`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use distilsweep_data::{DataError, Hub, TextTokenizer, inspect, load, locate, schema};
+use distilsweep_proto::{
+    dataset::{DatasetSource, DatasetSpec},
+    exit::Exit,
+};
+
+use super::{CliError, files::SweepFile, hub, results, terminal};
+use crate::look::{self, Inspected};
+
+/// Commands about data.
+#[derive(Debug, Subcommand)]
+pub(super) enum Data {
+    /// Splits, classes, lengths, repeated texts and leakage of a data set
+    Inspect(Inspect),
+    /// The tokens that a model makes of a text
+    Tokenize(Tokenize),
+}
+
+/// Arguments of `data inspect`.
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// Hub id (id@revision), directory, file of training rows, or sweep file
+    dataset: String,
+
+    /// Hub id or directory of the model whose tokens are counted [default: that of the sweep file]
+    #[arg(long)]
+    model: Option<String>,
+
+    /// Configuration of the data set
+    #[arg(long)]
+    config: Option<String>,
+
+    /// Column with the text
+    #[arg(long)]
+    text_column: Option<String>,
+
+    /// Column with the second text of a pair
+    #[arg(long)]
+    text_pair_column: Option<String>,
+
+    /// Column with the label
+    #[arg(long)]
+    label_column: Option<String>,
+
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For a terminal
+    Text,
+    /// For a program
+    Json,
+    /// For a browser
+    Html,
+}
+
+/// Arguments of `data tokenize`.
+#[derive(Debug, Args)]
+pub(super) struct Tokenize {
+    /// Hub id or directory of the model
+    #[arg(long)]
+    model: String,
+
+    /// Tokens that the text is cut to
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+
+    /// The text, and for a pair the second one
+    #[arg(required = true, num_args = 1..=2)]
+    text: Vec<String>,
+
+    /// How to show them
+    #[arg(long, value_enum, default_value_t = TokenFormat::Table)]
+    format: TokenFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TokenFormat {
+    /// For people
+    Table,
+    /// For a program
+    Json,
+}
+
+impl Data {
+    pub(super) async fn run(self) -> Result<Exit, CliError> {
+        match self {
+            Self::Inspect(inspect) => inspect.run().await,
+            Self::Tokenize(tokenize) => tokenize.run().await,
+        }
+    }
+}
+
+impl Inspect {
+    async fn run(self) -> Result<Exit, CliError> {
+        let (spec, model) = self.wanted()?;
+        let name = self.dataset.clone();
+        let seen = hub::ask(move |hub| seen(hub, name, &spec, model)).await?;
+        results::print(&match self.format {
+            Format::Text => look::inspection(&seen, terminal::width()),
+            Format::Html => look::page(&seen),
+            Format::Json => serde_json::to_string_pretty(&seen)
+                .map_err(|error| CliError::failure(format!("the inspection is no JSON: {error}")))?,
+        });
+        Ok(Exit::Success)
+    }
+
+    /// Which data set is meant, and whose tokens are counted.
+    fn wanted(&self) -> Result<(DatasetSpec, Option<String>), CliError> {
+        let path = Path::new(&self.dataset);
+        let is_sweep = path.is_file()
+            && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        let (mut spec, model) = if is_sweep {
+            let spec = SweepFile::read(path)?.spec;
+            (spec.dataset, Some(spec.model))
+        } else if path.is_file() {
+            let source = DatasetSource::Files { train: PathBuf::from(path), validation: None, test: None };
+            (DatasetSpec::of(source), None)
+        } else {
+            let (id, revision) = match self.dataset.split_once('@') {
+                Some((id, revision)) if !path.exists() => (id, Some(revision.to_owned())),
+                _ => (self.dataset.as_str(), None),
+            };
+            let source = DatasetSource::Id { id: id.to_owned(), config: self.config.clone(), revision };
+            (DatasetSpec::of(source), None)
+        };
+        let choose = |given: &Option<String>, there: Option<String>| given.clone().or(there);
+        spec.text = choose(&self.text_column, spec.text);
+        spec.text_pair = choose(&self.text_pair_column, spec.text_pair);
+        spec.label = choose(&self.label_column, spec.label);
+        Ok((spec, choose(&self.model, model)))
+    }
+}
+
+fn seen(
+    hub: &Hub,
+    dataset: String,
+    spec: &DatasetSpec,
+    model: Option<String>,
+) -> Result<Inspected, DataError> {
+    let tokenizer = model
+        .as_ref()
+        .map(|model| TextTokenizer::from_directory(&hub.tokenizer(model, None)?.directory))
+        .transpose()?;
+    let data = load(hub, spec)?;
+    let files = locate(hub, &spec.source)?;
+    Ok(Inspected {
+        dataset,
+        schema: files.train.first().map(|path| schema(path)).transpose()?.unwrap_or_default(),
+        model,
+        inspection: inspect(&data, tokenizer.as_ref())?,
+        columns: Inspected::read(data.columns),
+        commit: data.commit,
+        config: data.config,
+        notes: data.notes,
+    })
+}
+
+impl Tokenize {
+    async fn run(self) -> Result<Exit, CliError> {
+        let Self { model, max_length, text, format } = self;
+        let (first, pair) = (text[0].clone(), text.get(1).cloned());
+        let (tokens, decoded) = hub::ask(move |hub| {
+            let tokenizer = TextTokenizer::from_directory(&hub.tokenizer(&model, None)?.directory)?;
+            let tokens = tokenizer.tokens(&first, pair.as_deref(), max_length)?;
+            let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
+            let decoded = tokenizer.decode(&ids)?;
+            Ok((tokens, decoded))
+        })
+        .await?;
+        let pair = text.get(1).map(String::as_str);
+        results::print(&match format {
+            TokenFormat::Table => look::tokens(&tokens, &text[0], pair, &decoded, terminal::width()),
+            TokenFormat::Json => {
+                let token = |token: &distilsweep_data::Token| {
+                    serde_json::json!({
+                        "id": token.id,
+                        "token": token.token,
+                        "characters": token.characters,
+                        "text": usize::from(token.second),
+                    })
+                };
+                let tokens: Vec<_> = tokens.iter().map(token).collect();
+                serde_json::json!({"tokens": tokens, "decoded": decoded}).to_string()
+            }
+        });
+        Ok(Exit::Success)
+    }
+}

@@ -1,0 +1,60 @@
+//! Text in columns.
+
+/// Where a column's text stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Align {
+    Left,
+    Right,
+}
+
+/// Rows in aligned columns with two spaces between; the last column is cut to `width`.
+pub(super) fn columns(align: &[Align], rows: &[Vec<String>], width: usize) -> String {
+    let widest = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| length(cell)).max();
+    let widths: Vec<usize> = (0..align.len()).map(|column| widest(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            if column > 0 {
+                line.push_str("  ");
+            }
+            let space = " ".repeat(widths[column].saturating_sub(length(cell)));
+            match align[column] {
+                Align::Left => line = line + cell + &space,
+                Align::Right => line = line + &space + cell,
+            }
+        }
+        text.push_str(&cut(line.trim_end(), width));
+        text.push('\n');
+    }
+    text
+}
+
+/// Columns that a text takes on a terminal, wide characters counted as one.
+fn length(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// A text of at most `width` characters, on one line.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    let flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if length(&flat) <= width {
+        return flat;
+    }
+    flat.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_stand_under_each_other_and_lines_end_at_the_width() {
+        let rows = [
+            vec!["a".to_owned(), "12".to_owned(), "x".to_owned()],
+            vec!["bcd".to_owned(), "3".to_owned(), "a long\ntext".to_owned()],
+        ];
+        let text = columns(&[Align::Left, Align::Right, Align::Left], &rows, 16);
+        assert_eq!(text, "a    12  x\nbcd   3  a long…\n");
+    }
+}

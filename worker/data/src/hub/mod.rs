@@ -1,0 +1,485 @@
+//! The Hugging Face Hub: models and data sets by their ids, in the cache that Python programs share.
+//!
+//! Environment: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_HUB_OFFLINE`, as
+//! `huggingface_hub` reads them.
+
+mod cache;
+mod client;
+mod download;
+mod settings;
+mod wire;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use self::{
+    cache::RepoCache,
+    client::{Asked, Client},
+    download::{Wanted, download},
+};
+use crate::{DataError, card::Card, layout, tokenizer};
+
+pub use settings::Settings;
+pub use wire::{RepoFile, RepoInfo, Safetensors};
+
+/// What a repository holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A checkpoint.
+    Model,
+    /// Rows.
+    Dataset,
+}
+
+impl Kind {
+    /// In addresses of the API.
+    fn plural(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+        }
+    }
+
+    /// Before an id in addresses of files and pages.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Model => "",
+            Self::Dataset => "datasets/",
+        }
+    }
+
+    /// In sentences.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Dataset => "data set",
+        }
+    }
+}
+
+/// How far a download has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// Of which repository.
+    pub repository: &'a str,
+    /// Of which of its files.
+    pub file: &'a str,
+    /// Bytes that are there.
+    pub done: u64,
+    /// Bytes that there will be; none where the Hub does not say.
+    pub bytes: Option<u64>,
+}
+
+/// Somebody who looks on.
+type Watch = Arc<dyn Fn(Progress<'_>) + Send + Sync>;
+
+/// The Hub and its cache.
+#[derive(Clone)]
+pub struct Hub {
+    settings: Settings,
+    client: Client,
+    watch: Watch,
+}
+
+/// A repository's files at one commit, as far as they are in the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The commit; none for a directory that is no repository.
+    pub commit: Option<String>,
+    /// Where the files are.
+    pub directory: PathBuf,
+    /// Paths of all its files, with `/` between folders; those not asked for may not be there.
+    pub files: Vec<String>,
+}
+
+impl Snapshot {
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.files.iter().any(|file| file == name)
+    }
+}
+
+/// Files without which a model is none.
+const NEEDED: [&str; 3] = ["config.json", WEIGHTS, tokenizer::FILE];
+const WEIGHTS: &str = "model.safetensors";
+/// In place of the weights: which of several files holds which.
+const INDEX: &str = "model.safetensors.index.json";
+/// Weights that only Python reads.
+const PICKLE: &str = "pytorch_model.bin";
+/// Files that are taken along where they are.
+const WELCOME: [&str; 3] = [tokenizer::CONFIG, tokenizer::VOCABULARY, "special_tokens_map.json"];
+
+impl Hub {
+    /// The one that the environment names.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn from_environment() -> Result<Self, DataError> {
+        Self::new(Settings::from_environment())
+    }
+
+    /// The one of these settings.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn new(settings: Settings) -> Result<Self, DataError> {
+        let client = Client::new(&settings)?;
+        Ok(Self { settings, client, watch: Arc::new(|_| {}) })
+    }
+
+    /// The same, with somebody who looks on while files come.
+    pub fn watched(self, watch: impl Fn(Progress<'_>) + Send + Sync + 'static) -> Self {
+        Self { watch: Arc::new(watch), ..self }
+    }
+
+    /// Where it is and what it may.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The page of a repository.
+    pub fn page(&self, kind: Kind, id: &str) -> String {
+        format!("{}/{}{id}", self.settings.endpoint, kind.prefix())
+    }
+
+    /// The files of a model: those of the directory `id` where it is one, else the Hub's of that id, which are there
+    /// when this returns. Blocks.
+    ///
+    /// # Errors
+    /// There is no such directory or repository, it lacks a file, or the Hub cannot be reached.
+    pub fn model(&self, id: &str, revision: Option<&str>) -> Result<Snapshot, DataError> {
+        block_on(self.model_async(id, revision))
+    }
+
+    /// [`Self::model`] for callers that have a runtime.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn model_async(&self, id: &str, revision: Option<&str>) -> Result<Snapshot, DataError> {
+        let directory = Path::new(id);
+        if directory.is_dir() {
+            let files = layout::list(directory)?;
+            let found = Snapshot { commit: None, directory: directory.to_owned(), files };
+            return match absent(|name| found.has(name)) {
+                None => Ok(found),
+                Some(absent) => Err(DataError::Missing {
+                    path: directory.join(absent),
+                    wanted: format!(
+                        "a model directory needs {}{}",
+                        NEEDED.join(", "),
+                        pickle(&found, absent)
+                    ),
+                }),
+            };
+        }
+        let repository = Repository::new(self, Kind::Model, id, revision)?;
+        let found = repository.snapshot().await?;
+        if let Some(absent) = absent(|name| found.has(name)) {
+            let problem =
+                format!("it has no {absent}; a model needs {}{}", NEEDED.join(", "), pickle(&found, absent));
+            return Err(repository.asked().error(problem, false));
+        }
+        let sharded = !found.has(WEIGHTS) && found.has(INDEX);
+        let wanted = |name: &&str| {
+            let needed = NEEDED.contains(name) || WELCOME.contains(name);
+            needed || (sharded && is_weights(name))
+        };
+        for name in found.files.iter().map(String::as_str).filter(wanted) {
+            repository.fetch(&found, name).await?;
+        }
+        repository.remember(&found)?;
+        Ok(found)
+    }
+
+    /// The files of a model that its texts become ids by, as [`Self::model`] has them. Blocks.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tokenizer(&self, id: &str, revision: Option<&str>) -> Result<Snapshot, DataError> {
+        let directory = Path::new(id);
+        if directory.is_dir() {
+            let files = layout::list(directory)?;
+            return Ok(Snapshot { commit: None, directory: directory.to_owned(), files });
+        }
+        block_on(async {
+            let repository = Repository::new(self, Kind::Model, id, revision)?;
+            let found = repository.snapshot().await?;
+            for name in [tokenizer::FILE, tokenizer::VOCABULARY, tokenizer::CONFIG] {
+                if found.has(name) {
+                    repository.fetch(&found, name).await?;
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// Which files of a data set would be read as which split, in a sentence, or why none. Blocks.
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot be read.
+    pub fn splits(&self, id: &str, revision: Option<&str>, config: Option<&str>) -> Result<String, String> {
+        let found = block_on(async {
+            let repository = Repository::new(self, Kind::Dataset, id, revision)?;
+            repository.snapshot().await
+        });
+        let found = found.map_err(|error| error.to_string())?;
+        let card = self.card(Kind::Dataset, id, revision).map_err(|error| error.to_string())?;
+        let card = card.map_or_else(Card::default, |readme| Card::parse(&readme));
+        let chosen = layout::choose(&found.files, &card, config)?;
+        let splits = [
+            ("train", &chosen.splits.train),
+            ("validation", &chosen.splits.validation),
+            ("test", &chosen.splits.test),
+        ];
+        let named = |(name, files): (&str, &Vec<String>)| match &files[..] {
+            [] => None,
+            [one] => Some(format!("{name} {one}")),
+            several => Some(format!("{name} {} and {} more", several[0], several.len() - 1)),
+        };
+        let config = chosen.config.map_or_else(String::new, |config| format!("configuration {config}: "));
+        Ok(format!("{config}{}", splits.into_iter().filter_map(named).collect::<Vec<_>>().join(", ")))
+    }
+
+    /// A data set's repository as it is, of which [`layout::choose`] chooses, with the files that `choose` names of it.
+    /// Blocks.
+    pub(crate) fn dataset(
+        &self,
+        id: &str,
+        revision: Option<&str>,
+        choose: impl Fn(&Snapshot) -> Result<Vec<String>, String> + Sync,
+    ) -> Result<Snapshot, DataError> {
+        block_on(async {
+            let repository = Repository::new(self, Kind::Dataset, id, revision)?;
+            let found = repository.snapshot().await?;
+            // The card says which files are what, and the names of classes.
+            for name in found.files.iter().filter(|name| *name == layout::CARD) {
+                repository.fetch(&found, name).await?;
+            }
+            let chosen = choose(&found).map_err(|problem| repository.asked().error(problem, false))?;
+            for name in &chosen {
+                repository.fetch(&found, name).await?;
+            }
+            repository.remember(&found)?;
+            Ok(found)
+        })
+    }
+
+    /// What the Hub says of a repository. Blocks.
+    ///
+    /// # Errors
+    /// There is none, or the Hub cannot be reached.
+    pub fn info(&self, kind: Kind, id: &str, revision: Option<&str>) -> Result<RepoInfo, DataError> {
+        block_on(async {
+            let repository = Repository::new(self, kind, id, revision)?;
+            repository.online()?;
+            self.client.info(repository.asked()).await
+        })
+    }
+
+    /// The text of a repository's README; none where it has none. Blocks.
+    ///
+    /// # Errors
+    /// There is no such repository, or the Hub cannot be reached.
+    pub fn card(&self, kind: Kind, id: &str, revision: Option<&str>) -> Result<Option<String>, DataError> {
+        block_on(async {
+            let repository = Repository::new(self, kind, id, revision)?;
+            let found = repository.snapshot().await?;
+            if !found.has(layout::CARD) {
+                return Ok(None);
+            }
+            let path = repository.fetch(&found, layout::CARD).await?;
+            std::fs::read_to_string(&path).map(Some).map_err(|source| DataError::Io { path, source })
+        })
+    }
+
+    /// Repositories that fit a query of the Hub's API, at most `limit`. Blocks.
+    ///
+    /// # Errors
+    /// The Hub cannot be reached.
+    pub fn list(
+        &self,
+        kind: Kind,
+        query: &[(&str, String)],
+        limit: usize,
+    ) -> Result<Vec<RepoInfo>, DataError> {
+        block_on(async {
+            if self.settings.offline {
+                return Err(DataError::Hub {
+                    repository: "the Hub".to_owned(),
+                    problem: "cannot be searched while HF_HUB_OFFLINE is set; unset it".to_owned(),
+                    retryable: false,
+                });
+            }
+            self.client.list(kind, query, limit).await
+        })
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// A file that a model cannot do without and that is not there.
+fn absent(has: impl Fn(&str) -> bool) -> Option<&'static str> {
+    NEEDED.into_iter().find(|name| {
+        let instead = match *name {
+            WEIGHTS => INDEX,
+            tokenizer::FILE => tokenizer::VOCABULARY,
+            _ => name,
+        };
+        !has(name) && !has(instead)
+    })
+}
+
+/// What to do about weights that only Python reads.
+fn pickle(found: &Snapshot, absent: &str) -> String {
+    if absent == WEIGHTS && found.has(PICKLE) {
+        format!(
+            "; its {PICKLE} is a pickle, which can run any code: \
+             `AutoModel.from_pretrained(..).save_pretrained(DIR)` in Python makes a directory with safetensors of it"
+        )
+    } else {
+        String::new()
+    }
+}
+
+/// Whether a file is a shard of the weights as save_pretrained names it, or their index.
+fn is_weights(name: &str) -> bool {
+    name == INDEX || (name.starts_with("model-") && name.ends_with(".safetensors"))
+}
+
+/// A path that is misspelt looks like an id.
+fn unreached(error: DataError) -> DataError {
+    match error {
+        DataError::Hub { repository, problem, retryable } => {
+            DataError::Hub { repository, problem: format!("is no directory here, and {problem}"), retryable }
+        }
+        other => other,
+    }
+}
+
+/// Runs a future to its end on a thread of its own, so that callers inside a runtime are served too.
+fn block_on<T: Send>(future: impl Future<Output = Result<T, DataError>> + Send) -> Result<T, DataError> {
+    let failed = |problem: String| DataError::Hub {
+        repository: "the Hub's client".to_owned(),
+        problem,
+        retryable: true,
+    };
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| failed(error.to_string()))?
+                .block_on(future)
+        });
+        thread.join().unwrap_or_else(|_| Err(failed("it panicked".to_owned())))
+    })
+}
+
+/// One repository at one revision.
+struct Repository<'a> {
+    hub: &'a Hub,
+    kind: Kind,
+    id: &'a str,
+    revision: &'a str,
+    cache: RepoCache,
+}
+
+impl<'a> Repository<'a> {
+    fn new(hub: &'a Hub, kind: Kind, id: &'a str, revision: Option<&'a str>) -> Result<Self, DataError> {
+        let is_id = id.split('/').count() <= 2
+            && !id.starts_with('.')
+            && id.split('/').all(|part| {
+                !part.is_empty()
+                    && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+            });
+        if !is_id {
+            return Err(DataError::Missing {
+                path: id.into(),
+                wanted: "it must be a directory or an id of the Hub (owner/name)".to_owned(),
+            });
+        }
+        let revision = revision.unwrap_or("main");
+        let cache = RepoCache::new(&hub.settings.cache, kind, id, revision);
+        Ok(Self { hub, kind, id, revision, cache })
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        Asked { kind: self.kind, id: self.id, revision: self.revision }
+    }
+
+    fn online(&self) -> Result<(), DataError> {
+        if !self.hub.settings.offline {
+            return Ok(());
+        }
+        let problem = "HF_HUB_OFFLINE is set and the cache does not hold it; unset it, or name a directory";
+        Err(self.asked().error(problem.to_owned(), false))
+    }
+
+    /// What the Hub has; when it cannot be reached, what the cache has.
+    async fn snapshot(&self) -> Result<Snapshot, DataError> {
+        if self.hub.settings.offline {
+            return self
+                .cached()
+                .map_or_else(|| Err(self.online().err().unwrap_or_else(|| unreachable!())), Ok);
+        }
+        match self.hub.client.info(self.asked()).await {
+            Ok(info) => Ok(Snapshot {
+                directory: self.cache.snapshot(&info.sha),
+                commit: Some(info.sha),
+                files: info.siblings.into_iter().map(|file| file.path).collect(),
+            }),
+            Err(error) if error.is_retryable() => {
+                let cached = self.cached().ok_or_else(|| unreached(error))?;
+                tracing::warn!(
+                    repository = self.id,
+                    commit = cached.commit,
+                    "the Hub does not answer, taking the cache"
+                );
+                Ok(cached)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The snapshot that an earlier download left.
+    fn cached(&self) -> Option<Snapshot> {
+        let commit = self.cache.commit();
+        let directory = self.cache.snapshot(&commit);
+        let files = layout::list(&directory).ok()?;
+        Some(Snapshot { commit: Some(commit), directory, files })
+    }
+
+    /// One file of the snapshot, downloaded unless the cache has it.
+    async fn fetch(&self, snapshot: &Snapshot, name: &str) -> Result<PathBuf, DataError> {
+        let path = snapshot.directory.join(name);
+        if path.exists() {
+            return Ok(path);
+        }
+        if self.hub.settings.offline {
+            let problem = format!("HF_HUB_OFFLINE is set and the cache has no {name} of it");
+            return Err(self.asked().error(problem, false));
+        }
+        let commit = snapshot.commit.as_deref().unwrap_or(self.revision);
+        let wanted = Wanted {
+            asked: self.asked(),
+            cache: &self.cache,
+            endpoint: &self.hub.settings.endpoint,
+            commit,
+            path: name,
+        };
+        download(&self.hub.client, wanted, &*self.hub.watch).await
+    }
+
+    fn remember(&self, snapshot: &Snapshot) -> Result<(), DataError> {
+        let commit = snapshot.commit.as_deref().unwrap_or(self.revision);
+        self.cache.remember(commit).map_err(|error| {
+            let cache = self.cache.root().display();
+            self.asked().error(format!("cannot write the cache {cache}: {error}"), true)
+        })
+    }
+}
