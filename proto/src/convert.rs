@@ -6,6 +6,7 @@ use crate::{
     dataset::{DatasetSource, DatasetSpec, Limits},
     ids::{Lease, SweepId, Term, TrialId},
     params::{Params, Value},
+    resource::{Resource, ResourceFile, ResourceKind},
     v1,
 };
 
@@ -120,6 +121,49 @@ impl From<v1::Dataset> for DatasetSpec {
     }
 }
 
+impl From<Resource> for v1::Resource {
+    fn from(resource: Resource) -> Self {
+        let kind = match resource.kind {
+            ResourceKind::Model => v1::ResourceKind::Model,
+            ResourceKind::Dataset => v1::ResourceKind::Dataset,
+        };
+        let file =
+            |file: ResourceFile| v1::ResourceFile { path: file.path, bytes: file.bytes, sha256: file.sha256 };
+        Self {
+            kind: kind.into(),
+            id: resource.id,
+            commit: resource.commit.unwrap_or_default(),
+            license: resource.license.unwrap_or_default(),
+            page: resource.page.unwrap_or_default(),
+            files: resource.files.into_iter().map(file).collect(),
+        }
+    }
+}
+
+/// Resources off the wire; one of a kind that this version does not know is left out.
+pub fn resources(messages: Vec<v1::Resource>) -> Vec<Resource> {
+    let file =
+        |file: v1::ResourceFile| ResourceFile { path: file.path, bytes: file.bytes, sha256: file.sha256 };
+    messages
+        .into_iter()
+        .filter_map(|message| {
+            let kind = match message.kind() {
+                v1::ResourceKind::Model => ResourceKind::Model,
+                v1::ResourceKind::Dataset => ResourceKind::Dataset,
+                v1::ResourceKind::Unspecified => return None,
+            };
+            Some(Resource {
+                kind,
+                id: message.id,
+                commit: present(message.commit),
+                license: present(message.license),
+                page: present(message.page),
+                files: message.files.into_iter().map(file).collect(),
+            })
+        })
+        .collect()
+}
+
 fn path_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -161,6 +205,21 @@ mod tests {
             ("some_flag".to_owned(), Value::Flag(true)),
         ]);
         assert_eq!(params(parameters(given.clone())), given);
+    }
+
+    #[test]
+    fn resources_survive_the_wire() {
+        let given = Resource {
+            kind: ResourceKind::Dataset,
+            id: "dair-ai/emotion".into(),
+            commit: Some("c0ffee".into()),
+            license: None,
+            page: Some("https://h/d".into()),
+            files: vec![ResourceFile { path: "train.parquet".into(), bytes: 7, sha256: "ab".into() }],
+        };
+        assert_eq!(given.pinned(), "dair-ai/emotion@c0ffee");
+        let unknown = v1::Resource { kind: 99, ..v1::Resource::default() };
+        assert_eq!(resources(vec![given.clone().into(), unknown]), [given]);
     }
 
     #[test]

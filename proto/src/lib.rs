@@ -14,6 +14,7 @@ pub mod logs;
 pub mod manifest;
 pub mod names;
 pub mod params;
+pub mod resource;
 
 /// Messages, clients and servers generated from `proto/distilsweep/v1`.
 #[expect(

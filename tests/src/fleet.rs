@@ -23,7 +23,12 @@ pub struct Scene {
     directory: tempfile::TempDir,
     label: String,
     started: std::cell::Cell<u32>,
+    /// Where the Hub is; nobody is there unless a test starts one.
+    hub: String,
 }
+
+/// Nobody answers there, and the system says so at once.
+const NOWHERE: &str = "http://127.0.0.1:9";
 
 impl Scene {
     /// An empty one. It goes with the value, unless `DISTILSWEEP_TEST_KEEP` is set, whatever to.
@@ -44,7 +49,13 @@ impl Scene {
             .disable_cleanup(std::env::var_os("DISTILSWEEP_TEST_KEEP").is_some())
             .tempdir()?;
         std::fs::create_dir(directory.path().join("logs"))?;
-        Ok(Self { directory, label: label.to_owned(), started: std::cell::Cell::new(0) })
+        let (label, started, hub) = (label.to_owned(), std::cell::Cell::new(0), NOWHERE.to_owned());
+        Ok(Self { directory, label, started, hub })
+    }
+
+    /// The same with a Hub at this address for its processes, which keep what they download in the scene.
+    pub fn with_hub(self, url: &str) -> Self {
+        Self { hub: url.to_owned(), ..self }
     }
 
     /// A path in it.
@@ -99,12 +110,16 @@ impl Scene {
         command.current_dir(self.directory.path()).env_remove("RUST_LOG");
         // What tests look for in logs is written for people.
         command.env("DISTILSWEEP_LOG", "human");
+        command.env("HF_ENDPOINT", &self.hub).env("HF_HOME", self.path("huggingface"));
         // Which would differ from run to run.
         command.env("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0");
         if program.ends_with("distilsweep-worker") {
             command.env("RUST_LOG", "info,distilsweep_worker=debug");
         }
         for variable in [
+            "HF_HUB_CACHE",
+            "HF_HUB_OFFLINE",
+            "HF_TOKEN",
             "MLFLOW_TRACKING_URI",
             "MLFLOW_EXPERIMENT_NAME",
             "MLFLOW_RUN_CONTEXT",

@@ -155,11 +155,9 @@ impl Hub {
         self.lock().troubles.len()
     }
 
-    /// Puts a repository in place of the one of its id.
-    pub fn replace(&self, repo: Repo) {
-        let mut state = self.lock();
-        state.repos.retain(|old| old.id != repo.id || old.kind != repo.kind);
-        state.repos.push(repo);
+    /// Pushes another commit of a repository: its branch is there from now on, and the commits before it stay.
+    pub fn push(&self, repo: Repo) {
+        self.lock().repos.insert(0, repo);
     }
 }
 
@@ -234,14 +232,18 @@ fn respond(state: &State, asked: &Asked, port: u16, trouble: Option<Trouble>) ->
             return list(state, kind, query, port);
         }
     }
-    for repo in &state.repos {
+    let mut known = false;
+    for (number, repo) in state.repos.iter().enumerate() {
+        let is_branch =
+            !state.repos[..number].iter().any(|newer| newer.id == repo.id && newer.kind == repo.kind);
         let prefix = if repo.kind == "models" { "" } else { "datasets/" };
         let api = path.strip_prefix(&format!("/api/{}/{}/revision/", repo.kind, repo.id));
         let file = path.strip_prefix(&format!("/{prefix}{}/resolve/", repo.id));
-        let elsewhere = path.strip_prefix(&format!("/cdn/{}/{}/", repo.kind, repo.id));
+        let elsewhere = path.strip_prefix(&format!("/cdn/{}/", repo.commit));
         let revision = api.or_else(|| file.and_then(|file| file.split('/').next()));
-        if revision.is_some_and(|revision| revision != "main" && revision != repo.commit) {
-            return Answer::error(404, "RevisionNotFound");
+        known |= revision.is_some();
+        if revision.is_some_and(|revision| revision != repo.commit && !(is_branch && revision == "main")) {
+            continue;
         }
         if repo.gate.is_some() && repo.gate != asked.token && file.is_some() {
             return Answer::error(401, "GatedRepo");
@@ -258,7 +260,7 @@ fn respond(state: &State, asked: &Asked, port: u16, trouble: Option<Trouble>) ->
             }
             let headers = vec![
                 // Another host by its name.
-                ("Location", format!("http://localhost:{port}/cdn/{}/{}/{name}", repo.kind, repo.id)),
+                ("Location", format!("http://localhost:{port}/cdn/{}/{name}", repo.commit)),
                 ("X-Repo-Commit", repo.commit.clone()),
                 ("X-Linked-ETag", format!("\"{}\"", hex(&Sha256::digest(content)))),
                 ("X-Linked-Size", content.len().to_string()),
@@ -269,6 +271,9 @@ fn respond(state: &State, asked: &Asked, port: u16, trouble: Option<Trouble>) ->
         if let Some(content) = elsewhere.and_then(|name| repo.files.get(name)) {
             return ranged(content, asked, vec![("ETag", "\"of the other host\"".to_owned())], trouble);
         }
+    }
+    if known {
+        return Answer::error(404, "RevisionNotFound");
     }
     // What the real one says to strangers, who shall not learn which private repositories there are.
     Answer::error(401, "RepoNotFound")

@@ -166,7 +166,7 @@ fn wrong_input_gets_one_sentence_an_exit_code_and_leaves_nothing() {
     }
     insta::assert_snapshot!(said.join("\n"), @r#"
     3 nowhere/at/all does not exist: it must be a directory or an id of the Hub (owner/name)
-    3 pickle has pytorch_model.bin but no model.safetensors: save it again with save_pretrained(.., safe_serialization=True)
+    3 pickle/model.safetensors does not exist: its weights are a pickle (pytorch_model.bin): save it again with save_pretrained(.., safe_serialization=True)
     3 roberta/config.json: `model_type` is "roberta", it must be distilbert or bert
     3 absent.csv does not exist: check the path (relative ones in a sweep file count from it)
     3 unlabelled.csv has no column for the label (looked for "label", "labels", "target", "class"; `label: NAME` in the data set or --label-column names it); its columns are "text", "mood"

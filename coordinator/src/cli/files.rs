@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use distilsweep_proto::{exit::Exit, v1};
+use distilsweep_data::TakenIn;
+use distilsweep_proto::{exit::Exit, resource::Resource, v1};
 
 use super::{
     CliError, hub,
@@ -50,6 +51,7 @@ impl SweepFile {
             experiment: origin.experiment.unwrap_or_default(),
             default_experiment: origin.default_experiment.unwrap_or_default(),
             run_tags: origin.tags.into_iter().collect(),
+            resources: origin.resources.into_iter().map(Into::into).collect(),
             source: self.source.clone(),
             file_name: self.name.clone(),
             force_new,
@@ -58,14 +60,23 @@ impl SweepFile {
         }
     }
 
-    /// Reads the data set and finds the model, so that a wrong one is told at once and not by a worker; answers what was
-    /// chosen and what looks wrong, in sentences.
-    pub(super) async fn check_input(&self) -> Result<Vec<String>, CliError> {
-        let (model, revision) = (self.spec.model.clone(), self.spec.model_revision.clone());
-        let dataset = self.spec.dataset.clone();
-        hub::ask(move |hub| {
-            hub.model(&model, revision.as_deref())?;
-            distilsweep_data::load(hub, &dataset).map(|data| data.notes)
+    /// Finds the model and reads the data set, so that a wrong one is told at once and not by a worker.
+    pub(super) async fn take_in(&self) -> Result<TakenIn, CliError> {
+        let SweepSpec { model, model_revision, dataset, .. } = self.spec.clone();
+        hub::ask(move |hub| distilsweep_data::take_in(hub, (&model, model_revision.as_deref()), &dataset))
+            .await
+    }
+
+    /// Where model and data set stand on the Hub, for workers that have their own way to it. A Hub that does not answer
+    /// keeps no sweep from being handed in.
+    pub(super) async fn pin(&self) -> Result<Vec<Resource>, CliError> {
+        let SweepSpec { model, model_revision, dataset, .. } = self.spec.clone();
+        hub::ask(move |hub| match distilsweep_data::pin(hub, (&model, model_revision.as_deref()), &dataset) {
+            Err(error) if error.is_retryable() => {
+                eprintln!("warning: {error}; trials take what the Hub has when they begin");
+                Ok(Vec::new())
+            }
+            pinned => pinned,
         })
         .await
     }

@@ -211,7 +211,7 @@ pub(super) async fn ask<A: Send + 'static>(
     question: impl FnOnce(&Hub) -> Result<A, DataError> + Send + 'static,
 ) -> Result<A, CliError> {
     let asked = tokio::task::spawn_blocking(move || {
-        let hub = Hub::from_environment()?;
+        let hub = Hub::from_environment();
         if !std::io::stderr().is_terminal() {
             return question(&hub);
         }

@@ -37,6 +37,7 @@ pub(super) fn origin(
         experiment: experiment.experiment.clone(),
         default_experiment: lookup("MLFLOW_EXPERIMENT_NAME").filter(|name| !name.is_empty()),
         tags,
+        resources: Vec::new(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, thread, time::Duration};
 
 use clap::Args;
-use distilsweep_proto::{exit::Exit, v1};
+use distilsweep_proto::{exit::Exit, resource::Resource, v1};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
@@ -18,6 +18,7 @@ use crate::{
     mlflow::client::Client,
     results::{Summary, TrialState, labels::counted},
     server::{HANG_TIMEOUT_MS, Server, ServerOptions},
+    spec::Origin,
 };
 
 /// Workers are on this machine: one that is silent for so long is gone.
@@ -81,10 +82,13 @@ impl Run {
     pub(super) async fn run(self) -> Result<Exit, CliError> {
         let file = SweepFile::read(&self.file)?;
         let mlflow = self.recording.client()?;
+        let mut resources = Vec::new();
         if self.scripted.is_none() {
-            for note in file.check_input().await? {
+            let taken = file.take_in().await?;
+            for note in taken.notes {
                 eprintln!("note: {note}");
             }
+            resources = taken.resources;
         }
         if let Some(client) = &mlflow
             && let Err(error) = client.check().await
@@ -98,7 +102,7 @@ impl Run {
             ..ServerOptions::private(self.state.clone(), connect::user())
         })
         .await?;
-        let ended = self.sweep(&file, &server, mlflow.as_ref()).await;
+        let ended = self.sweep(&file, resources, &server, mlflow.as_ref()).await;
         let stopped = server.stop().await;
         let exit = ended?;
         stopped?;
@@ -108,11 +112,12 @@ impl Run {
     async fn sweep(
         &self,
         file: &SweepFile,
+        resources: Vec<Resource>,
         server: &Server,
         mlflow: Option<&Client>,
     ) -> Result<Exit, CliError> {
         let client = connect::connect_to(server).await?;
-        let origin = file.origin(&self.experiment)?;
+        let origin = Origin { resources, ..file.origin(&self.experiment)? };
         let submitted = client.clone().submit_sweep(file.submission(self.new, origin)).await?.into_inner();
         let sweep = submitted.sweep;
         let status =

@@ -86,7 +86,8 @@ impl Sweep {
         match self {
             Sweep::Submit(submit) => {
                 let file = SweepFile::read(&submit.file)?;
-                let origin = file.origin(&submit.experiment)?;
+                let mut origin = file.origin(&submit.experiment)?;
+                origin.resources = file.pin().await?;
                 let connection = submit.target.connect_or_create().await?;
                 let submitted =
                     connection.client.clone().submit_sweep(file.submission(submit.new, origin)).await;

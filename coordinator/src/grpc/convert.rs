@@ -149,8 +149,8 @@ impl From<ToWorker> for v1::CoordinatorMessage {
             }
             ToWorker::Assign { lanes, spec, store_url } => Body::Assignment(v1::Assignment {
                 model: spec.model.clone(),
-                model_revision: spec.model_revision.clone().unwrap_or_default(),
-                dataset: Some((&spec.dataset).into()),
+                model_revision: spec.pinned_model_revision().cloned().unwrap_or_default(),
+                dataset: Some((&spec.pinned_dataset()).into()),
                 metric: Some(metric(spec.metric.selection.best, spec.metric.maximize)),
                 store_url,
                 lanes: lanes

@@ -81,6 +81,19 @@ pub fn submission(request: &v1::SubmitSweepRequest) -> Result<(), Unacceptable> 
     // MLflow's limit.
     optional("experiment", &request.experiment, EXPERIMENT_BYTES)?;
     optional("default_experiment", &request.default_experiment, EXPERIMENT_BYTES)?;
+    for resource in &request.resources {
+        let v1::Resource { kind: _, id, commit, license, page, files } = resource;
+        let fields = [("resources.id", id), ("resources.commit", commit), ("resources.license", license)];
+        for (field, text) in fields.into_iter().chain([("resources.page", page)]) {
+            optional(field, text, PATH_BYTES)?;
+        }
+        count("resources.files", files.len(), RESULT_ENTRIES)?;
+        for file in files {
+            optional("resources.files.path", &file.path, PATH_BYTES)?;
+            digest(&file.sha256)?;
+        }
+    }
+    count("resources", request.resources.len(), RESULT_ENTRIES)?;
     count("run_tags", request.run_tags.len(), RESULT_ENTRIES)?;
     for (key, value) in &request.run_tags {
         name("run_tags", key)?;

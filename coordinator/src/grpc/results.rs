@@ -54,7 +54,10 @@ pub(super) fn beginning(
     curves.retain(|curve| !curve.steps.is_empty());
     let varied = spec.space.varied().map(ToOwned::to_owned).collect();
     let source = reader.source(sweep)?;
-    Ok((spec, v1::SweepResults { status: Some(status), trials: Vec::new(), varied, curves, source }))
+    let resources = spec.origin.resources.iter().cloned().map(Into::into).collect();
+    let results =
+        v1::SweepResults { status: Some(status), trials: Vec::new(), varied, curves, source, resources };
+    Ok((spec, results))
 }
 
 /// Rows for the wire, each with the hyperparameters of its point.

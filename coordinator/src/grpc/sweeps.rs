@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use distilsweep_proto::{
-    convert::present,
+    convert::{present, resources},
     ids::{SweepId, WorkerId},
     v1::{self, sweeps_server::Sweeps},
 };
@@ -138,6 +138,7 @@ impl Sweeps for SweepsService {
             experiment: present(request.experiment),
             default_experiment: present(request.default_experiment),
             tags: request.run_tags.into_iter().collect(),
+            resources: resources(request.resources),
         };
         let new = NewSweep {
             spec,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use distilsweep_proto::{
-    convert::{params, present},
+    convert::{params, present, resources},
     params::Params,
     v1,
 };
@@ -47,6 +47,7 @@ pub fn summary(results: v1::SweepResults, now_ms: i64) -> Summary {
         seconds: Some((end - status.created_ms) as f64 / 1000.0),
         curves: results.curves.into_iter().map(curve).collect(),
         file: results.source,
+        resources: resources(results.resources),
     }
 }
 

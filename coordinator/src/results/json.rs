@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use distilsweep_proto::params::Params;
+use distilsweep_proto::{params::Params, resource::Resource};
 use serde::Serialize;
 
 use super::{MlflowNote, Summary, TrialRow, rank};
@@ -23,6 +23,7 @@ struct Document<'a> {
     varied: &'a [String],
     constant: &'a Params,
     mlflow: &'a MlflowNote,
+    resources: &'a [Resource],
     trials: Vec<Trial<'a>>,
 }
 
@@ -52,6 +53,7 @@ struct Trial<'a> {
 /// | `baseline` | metrics of always guessing the commonest class, by name |
 /// | `varied`, `constant` | names of the hyperparameters that differ; the values of the others |
 /// | `mlflow` | `{"url", "runs_waiting", "messages_waiting"}` |
+/// | `resources` | model and data set as they were found: `kind` (`model`, `dataset`), `id`, `commit`, `license`, `page`, `files` (`path`, `bytes`, `sha256`) |
 /// | `trials` | the trials, best first |
 ///
 /// Of a trial: `rank` (from 1, equal values share one; null without a final finite metric), `trial` (index of its
@@ -72,6 +74,7 @@ pub fn json(summary: &Summary) -> String {
         varied: &summary.varied,
         constant: &summary.constant,
         mlflow: &summary.mlflow,
+        resources: &summary.resources,
         trials: rank(summary)
             .into_iter()
             .map(|ranked| Trial { rank: ranked.rank, row: ranked.row })

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use distilsweep_proto::params::Value;
 
-use super::{Ranked, Summary, TrialRow, labels, rank};
+use super::{Ranked, Summary, TrialRow, labels, rank, resources};
 
 /// The report as Markdown.
 pub fn markdown(summary: &Summary) -> String {
@@ -39,6 +39,9 @@ fn title(summary: &Summary, out: &mut String) {
         let constant: Vec<String> =
             summary.constant.iter().map(|(name, value)| format!("`{name}` {value}")).collect();
         line!(out, "\nThe same in all trials: {}.", constant.join(", "));
+    }
+    if let Some(pins) = resources::short(summary) {
+        line!(out, "\nMade of {}.", escaped(&pins));
     }
     if let Some(baseline) = labels::baseline(summary) {
         line!(out, "\nAlways guessing the commonest class of the training split reaches {baseline}.");

@@ -1,7 +1,8 @@
 //! The outcome of a sweep: ranked, and rendered for people and programs.
 //!
 //! Pure: what is recorded comes in as a [`Summary`], text goes out. The forms are [`table()`] (terminals), [`markdown()`]
-//! (documents), [`html()`] (the report), [`csv()`] and [`json()`] (programs); [`progress`] renders a sweep that still runs.
+//! (documents), [`html()`] (the report), [`csv()`] and [`json()`] (programs), [`resources()`] (what it was made of); [`progress`]
+//! renders a sweep that still runs.
 
 pub mod convert;
 mod csv;
@@ -11,19 +12,21 @@ mod json;
 pub(crate) mod labels;
 mod markdown;
 pub mod progress;
+mod resources;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
-use distilsweep_proto::{names::Selection, params::Params};
+use distilsweep_proto::{names::Selection, params::Params, resource::Resource};
 use serde::{Deserialize, Serialize};
 
 pub use csv::csv;
 pub use html::html;
 pub use json::{VERSION, json};
 pub use markdown::markdown;
+pub use resources::resources;
 pub use table::table;
 
 /// Everything that the rendered forms show.
@@ -58,6 +61,8 @@ pub struct Summary {
     pub curves: Vec<Curve>,
     /// The sweep file as it was handed in; empty where it is not known.
     pub file: String,
+    /// Model and data set as they were found when it was handed in.
+    pub resources: Vec<Resource>,
 }
 
 /// How one metric of a trial went.
@@ -73,12 +78,13 @@ pub struct Curve {
 
 /// The files that show a sweep's outcome, by name: the report for a browser, and the ranking for documents,
 /// spreadsheets and programs.
-pub fn files(summary: &Summary) -> [(&'static str, String); 4] {
+pub fn files(summary: &Summary) -> [(&'static str, String); 5] {
     [
         ("report.html", html(summary)),
         ("ranking.md", markdown(summary)),
         ("ranking.csv", csv(summary)),
         ("ranking.json", json(summary)),
+        ("resources.txt", resources(summary)),
     ]
 }
 

@@ -4,7 +4,7 @@
 //! asked for first. What went is named under the table, and the best trial's checkpoint and run are always there in
 //! full.
 
-use super::{Ranked, Summary, TrialState, labels, rank};
+use super::{Ranked, Summary, TrialState, labels, rank, resources};
 
 const BOLD: &str = "\x1b[1m";
 const DIM: &str = "\x1b[2m";
@@ -72,6 +72,9 @@ fn above(summary: &Summary) -> Vec<String> {
     if !summary.constant.is_empty() {
         let constant = labels::listed(summary.constant.iter().map(|(name, value)| (name.as_str(), value)));
         lines.push(format!("all trials: {constant}"));
+    }
+    if let Some(pins) = resources::short(summary) {
+        lines.push(pins);
     }
     if let Some(baseline) = labels::baseline(summary) {
         lines.push(format!("majority class: {baseline}"));

@@ -71,6 +71,7 @@ pub(super) fn summary() -> Summary {
         seconds: Some(192.4),
         curves: Vec::new(),
         file: String::new(),
+        resources: Vec::new(),
     }
 }
 
@@ -316,6 +317,7 @@ fn json_is_best_first_with_its_version() {
         "runs_waiting": 0,
         "messages_waiting": 0
       },
+      "resources": [],
       "trials": [
         {
           "rank": 1,

@@ -29,9 +29,10 @@ mod tests;
 mod tree;
 
 use distilsweep_proto::{
-    dataset::DatasetSpec,
+    dataset::{DatasetSource, DatasetSpec},
     hex::hex,
     names::{self, Selection},
+    resource::ResourceKind,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -157,6 +158,22 @@ impl SweepSpec {
         let Origin { experiment, default_experiment, .. } = &self.origin;
         let named = experiment.as_ref().or(self.experiment.as_ref()).or(default_experiment.as_ref());
         named.map_or(&self.name, String::as_str)
+    }
+
+    /// The revision of the model that trials take: the commit that it was at when the sweep was handed in.
+    pub fn pinned_model_revision(&self) -> Option<&String> {
+        self.origin.commit(ResourceKind::Model).or(self.model_revision.as_ref())
+    }
+
+    /// The data set that trials take: at the commit that it was at when the sweep was handed in.
+    pub fn pinned_dataset(&self) -> DatasetSpec {
+        let mut dataset = self.dataset.clone();
+        if let (DatasetSource::Id { revision, .. }, Some(commit)) =
+            (&mut dataset.source, self.origin.commit(ResourceKind::Dataset))
+        {
+            *revision = Some(commit.clone());
+        }
+        dataset
     }
 
     /// Identity of what is computed: SHA-256, in hexadecimal, of the sweep as compact JSON without its description and

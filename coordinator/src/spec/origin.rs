@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use distilsweep_proto::resource::{Resource, ResourceKind};
 use serde::{Deserialize, Serialize};
 
 /// What comes with a sweep file and is not in it.
@@ -21,9 +22,17 @@ pub struct Origin {
     /// Tags of all runs: `MLFLOW_RUN_CONTEXT`, and the commit of the file's directory.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// Model and data set as they were found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<Resource>,
 }
 
 impl Origin {
+    /// The commit that a resource was at.
+    pub(super) fn commit(&self, kind: ResourceKind) -> Option<&String> {
+        self.resources.iter().find(|resource| resource.kind == kind)?.commit.as_ref()
+    }
+
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }

@@ -258,7 +258,7 @@ fn datasets_say_what_they_may_be() {
     sweep.yaml:3:32: `limit` is 100, it must be a mapping of splits to rows kept: {train: N, validation: N, test: N}
     sweep.yaml:3:40: `train` is 0, it must be a whole number of at least 1
     sweep.yaml:3:43: unknown key `valid` in `limit`, did you mean `validation`?
-    sweep.yaml:3:25: unknown key `text_column` in `dataset`, known are id, train, validation, test, config, revision, text, label, labels, limit
+    sweep.yaml:3:25: unknown key `text_column` in `dataset`, known are id, train, validation, test, config, revision, text, text_pair, label, labels, limit
     "#);
 }
 

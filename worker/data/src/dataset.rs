@@ -8,7 +8,7 @@ use std::{
 use distilsweep_proto::dataset::{DatasetSource, DatasetSpec};
 
 use crate::{
-    ColumnNames, DataError, Hub,
+    ColumnNames, DataError, Hub, Snapshot,
     card::Card,
     classes,
     layout::{self, Chosen},
@@ -140,6 +140,10 @@ pub struct Files {
     pub test: Vec<PathBuf>,
     /// The commit of a repository of the Hub.
     pub commit: Option<String>,
+    /// Its licence, where that is known.
+    pub license: Option<String>,
+    /// What the files lie in; none where each is named.
+    pub directory: Option<PathBuf>,
     /// Where class names are, if the files carry none.
     card: Card,
     config: Option<String>,
@@ -169,7 +173,7 @@ pub fn load(hub: &Hub, spec: &DatasetSpec) -> Result<TextDataset, DataError> {
 
 /// Reads the files of a data set.
 pub(crate) fn read(files: Files, spec: &DatasetSpec) -> Result<TextDataset, DataError> {
-    let Files { train, validation, test, card, config, commit, mut notes } = files;
+    let Files { train, validation, test, card, config, commit, mut notes, .. } = files;
     let wanted = Wanted::labelled(spec.text.as_deref(), spec.text_pair.as_deref(), spec.label.as_deref());
     let rows =
         |paths: &[PathBuf]| paths.iter().map(|path| rows::read(path, wanted)).collect::<Result<Vec<_>, _>>();
@@ -305,7 +309,7 @@ pub fn locate(hub: &Hub, source: &DatasetSource) -> Result<Files, DataError> {
             path: directory.to_owned(),
             problem: format!("is no data set: {problem}"),
         })?;
-        return Ok(Files::new(directory, card, chosen, None));
+        return Ok(Files::new(directory.to_owned(), card, chosen));
     }
     if directory.is_file() {
         return Err(DataError::Malformed {
@@ -322,21 +326,23 @@ pub fn locate(hub: &Hub, source: &DatasetSource) -> Result<Files, DataError> {
     let card = card(&found.directory)?;
     let chosen = choose(&found.files, &card)
         .map_err(|problem| DataError::Malformed { path: found.directory.clone(), problem })?;
-    Ok(Files::new(&found.directory, card, chosen, found.commit))
+    let Snapshot { directory, commit, license, .. } = found;
+    Ok(Files { commit, license, ..Files::new(directory, card, chosen) })
 }
 
 impl Files {
-    fn new(directory: &Path, card: Card, chosen: Chosen, commit: Option<String>) -> Self {
+    fn new(directory: PathBuf, card: Card, chosen: Chosen) -> Self {
         let Chosen { splits, config, notes } = chosen;
         let place = |files: Vec<String>| files.into_iter().map(|file| directory.join(file)).collect();
         Self {
             train: place(splits.train),
             validation: place(splits.validation),
             test: place(splits.test),
+            directory: Some(directory),
             card,
             config,
-            commit,
             notes,
+            ..Self::default()
         }
     }
 }

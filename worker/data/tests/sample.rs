@@ -1,7 +1,5 @@
 //! The sample assets, where `tests/run.sh` or `deploy/assets.py` has prepared them.
 
-#![expect(clippy::unwrap_used, reason = "a failing set-up fails the test")]
-
 use std::path::PathBuf;
 
 use distilsweep_data::{DataError, Hub, TextDataset, TextTokenizer};
@@ -31,7 +29,7 @@ fn sample(assets: &std::path::Path, suffix: &str) -> DatasetSpec {
 }
 
 fn load(spec: &DatasetSpec) -> Result<TextDataset, DataError> {
-    distilsweep_data::load(&Hub::from_environment().unwrap(), spec)
+    distilsweep_data::load(&Hub::from_environment(), spec)
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn names(names: &[&str]) -> Vec<String> {
 }
 
 fn load(spec: &DatasetSpec) -> Result<TextDataset, DataError> {
-    distilsweep_data::load(&Hub::from_environment().unwrap(), spec)
+    distilsweep_data::load(&Hub::from_environment(), spec)
 }
 
 const GOOD: &str = "text,label\nfine,positive\nbad,negative\ngood,positive\n";

@@ -35,7 +35,7 @@ impl Convert {
     /// # Errors
     /// What is wrong with the checkpoint or the output directory.
     pub(super) fn run(&self) -> Result<(), Ended> {
-        let directory = Hub::from_environment()?.model(&self.model, None)?.directory;
+        let directory = Hub::from_environment().model(&self.model, None)?.directory;
         let config = Config::read(&directory)?;
         let parameters = match self.random {
             true => Parameters::random(&config, 0, self.seed, Kind::Float)?,

@@ -65,15 +65,6 @@ pub enum ModelError {
         /// What would be right.
         wanted: String,
     },
-    /// The weights are there, but only as a Python pickle.
-    #[error(
-        "{directory} has pytorch_model.bin but no model.safetensors: save it again with save_pretrained(.., \
-         safe_serialization=True)"
-    )]
-    Pickle {
-        /// Directory of the checkpoint.
-        directory: PathBuf,
-    },
     /// A weight is missing.
     #[error("{path} has no tensor `{name}`")]
     MissingTensor {

@@ -22,11 +22,6 @@ const INDEX: &str = "model.safetensors.index.json";
 /// Bytes of the number at the start of a file that tells its header's length.
 const LENGTH: usize = 8;
 
-/// Whether a directory has weights that can be read.
-fn weights_exist(directory: &Path) -> bool {
-    directory.join(FILE).is_file() || directory.join(INDEX).is_file()
-}
-
 /// The mapped files of a checkpoint; [`Self::tensors`] looks into them.
 pub(super) struct WeightFiles {
     files: Vec<(PathBuf, Mmap)>,
@@ -45,9 +40,6 @@ impl WeightFiles {
         let (whole, index) = (directory.join(FILE), directory.join(INDEX));
         if !whole.exists() && index.exists() {
             return Self::sharded(directory, index);
-        }
-        if !weights_exist(directory) && directory.join("pytorch_model.bin").exists() {
-            return Err(ModelError::Pickle { directory: directory.to_owned() });
         }
         let map = mapped(&whole)?;
         Ok(Self { files: vec![(whole, map)], index: None })
@@ -306,13 +298,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pickle_is_refused_by_name() {
+    fn weights_that_are_not_there_are_named() {
         let directory = TempDir::new().unwrap();
-        let nothing = said(directory.path());
-        fs::write(directory.path().join("pytorch_model.bin"), b"\x80\x02").unwrap();
-        insta::assert_snapshot!(format!("{nothing}\n{}", said(directory.path())), @"
-        cannot read DIR/model.safetensors: No such file or directory (os error 2)
-        DIR has pytorch_model.bin but no model.safetensors: save it again with save_pretrained(.., safe_serialization=True)
-        ");
+        insta::assert_snapshot!(
+            said(directory.path()),
+            @"cannot read DIR/model.safetensors: No such file or directory (os error 2)"
+        );
     }
 }

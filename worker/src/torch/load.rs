@@ -23,11 +23,11 @@ pub(super) fn locate(job: &Job) -> Result<PathBuf, Ended> {
 
 /// The local directory of a checkpoint: `model` itself, or the Hub's files of that id.
 pub(crate) fn find_model(model: &str, revision: Option<&str>) -> Result<PathBuf, Ended> {
-    Ok(Hub::from_environment()?.model(model, revision)?.directory)
+    Ok(Hub::from_environment().model(model, revision)?.directory)
 }
 
 pub(super) fn prepare(directory: &Path, dataset: &DatasetSpec, max_length: usize) -> Result<Prepared, Ended> {
-    let dataset = distilsweep_data::tokenized(&Hub::from_environment()?, directory, dataset, max_length)?;
+    let dataset = distilsweep_data::tokenized(&Hub::from_environment(), directory, dataset, max_length)?;
     // What tells BERT the second text of a pair from the first has no place in a DistilBERT.
     if dataset.pairs && Config::read(directory)?.is_bert() {
         return Err(Ended::BadInput(format!(
@@ -113,7 +113,6 @@ impl From<ModelError> for Ended {
             ModelError::Read { .. }
             | ModelError::Format { .. }
             | ModelError::Unsupported { .. }
-            | ModelError::Pickle { .. }
             | ModelError::MissingTensor { .. }
             | ModelError::Shape { .. }
             | ModelError::Kind { .. }

@@ -12,7 +12,7 @@ use distilsweep_proto::{
     params::Value,
 };
 
-use super::{Curve, Ranked, Summary, labels, markdown, rank};
+use super::{Curve, Ranked, Summary, labels, markdown, rank, resources::resources};
 use plot::{COLOURS, Dot, Plot};
 
 /// Rows of the table; the rest are in the CSV file.
@@ -281,6 +281,9 @@ fn reproduce(summary: &Summary, ranked: &[Ranked<'_>], out: &mut String) {
     if !summary.file.is_empty() {
         line!(out, "<h2>The sweep file</h2>\n<pre>{}</pre>", escaped(&summary.file));
         line!(out, "<p>Saved as a file, <code>distilsweep run FILE --new</code> repeats the sweep.</p>");
+    }
+    if !summary.resources.is_empty() {
+        line!(out, "<h2>Model and data</h2>\n<pre>{}</pre>", escaped(&resources(summary)));
     }
     let version = env!("CARGO_PKG_VERSION");
     line!(out, "<p class=\"dim\">Made by distilsweep {version}.</p>");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use distilsweep_proto::convert::root_cause;
 use reqwest::{RequestBuilder, Response, StatusCode, header::HeaderMap, redirect};
 use serde::de::DeserializeOwned;
 
@@ -59,7 +60,7 @@ impl Client {
         });
         let failed = |error: reqwest::Error| DataError::Hub {
             repository: settings.endpoint.clone(),
-            problem: format!("no connection can be set up: {}", innermost(&error)),
+            problem: format!("no connection can be set up: {}", root_cause(&error)),
             retryable: false,
         };
         Ok(Self {
@@ -250,17 +251,8 @@ async fn body<A: DeserializeOwned>(asked: Asked<'_>, response: Response) -> Resu
 }
 
 pub(super) fn no_answer(asked: Asked<'_>, error: &reqwest::Error) -> DataError {
-    let cause = if error.is_timeout() { "no answer in time".to_owned() } else { innermost(error) };
+    let cause = if error.is_timeout() { "no answer in time".to_owned() } else { root_cause(error) };
     asked.error(format!("the Hub cannot be reached ({cause})"), true)
-}
-
-/// The cause at the bottom, which says more than "error sending request".
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 #[cfg(test)]

@@ -6,19 +6,16 @@
 mod cache;
 mod client;
 mod download;
+mod repository;
 mod settings;
 mod wire;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
-use self::{
-    cache::RepoCache,
-    client::{Asked, Client},
-    download::{Wanted, download},
-};
+use self::{client::Client, repository::Repository};
 use crate::{DataError, card::Card, layout, tokenizer};
 
 pub use settings::Settings;
@@ -79,7 +76,8 @@ type Watch = Arc<dyn Fn(Progress<'_>) + Send + Sync>;
 #[derive(Clone)]
 pub struct Hub {
     settings: Settings,
-    client: Client,
+    /// Made when the Hub is first asked: who reads directories has no use for it.
+    client: Arc<OnceLock<Client>>,
     watch: Watch,
 }
 
@@ -88,6 +86,8 @@ pub struct Hub {
 pub struct Snapshot {
     /// The commit; none for a directory that is no repository.
     pub commit: Option<String>,
+    /// Its licence, where the Hub was asked and knows it.
+    pub license: Option<String>,
     /// Where the files are.
     pub directory: PathBuf,
     /// Paths of all its files, with `/` between folders; those not asked for may not be there.
@@ -97,6 +97,12 @@ pub struct Snapshot {
 impl Snapshot {
     pub(crate) fn has(&self, name: &str) -> bool {
         self.files.iter().any(|file| file == name)
+    }
+
+    /// Whether this file of a model is used.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        let sharded = !self.has(WEIGHTS) && self.has(INDEX);
+        NEEDED.contains(&name) || WELCOME.contains(&name) || (sharded && is_weights(name))
     }
 }
 
@@ -112,20 +118,21 @@ const WELCOME: [&str; 3] = [tokenizer::CONFIG, tokenizer::VOCABULARY, "special_t
 
 impl Hub {
     /// The one that the environment names.
-    ///
-    /// # Errors
-    /// TLS cannot be set up.
-    pub fn from_environment() -> Result<Self, DataError> {
+    pub fn from_environment() -> Self {
         Self::new(Settings::from_environment())
     }
 
     /// The one of these settings.
-    ///
-    /// # Errors
-    /// TLS cannot be set up.
-    pub fn new(settings: Settings) -> Result<Self, DataError> {
-        let client = Client::new(&settings)?;
-        Ok(Self { settings, client, watch: Arc::new(|_| {}) })
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, client: Arc::default(), watch: Arc::new(|_| {}) }
+    }
+
+    fn client(&self) -> Result<&Client, DataError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = Client::new(&self.settings)?;
+        Ok(self.client.get_or_init(|| client))
     }
 
     /// The same, with somebody who looks on while files come.
@@ -136,6 +143,20 @@ impl Hub {
     /// Where it is and what it may.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether a repository can be called so.
+    pub(crate) fn is_id(id: &str) -> bool {
+        let is_name = |part: &str| {
+            !part.is_empty()
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        };
+        id.split('/').count() <= 2 && !id.starts_with('.') && id.split('/').all(is_name)
+    }
+
+    /// A repository as it stands, of which no file is fetched. Blocks.
+    pub(crate) fn stand(&self, kind: Kind, id: &str, revision: Option<&str>) -> Result<Snapshot, DataError> {
+        block_on(async { Repository::new(self, kind, id, revision)?.snapshot().await })
     }
 
     /// The page of a repository.
@@ -160,32 +181,21 @@ impl Hub {
         let directory = Path::new(id);
         if directory.is_dir() {
             let files = layout::list(directory)?;
-            let found = Snapshot { commit: None, directory: directory.to_owned(), files };
+            let found = Snapshot { commit: None, license: None, directory: directory.to_owned(), files };
             return match absent(|name| found.has(name)) {
                 None => Ok(found),
-                Some(absent) => Err(DataError::Missing {
-                    path: directory.join(absent),
-                    wanted: format!(
-                        "a model directory needs {}{}",
-                        NEEDED.join(", "),
-                        pickle(&found, absent)
-                    ),
-                }),
+                Some(absent) => {
+                    Err(DataError::Missing { path: directory.join(absent), wanted: lacking(&found, absent) })
+                }
             };
         }
         let repository = Repository::new(self, Kind::Model, id, revision)?;
         let found = repository.snapshot().await?;
         if let Some(absent) = absent(|name| found.has(name)) {
-            let problem =
-                format!("it has no {absent}; a model needs {}{}", NEEDED.join(", "), pickle(&found, absent));
+            let problem = format!("it has no {absent}; {}", lacking(&found, absent));
             return Err(repository.asked().error(problem, false));
         }
-        let sharded = !found.has(WEIGHTS) && found.has(INDEX);
-        let wanted = |name: &&str| {
-            let needed = NEEDED.contains(name) || WELCOME.contains(name);
-            needed || (sharded && is_weights(name))
-        };
-        for name in found.files.iter().map(String::as_str).filter(wanted) {
+        for name in found.files.iter().filter(|name| found.wants(name)) {
             repository.fetch(&found, name).await?;
         }
         repository.remember(&found)?;
@@ -200,7 +210,7 @@ impl Hub {
         let directory = Path::new(id);
         if directory.is_dir() {
             let files = layout::list(directory)?;
-            return Ok(Snapshot { commit: None, directory: directory.to_owned(), files });
+            return Ok(Snapshot { commit: None, license: None, directory: directory.to_owned(), files });
         }
         block_on(async {
             let repository = Repository::new(self, Kind::Model, id, revision)?;
@@ -219,11 +229,7 @@ impl Hub {
     /// # Errors
     /// A sentence that says why it cannot be read.
     pub fn splits(&self, id: &str, revision: Option<&str>, config: Option<&str>) -> Result<String, String> {
-        let found = block_on(async {
-            let repository = Repository::new(self, Kind::Dataset, id, revision)?;
-            repository.snapshot().await
-        });
-        let found = found.map_err(|error| error.to_string())?;
+        let found = self.stand(Kind::Dataset, id, revision).map_err(|error| error.to_string())?;
         let card = self.card(Kind::Dataset, id, revision).map_err(|error| error.to_string())?;
         let card = card.map_or_else(Card::default, |readme| Card::parse(&readme));
         let chosen = layout::choose(&found.files, &card, config)?;
@@ -273,7 +279,7 @@ impl Hub {
         block_on(async {
             let repository = Repository::new(self, kind, id, revision)?;
             repository.online()?;
-            self.client.info(repository.asked()).await
+            self.client()?.info(repository.asked()).await
         })
     }
 
@@ -311,7 +317,7 @@ impl Hub {
                     retryable: false,
                 });
             }
-            self.client.list(kind, query, limit).await
+            self.client()?.list(kind, query, limit).await
         })
     }
 }
@@ -334,31 +340,21 @@ fn absent(has: impl Fn(&str) -> bool) -> Option<&'static str> {
     })
 }
 
-/// What to do about weights that only Python reads.
-fn pickle(found: &Snapshot, absent: &str) -> String {
+/// What a model lacks without this file of it, and what would be right.
+fn lacking(found: &Snapshot, absent: &str) -> String {
     if absent == WEIGHTS && found.has(PICKLE) {
+        // Reading a pickle can run any code.
         format!(
-            "; its {PICKLE} is a pickle, which can run any code: \
-             `AutoModel.from_pretrained(..).save_pretrained(DIR)` in Python makes a directory with safetensors of it"
+            "its weights are a pickle ({PICKLE}): save it again with save_pretrained(.., safe_serialization=True)"
         )
     } else {
-        String::new()
+        format!("a model needs {}", NEEDED.join(", "))
     }
 }
 
 /// Whether a file is a shard of the weights as save_pretrained names it, or their index.
 fn is_weights(name: &str) -> bool {
     name == INDEX || (name.starts_with("model-") && name.ends_with(".safetensors"))
-}
-
-/// A path that is misspelt looks like an id.
-fn unreached(error: DataError) -> DataError {
-    match error {
-        DataError::Hub { repository, problem, retryable } => {
-            DataError::Hub { repository, problem: format!("is no directory here, and {problem}"), retryable }
-        }
-        other => other,
-    }
 }
 
 /// Runs a future to its end on a thread of its own, so that callers inside a runtime are served too.
@@ -378,108 +374,4 @@ fn block_on<T: Send>(future: impl Future<Output = Result<T, DataError>> + Send) 
         });
         thread.join().unwrap_or_else(|_| Err(failed("it panicked".to_owned())))
     })
-}
-
-/// One repository at one revision.
-struct Repository<'a> {
-    hub: &'a Hub,
-    kind: Kind,
-    id: &'a str,
-    revision: &'a str,
-    cache: RepoCache,
-}
-
-impl<'a> Repository<'a> {
-    fn new(hub: &'a Hub, kind: Kind, id: &'a str, revision: Option<&'a str>) -> Result<Self, DataError> {
-        let is_id = id.split('/').count() <= 2
-            && !id.starts_with('.')
-            && id.split('/').all(|part| {
-                !part.is_empty()
-                    && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-            });
-        if !is_id {
-            return Err(DataError::Missing {
-                path: id.into(),
-                wanted: "it must be a directory or an id of the Hub (owner/name)".to_owned(),
-            });
-        }
-        let revision = revision.unwrap_or("main");
-        let cache = RepoCache::new(&hub.settings.cache, kind, id, revision);
-        Ok(Self { hub, kind, id, revision, cache })
-    }
-
-    fn asked(&self) -> Asked<'_> {
-        Asked { kind: self.kind, id: self.id, revision: self.revision }
-    }
-
-    fn online(&self) -> Result<(), DataError> {
-        if !self.hub.settings.offline {
-            return Ok(());
-        }
-        let problem = "HF_HUB_OFFLINE is set and the cache does not hold it; unset it, or name a directory";
-        Err(self.asked().error(problem.to_owned(), false))
-    }
-
-    /// What the Hub has; when it cannot be reached, what the cache has.
-    async fn snapshot(&self) -> Result<Snapshot, DataError> {
-        if self.hub.settings.offline {
-            return self
-                .cached()
-                .map_or_else(|| Err(self.online().err().unwrap_or_else(|| unreachable!())), Ok);
-        }
-        match self.hub.client.info(self.asked()).await {
-            Ok(info) => Ok(Snapshot {
-                directory: self.cache.snapshot(&info.sha),
-                commit: Some(info.sha),
-                files: info.siblings.into_iter().map(|file| file.path).collect(),
-            }),
-            Err(error) if error.is_retryable() => {
-                let cached = self.cached().ok_or_else(|| unreached(error))?;
-                tracing::warn!(
-                    repository = self.id,
-                    commit = cached.commit,
-                    "the Hub does not answer, taking the cache"
-                );
-                Ok(cached)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The snapshot that an earlier download left.
-    fn cached(&self) -> Option<Snapshot> {
-        let commit = self.cache.commit();
-        let directory = self.cache.snapshot(&commit);
-        let files = layout::list(&directory).ok()?;
-        Some(Snapshot { commit: Some(commit), directory, files })
-    }
-
-    /// One file of the snapshot, downloaded unless the cache has it.
-    async fn fetch(&self, snapshot: &Snapshot, name: &str) -> Result<PathBuf, DataError> {
-        let path = snapshot.directory.join(name);
-        if path.exists() {
-            return Ok(path);
-        }
-        if self.hub.settings.offline {
-            let problem = format!("HF_HUB_OFFLINE is set and the cache has no {name} of it");
-            return Err(self.asked().error(problem, false));
-        }
-        let commit = snapshot.commit.as_deref().unwrap_or(self.revision);
-        let wanted = Wanted {
-            asked: self.asked(),
-            cache: &self.cache,
-            endpoint: &self.hub.settings.endpoint,
-            commit,
-            path: name,
-        };
-        download(&self.hub.client, wanted, &*self.hub.watch).await
-    }
-
-    fn remember(&self, snapshot: &Snapshot) -> Result<(), DataError> {
-        let commit = snapshot.commit.as_deref().unwrap_or(self.revision);
-        self.cache.remember(commit).map_err(|error| {
-            let cache = self.cache.root().display();
-            self.asked().error(format!("cannot write the cache {cache}: {error}"), true)
-        })
-    }
 }

@@ -9,11 +9,7 @@ mod file;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use distilsweep_proto::{dataset::DatasetSpec, hex::hex};
 use sha2::{Digest, Sha256};
@@ -23,6 +19,7 @@ use crate::{
     DataError, Encoded, Hub, Split, TextDataset, TextTokenizer,
     dataset::{self, Files},
     numbers::Numbers,
+    pins,
 };
 
 /// Files of fewer bytes are tokenized anew each time: that takes no longer than to look for what was kept.
@@ -154,18 +151,9 @@ fn key(
 
 /// The SHA-256 of a file's content. A file that is not there has none: reading it will say what is missing.
 fn digest(path: &Path) -> Result<Option<String>, DataError> {
-    let failed = |source| DataError::Io { path: path.to_owned(), source };
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(Some(hex(&hash.finalize()))),
-            read => hash.update(&buffer[..read]),
-        }
+    match pins::digest(path) {
+        Ok((_, digest)) => Ok(Some(digest)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DataError::Io { path: path.to_owned(), source }),
     }
 }

@@ -14,7 +14,7 @@ const TOKENIZER: &str = "tests/fixtures/tokenizer";
 
 /// Data sets here are files: nobody is asked.
 fn hub() -> Hub {
-    Hub::from_environment().unwrap()
+    Hub::from_environment()
 }
 
 /// A data set large enough to be kept, a model's directory and an empty cache.
