@@ -332,6 +332,7 @@ pub fn trial_result(row: TrialRow, point: Params) -> v1::TrialResult {
         failure: row.failure.map(failure_message),
         started_ms: row.started_ms,
         finished_ms: row.finished_ms.unwrap_or_default(),
+        data: result.splits.into_iter().map(|split| (split.name, split.sha256)).collect(),
     }
 }
 

@@ -92,7 +92,7 @@ fn splits(seen: &Inspection, width: usize) -> String {
             split.rows.to_string(),
             split.repeated.to_string(),
             split.leaked.map_or_else(|| "-".to_owned(), |leaked| leaked.to_string()),
-            format!("{least} to {most}, {median} in the middle"),
+            format!("{median} ({least} to {most})"),
             format!("{:.4}", split.baseline.accuracy),
             format!("{:.4}", split.baseline.f1_score),
         ]
@@ -214,9 +214,9 @@ pub(super) mod tests {
         owner/rows, commit c0ffee
         columns: text (string), label (int64); read: text = text, label = label
 
-        SPLIT       ROWS  REPEATED  IN TRAIN  CHARACTERS                  GUESS ACC  GUESS F1
-        train       1000         2         -  3 to 280, 40 in the middle     0.6000    0.4500
-        validation   100         2         1  3 to 280, 40 in the middle     0.6000    0.4500
+        SPLIT       ROWS  REPEATED  IN TRAIN  CHARACTERS     GUESS ACC  GUESS F1
+        train       1000         2         -  40 (3 to 280)     0.6000    0.4500
+        validation   100         2         1  40 (3 to 280)     0.6000    0.4500
 
         CLASS       TRAIN  VALIDATION  SHARE OF TRAIN
         negative      100          40   10.0 % ██▋

@@ -7,7 +7,10 @@ use crate::results::html::{STYLE, escaped};
 
 /// What this page has beside the report's style.
 const OWN: &str = ".bar { background: var(--c0); height: .8em; min-width: 1px; display: inline-block; }
-td { white-space: normal; }
+h1 { overflow-wrap: anywhere; }
+th, td { white-space: normal; }
+table { min-width: 0; }
+.wide + .wide { margin-top: 1rem; }
 tbody tr:first-child { background: none; font-weight: 400; }
 ";
 
@@ -62,7 +65,7 @@ fn splits(seen: &Inspected, out: &mut String) {
             split.rows.to_string(),
             split.repeated.to_string(),
             split.leaked.map_or_else(String::new, |leaked| leaked.to_string()),
-            format!("{least} to {most}, {median} in the middle"),
+            format!("{median} ({least} to {most})"),
             format!("{:.4}", split.baseline.accuracy),
             format!("{:.4}", split.baseline.f1_score),
         ]
@@ -72,7 +75,7 @@ fn splits(seen: &Inspected, out: &mut String) {
         "rows",
         "repeated texts",
         "texts also in train",
-        "characters",
+        "characters: median (range)",
         "accuracy of guessing",
         "F1 of guessing",
     ];
@@ -128,13 +131,21 @@ fn bar(part: usize, whole: usize, label: &str) -> String {
 
 /// A table of cells that are HTML already.
 fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>, out: &mut String) {
+    let rows: Vec<Vec<String>> = rows.collect();
+    // Numbers stand under each other, and their column's name above them.
+    let is_number =
+        |cell: &String| !cell.starts_with('<') && cell.ends_with(|c: char| c.is_ascii_digit() || c == '%');
+    let numbers: Vec<bool> = (0..head.len())
+        .map(|column| rows.iter().all(|row| row[column].is_empty() || is_number(&row[column])))
+        .collect();
     let cells = |tag: &str, cells: &[String]| -> String {
-        cells.iter().map(|cell| format!("<{tag}>{cell}</{tag}>")).collect()
+        let class = |column: usize| if numbers[column] { " class=\"n\"" } else { "" };
+        cells.iter().enumerate().map(|(at, cell)| format!("<{tag}{}>{cell}</{tag}>", class(at))).collect()
     };
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
     line!(out, "<div class=\"wide\"><table>\n<thead><tr>{}</tr></thead>\n<tbody>", cells("th", &head));
-    for row in rows {
-        line!(out, "<tr>{}</tr>", cells("td", &row));
+    for row in &rows {
+        line!(out, "<tr>{}</tr>", cells("td", row));
     }
     line!(out, "</tbody>\n</table></div>");
 }
@@ -152,6 +163,6 @@ mod tests {
             assert!(!html.contains(asked), "{asked}");
         }
         assert_eq!(html.matches("<table>").count(), html.matches("</table>").count());
-        assert!(html.contains("<td>70 tokens</td>") || html.contains("<td>128 tokens</td>"));
+        assert!(html.contains("<td>128 tokens</td>") && html.contains("<td class=\"n\">1000</td>"));
     }
 }

@@ -80,6 +80,7 @@ fn row(trial: v1::TrialResult, mlflow: Option<&str>) -> TrialRow {
         mlflow_run,
         mlflow_url,
         checkpoint: trial.model.map(|files| location(files.url)),
+        data: trial.data.into_iter().collect(),
         failure: trial.failure.map(|failure| failure.message),
     }
 }

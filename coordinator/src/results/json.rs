@@ -58,8 +58,9 @@ struct Trial<'a> {
 ///
 /// Of a trial: `rank` (from 1, equal values share one; null without a final finite metric), `trial` (index of its
 /// point), `state` (`completed`, `running`, `pending`, `diverged`, `failed` or `cancelled`), `params` and `metrics` by
-/// name, `seconds`, `attempts`, `worker`, `mlflow_run`, `mlflow_url`, `checkpoint` (a URL) and `failure` (why there is
-/// no result), each null where there is none. A metric that is not finite is null.
+/// name, `seconds`, `attempts`, `worker`, `mlflow_run`, `mlflow_url`, `checkpoint` (a URL), `data` (SHA-256 over
+/// the tokens and classes of each split) and `failure` (why there is no result), each null or empty where there is none. A
+/// metric that is not finite is null.
 pub fn json(summary: &Summary) -> String {
     let goal = if summary.maximize { "maximize" } else { "minimize" };
     let document = Document {

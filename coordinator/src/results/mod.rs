@@ -122,6 +122,8 @@ pub struct TrialRow {
     pub mlflow_url: Option<String>,
     /// URL of the saved model.
     pub checkpoint: Option<String>,
+    /// SHA-256 over the tokens and classes of each split that it worked with.
+    pub data: BTreeMap<String, String>,
     /// Why there is no result.
     pub failure: Option<String>,
 }

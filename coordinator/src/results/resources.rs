@@ -1,6 +1,6 @@
 //! Which model and data a sweep was made of, to find them again.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use distilsweep_proto::resource::{Resource, ResourceKind};
 
@@ -39,6 +39,7 @@ pub fn resources(summary: &Summary) -> String {
     if summary.resources.is_empty() {
         out.push_str("\nNobody looked at them when it was handed in.\n");
     }
+    tokens(summary, &mut out);
     let pinned: Vec<String> = summary.resources.iter().filter_map(line).collect();
     if !pinned.is_empty() {
         out.push_str("\nIn a sweep file, for exactly these:\n");
@@ -47,6 +48,20 @@ pub fn resources(summary: &Summary) -> String {
         }
     }
     out
+}
+
+/// What the texts became, which depends on `max_length` besides: of how many trials each.
+fn tokens(summary: &Summary, out: &mut String) {
+    let mut seen: BTreeMap<(&String, &String), u64> = BTreeMap::new();
+    for (split, digest) in summary.trials.iter().flat_map(|trial| &trial.data) {
+        *seen.entry((split, digest)).or_default() += 1;
+    }
+    if !seen.is_empty() {
+        out.push_str("\nTokens and classes of the data\n");
+    }
+    for ((split, digest), trials) in seen {
+        let _ = writeln!(out, "  {digest}  {split} ({})", counted(trials, "trial"));
+    }
 }
 
 /// `model distilbert-base-uncased@12040ac, data dair-ai/emotion@cab853a`: those of the Hub; nothing without any.

@@ -29,6 +29,7 @@ fn completed(trial: u64, learning_rate: f64, weight_decay: f64, f1: f64) -> Tria
         mlflow_url: Some(format!("http://127.0.0.1:5000/#/experiments/1/runs/{run}")),
         mlflow_run: Some(run),
         checkpoint: Some(format!("file:///data/.distilsweep/store/sentiment-1f3a/{trial}/7/100/")),
+        data: BTreeMap::new(),
         failure: None,
     }
 }
@@ -339,6 +340,7 @@ fn json_is_best_first_with_its_version() {
           "mlflow_run": "22222222222222222222222222222222",
           "mlflow_url": "http://127.0.0.1:5000/#/experiments/1/runs/22222222222222222222222222222222",
           "checkpoint": "file:///data/.distilsweep/store/sentiment-1f3a/2/7/100/",
+          "data": {},
           "failure": null
         },
         {
@@ -357,6 +359,7 @@ fn json_is_best_first_with_its_version() {
           "mlflow_run": "33333333333333333333333333333333",
           "mlflow_url": "http://127.0.0.1:5000/#/experiments/1/runs/33333333333333333333333333333333",
           "checkpoint": null,
+          "data": {},
           "failure": "diverged: the loss is nan at step 12"
         }
       ]

@@ -10,7 +10,8 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use distilsweep_data::{DataError, Hub, Kind, Settings};
+use distilsweep_data::{DataError, Hub, Kind, Settings, load};
+use distilsweep_proto::dataset::{DatasetSource, DatasetSpec};
 use distilsweep_tests::{
     hub::{self, Repo, Trouble},
     wait::now,
@@ -116,6 +117,7 @@ fn a_model_comes_once_in_python_s_layout_and_only_what_is_needed_of_it() -> anyh
     R/blobs/20ff50e632cc575386b15d7fcd9c3842ef435388ed29ae8c30617158ee907dc5
     R/blobs/c9fc5e9434285a4f5796b0fa5ca635f4c1533153
     R/blobs/fae1c4f78c17537fb2ea01130391cbfac0a557cf
+    R/files/C.json
     R/refs/main
     R/snapshots/C/config.json -> ../../blobs/1af53425963f197d2a1f4b4d806fba33508f8660
     R/snapshots/C/model.safetensors -> ../../blobs/20ff50e632cc575386b15d7fcd9c3842ef435388ed29ae8c30617158ee907dc5
@@ -141,7 +143,27 @@ fn a_model_comes_once_in_python_s_layout_and_only_what_is_needed_of_it() -> anyh
     assert_eq!((here.directory, here.commit), (found.directory.clone(), found.commit.clone()));
     assert_eq!(scene.offline()?.model(MODEL, Some(&commit))?.directory, found.directory);
     assert_eq!(scene.away()?.model(MODEL, None)?.directory, found.directory);
+    assert_eq!(scene.hub()?.model(MODEL, Some(&commit))?, found);
     ensure!(scene.server.asked().is_empty(), "nobody was to be asked");
+    Ok(())
+}
+
+#[test]
+fn half_a_data_set_is_not_taken_for_a_whole_one() -> anyhow::Result<()> {
+    let rows = || b"text,label\na,0\nb,1\nc,0\nd,1\n".to_vec();
+    let files = [("train.csv", rows()), ("validation.csv", rows())];
+    let scene = Scene::new([Repo::new("datasets", "owner/rows", files)])?;
+    scene
+        .server
+        .trouble("validation.csv", Trouble::Status(404, vec![("X-Error-Code", "EntryNotFound".into())]));
+    let source = DatasetSource::Id { id: "owner/rows".into(), config: None, revision: None };
+    let spec = DatasetSpec::of(source);
+    let online = load(&scene.hub()?, &spec);
+    ensure!(online.is_err() && scene.cached()?.iter().any(|name| name.contains("train.csv")), "{online:?}");
+    let error = said(load(&scene.offline()?, &spec).map(|_| ()));
+    ensure!(error.contains("HF_HUB_OFFLINE"), "{error}");
+    load(&scene.hub()?, &spec)?;
+    assert_eq!(load(&scene.offline()?, &spec)?.validation.len(), 4);
     Ok(())
 }
 

@@ -72,6 +72,10 @@ fn a_sweep_of_hub_ids_runs_and_says_what_it_was_made_of() -> anyhow::Result<()> 
       04b7f79adaf4f0376a2d9fb08a19a7d7ff5f667492e79e6e29b2f4a202af2278          3894  train.csv
       7f5826fd14dccc3ae8958bf30420507cba6de765547f31cd554c1affe6a852af          1663  validation.csv
 
+    Tokens and classes of the data
+      98e3579cd41fecc7e8f9174b8895d06e9339c3a96cbc00e3a0845538395f3fc6  train (1 trial)
+      5477c1ef3e1efcac647b3bc0f9597a3bbfc6e323c52bec723f1d79311bceec33  validation (1 trial)
+
     In a sweep file, for exactly these:
       model: owner/tiny@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
       dataset: owner/rows@bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
@@ -85,10 +89,17 @@ fn a_sweep_of_hub_ids_runs_and_says_what_it_was_made_of() -> anyhow::Result<()> 
     let away = scene.with_hub("http://127.0.0.1:9");
     let again = away.run("distilsweep", &["run", &file, "--workers", "1"])?;
     ensure!(again.code == Some(0), "{again:?}");
-    let scores =
-        |out: &str| out.lines().find(|line| line.trim_start().starts_with("1      0")).map(str::to_owned);
-    let score = |out: &str| scores(out).and_then(|line| line.split_whitespace().nth(2).map(str::to_owned));
-    ensure!(score(&ran.out).is_some() && score(&ran.out) == score(&again.out), "{ran:?} {again:?}");
+    let trial = |sweep: &str| -> anyhow::Result<serde_json::Value> {
+        let shown = away.run("distilsweep", &["results", sweep, "--format", "json"])?;
+        let results: serde_json::Value =
+            serde_json::from_str(&shown.out).with_context(|| format!("{shown:?}"))?;
+        Ok(results["trials"][0].clone())
+    };
+    let (first, second) = (trial(&name)?, trial("")?);
+    ensure!(first["checkpoint"] != second["checkpoint"], "two sweeps: {first} {second}");
+    ensure!(first["data"]["train"].as_str().is_some_and(|digest| digest.len() == 64), "{first}");
+    assert_eq!(first["data"], second["data"]);
+    assert_eq!(first["metrics"], second["metrics"]);
     Ok(())
 }
 
@@ -190,9 +201,9 @@ fn the_hub_and_data_commands_show_what_is_there() -> anyhow::Result<()> {
     owner/rows, commit bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
     columns: text (string), label (string); read: text = text, label = label
 
-    SPLIT       ROWS  REPEATED  IN TRAIN  CHARACTERS                  GUESS ACC  GUESS F1
-    train         77         0         -  24 to 66, 44 in the middle     0.5455    0.3850
-    validation    31         0         0  29 to 62, 48 in the middle     0.4516    0.2810
+    SPLIT       ROWS  REPEATED  IN TRAIN  CHARACTERS     GUESS ACC  GUESS F1
+    train         77         0         -  44 (24 to 66)     0.5455    0.3850
+    validation    31         0         0  48 (29 to 62)     0.4516    0.2810
 
     CLASS   TRAIN  VALIDATION  SHARE OF TRAIN
     blame      18           7   23.4 % ██████████▎

@@ -307,6 +307,19 @@ fn a_missing_validation_split_is_cut_from_every_class_alike_and_said() {
     insta::assert_snapshot!(error, @"DIR/train.csv: 3 training rows are too few to take a validation split from");
 }
 
+#[test]
+fn a_damaged_page_is_named_by_the_row_that_it_begins() {
+    let directory = tempfile::tempdir().unwrap();
+    let train = directory.path().join("train.parquet");
+    let mut bytes = fs::read("tests/fixtures/imdb/plain_text/train-00000-of-00001.parquet").unwrap();
+    // Between the magic number and the description at the end lie the pages.
+    bytes[4..64].fill(0xff);
+    fs::write(&train, bytes).unwrap();
+    let error = load(&files(&train, None)).unwrap_err().to_string();
+    assert!(error.contains("train.parquet row 1: cannot be read: "), "{error}");
+    assert!(error.ends_with("; the file is damaged, fetch it again"), "{error}");
+}
+
 fn repository(id: &str, config: Option<&str>) -> DatasetSpec {
     DatasetSpec::of(DatasetSource::Id {
         id: id.to_owned(),

@@ -6,6 +6,7 @@
 //!                      /snapshots/COMMIT/FILE     a link to
 //!                      /blobs/ETAG                a file's content; ETAG is its SHA-256, or git's SHA-1 of small ones
 //!                      /blobs/ETAG.incomplete     as far as it has come
+//!                      /files/COMMIT.json         what the repository has there: ours, for a commit does not change
 //!   .locks/models--owner--name/ETAG.lock          who downloads it
 //! ```
 
@@ -16,8 +17,16 @@ use std::{
 };
 
 use hf_hub::{Cache, Repo, RepoType};
+use serde::{Deserialize, Serialize};
 
 use super::Kind;
+
+/// What a repository has at a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Listing {
+    pub(super) files: Vec<String>,
+    pub(super) license: Option<String>,
+}
 
 /// A repository's part of the cache.
 #[derive(Clone, Debug)]
@@ -46,6 +55,26 @@ impl RepoCache {
     /// The files of a commit.
     pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
         self.directory().join("snapshots").join(commit)
+    }
+
+    fn listing(&self, commit: &str) -> PathBuf {
+        self.directory().join("files").join(format!("{commit}.json"))
+    }
+
+    /// What a repository has at a commit, if it was written down.
+    pub(super) fn listed(&self, commit: &str) -> Option<Listing> {
+        serde_json::from_slice(&fs::read(self.listing(commit)).ok()?).ok()
+    }
+
+    /// Writes down what a repository has at a commit. A snapshot that a crash left half is not taken for a whole one then.
+    pub(super) fn list(&self, commit: &str, listing: &Listing) -> io::Result<()> {
+        let path = self.listing(commit);
+        let folder = path.parent().unwrap_or(&path);
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer(&mut file, listing)?;
+        file.persist(&path)?;
+        Ok(())
     }
 
     /// The commit that the revision was at when it was last asked for; a commit is one itself.

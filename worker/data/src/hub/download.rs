@@ -76,7 +76,7 @@ pub(super) async fn download(
     cache.link(commit, path, &facts.etag).map_err(unwritable)
 }
 
-fn unwritable(asked: Asked<'_>, cache: &RepoCache, error: &io::Error) -> DataError {
+pub(super) fn unwritable(asked: Asked<'_>, cache: &RepoCache, error: &io::Error) -> DataError {
     let problem = match error.kind() {
         io::ErrorKind::StorageFull => "the disk is full; free some space or set HF_HOME".to_owned(),
         _ => error.to_string(),

@@ -1,12 +1,12 @@
 //! One repository at one revision: what the Hub has of it, else what the cache has.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use super::{
     Hub, Kind, Snapshot,
-    cache::RepoCache,
+    cache::{Listing, RepoCache},
     client::Asked,
-    download::{Wanted, download},
+    download::{Wanted, download, unwritable},
 };
 use crate::{DataError, layout};
 
@@ -42,27 +42,31 @@ impl<'a> Repository<'a> {
     }
 
     pub(super) fn online(&self) -> Result<(), DataError> {
-        if !self.hub.settings.offline {
-            return Ok(());
-        }
+        if self.hub.settings.offline { Err(self.absent()) } else { Ok(()) }
+    }
+
+    fn absent(&self) -> DataError {
         let problem = "HF_HUB_OFFLINE is set and the cache does not hold it; unset it, or name a directory";
-        Err(self.asked().error(problem.to_owned(), false))
+        self.asked().error(problem.to_owned(), false)
     }
 
     /// What the Hub has; when it cannot be reached, what the cache has.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, DataError> {
         if self.hub.settings.offline {
-            return self
-                .cached()
-                .map_or_else(|| Err(self.online().err().unwrap_or_else(|| unreachable!())), Ok);
+            return self.cached().map_or_else(|| Err(self.absent()), Ok);
+        }
+        // A commit stays as it is.
+        if let Some(listing) = self.cache.listed(self.revision) {
+            return Ok(self.at(self.revision, listing));
         }
         match self.hub.client()?.info(self.asked()).await {
-            Ok(info) => Ok(Snapshot {
-                directory: self.cache.snapshot(&info.sha),
-                license: info.license(),
-                commit: Some(info.sha),
-                files: info.siblings.into_iter().map(|file| file.path).collect(),
-            }),
+            Ok(info) => {
+                let license = info.license();
+                let files = info.siblings.into_iter().map(|file| file.path).collect();
+                let listing = Listing { files, license };
+                self.cache.list(&info.sha, &listing).map_err(|error| self.unwritable(&error))?;
+                Ok(self.at(&info.sha, listing))
+            }
             Err(error) if error.is_retryable() => {
                 let cached = self.cached().ok_or_else(|| unreached(error))?;
                 tracing::warn!(
@@ -76,12 +80,19 @@ impl<'a> Repository<'a> {
         }
     }
 
-    /// The snapshot that an earlier download left.
+    fn at(&self, commit: &str, listing: Listing) -> Snapshot {
+        let Listing { files, license } = listing;
+        Snapshot { commit: Some(commit.to_owned()), license, directory: self.cache.snapshot(commit), files }
+    }
+
+    /// The snapshot that an earlier download left. What Python left says nothing of files that it did not want.
     fn cached(&self) -> Option<Snapshot> {
         let commit = self.cache.commit();
-        let directory = self.cache.snapshot(&commit);
-        let files = layout::list(&directory).ok()?;
-        Some(Snapshot { commit: Some(commit), license: None, directory, files })
+        let listing = self.cache.listed(&commit).or_else(|| {
+            let files = layout::list(&self.cache.snapshot(&commit)).ok()?;
+            Some(Listing { files, license: None })
+        })?;
+        Some(self.at(&commit, listing))
     }
 
     /// One file of the snapshot, downloaded unless the cache has it.
@@ -107,10 +118,11 @@ impl<'a> Repository<'a> {
 
     pub(super) fn remember(&self, snapshot: &Snapshot) -> Result<(), DataError> {
         let commit = snapshot.commit.as_deref().unwrap_or(self.revision);
-        self.cache.remember(commit).map_err(|error| {
-            let cache = self.cache.root().display();
-            self.asked().error(format!("cannot write the cache {cache}: {error}"), true)
-        })
+        self.cache.remember(commit).map_err(|error| self.unwritable(&error))
+    }
+
+    fn unwritable(&self, error: &io::Error) -> DataError {
+        unwritable(self.asked(), &self.cache, error)
     }
 }
 
