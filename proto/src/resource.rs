@@ -40,6 +40,21 @@ pub struct ResourceFile {
     pub sha256: String,
 }
 
+/// Whether a model or data set is a path rather than an id of the Hub: it starts with `.`, `/` or `~`.
+pub fn is_path(text: &str) -> bool {
+    matches!(text.split(['/', '\\']).next(), Some("" | "." | ".." | "~"))
+}
+
+/// Splits `id@revision`. A path keeps its `@`: only ids of the Hub have revisions.
+pub fn split_revision(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('@') {
+        Some((id, revision)) if !is_path(text) && !id.is_empty() && !revision.is_empty() => {
+            (id, Some(revision))
+        }
+        Some(_) | None => (text, None),
+    }
+}
+
 impl Resource {
     /// Bytes of its files.
     pub fn bytes(&self) -> u64 {
@@ -51,6 +66,26 @@ impl Resource {
         match &self.commit {
             Some(commit) => format!("{}@{commit}", self.id),
             None => self.id.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_the_hub_are_no_paths() {
+        assert!(["./m", "../m", "/m", "~/m", ".", "~"].into_iter().all(is_path));
+        assert!(!["m", "org/m", ".hidden", "~ada/m", "org/../m"].into_iter().any(is_path));
+    }
+
+    #[test]
+    fn ids_have_revisions_and_paths_keep_their_at_signs() {
+        assert_eq!(split_revision("owner/name@v1"), ("owner/name", Some("v1")));
+        assert_eq!(split_revision("owner/name"), ("owner/name", None));
+        for path in ["./a@b", "/a@b/c", "~/a@b", "@b", "a@"] {
+            assert_eq!(split_revision(path), (path, None));
         }
     }
 }

@@ -7,6 +7,7 @@ use distilsweep_data::{DataError, Hub, TextTokenizer, inspect, load, locate, sch
 use distilsweep_proto::{
     dataset::{DatasetSource, DatasetSpec},
     exit::Exit,
+    resource::split_revision,
 };
 
 use super::{CliError, files::SweepFile, hub, results, terminal};
@@ -125,11 +126,9 @@ impl Inspect {
             let source = DatasetSource::Files { train: PathBuf::from(path), validation: None, test: None };
             (DatasetSpec::of(source), None)
         } else {
-            let (id, revision) = match self.dataset.split_once('@') {
-                Some((id, revision)) if !path.exists() => (id, Some(revision.to_owned())),
-                _ => (self.dataset.as_str(), None),
-            };
-            let source = DatasetSource::Id { id: id.to_owned(), config: self.config.clone(), revision };
+            let (id, revision) = split_revision(&self.dataset);
+            let (id, revision) = (id.to_owned(), revision.map(str::to_owned));
+            let source = DatasetSource::Id { id, config: self.config.clone(), revision };
             (DatasetSpec::of(source), None)
         };
         let choose = |given: &Option<String>, there: Option<String>| given.clone().or(there);

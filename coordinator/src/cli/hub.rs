@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use distilsweep_data::{DataError, Hub, Kind, Progress, RepoInfo};
-use distilsweep_proto::exit::Exit;
+use distilsweep_proto::{exit::Exit, resource::split_revision};
 
 use super::{
     CliError, results,
@@ -137,7 +137,7 @@ impl Show {
     async fn run(self) -> Result<Exit, CliError> {
         let Self { id, kind, format } = self;
         let (kind, info, page, verdict) = ask(move |hub| {
-            let (id, revision) = id.split_once('@').map_or((id.as_str(), None), |(id, at)| (id, Some(at)));
+            let (id, revision) = split_revision(&id);
             let (kind, info) = match kind {
                 Some(Which::Model) => (Kind::Model, hub.info(Kind::Model, id, revision)?),
                 Some(Which::Dataset) => (Kind::Dataset, hub.info(Kind::Dataset, id, revision)?),

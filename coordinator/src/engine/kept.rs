@@ -29,7 +29,7 @@ pub(super) fn kept_models(
         let run = run_of(&row);
         let (Some(result), Some(run)) = (row.result, run) else { continue };
         let metrics = final_points(&result, Time(row.finished_ms.unwrap_or_default()));
-        let inputs = inputs(&spec.dataset, &result);
+        let inputs = inputs(&spec.pinned_dataset(), &result);
         let Some(files) = result.model else { continue };
         models.push(KeptModel {
             sweep: sweep.to_string(),

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use distilsweep_proto::{
     dataset::{DatasetSource, DatasetSpec},
     ids::SweepId,
+    resource::{ResourceKind, is_path},
 };
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
         tell::{self, Data, DataPlace, Place, Recorded, SweepStart, TrialStart},
     },
     scheduler::{Change, Record, SweepState, Time, TrialEnd, TrialResult},
-    spec::{self, SweepSpec},
+    spec::SweepSpec,
 };
 
 /// Who tells.
@@ -140,7 +141,7 @@ fn trial_ended(
         best_checkpoint_path: result.model.as_ref().map(|files| files.url.as_str()),
         reason: reason.as_deref(),
         result,
-        inputs: inputs(&spec.dataset, result),
+        inputs: inputs(&spec.pinned_dataset(), result),
         end_ms: now.0,
     };
     tell::trial_finished(recorded, end)
@@ -149,15 +150,17 @@ fn trial_ended(
 /// The splits that a trial worked with, for MLflow.
 pub(super) fn inputs(dataset: &DatasetSpec, result: &TrialResult) -> Vec<Input> {
     let words = dataset_words(dataset);
-    let address = format!("https://huggingface.co/datasets/{words}");
+    let address;
     let last =
         |path: Option<&Path>| path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let (name, place) = match &dataset.source {
         DatasetSource::Files { train, .. } => (last(train.parent()), DataPlace::Local(&words)),
-        DatasetSource::Id { id, .. } if spec::is_path(id) => {
-            (last(Some(Path::new(id))), DataPlace::Local(&words))
+        DatasetSource::Id { id, .. } if is_path(id) => (last(Some(Path::new(id))), DataPlace::Local(&words)),
+        DatasetSource::Id { id, revision, .. } => {
+            let tree = revision.as_ref().map_or_else(String::new, |revision| format!("/tree/{revision}"));
+            address = format!("https://huggingface.co/datasets/{id}{tree}");
+            (Some(id.clone()), DataPlace::Http(&address))
         }
-        DatasetSource::Id { id, .. } => (Some(id.clone()), DataPlace::Http(&address)),
     };
     let data = Data {
         name: name.as_deref().unwrap_or("data"),
@@ -181,6 +184,8 @@ fn start<'a>(
         maximize: spec.metric.maximize,
         model: &spec.model,
         dataset,
+        model_commit: spec.origin.commit(ResourceKind::Model).map(String::as_str),
+        dataset_commit: spec.origin.commit(ResourceKind::Dataset).map(String::as_str),
         points: spec.space.len(),
         description: spec.description.as_deref(),
         file,

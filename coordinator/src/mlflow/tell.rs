@@ -65,6 +65,10 @@ pub struct SweepStart<'a> {
     pub model: &'a str,
     /// Dataset in words.
     pub dataset: &'a str,
+    /// The commit of a model of the Hub.
+    pub model_commit: Option<&'a str>,
+    /// The commit of a data set of the Hub.
+    pub dataset_commit: Option<&'a str>,
     /// Points in the space.
     pub points: u64,
     /// What it is about, by its file.
@@ -156,6 +160,9 @@ pub fn sweep_started(recorded: Recorded<'_>, start: SweepStart<'_>) -> Vec<(RunK
         ("points", &start.points.to_string()),
         (NOTE_TAG, &note(&start)),
     ]));
+    for (tag, commit) in [("model_commit", start.model_commit), ("dataset_commit", start.dataset_commit)] {
+        tags.extend(commit.map(|commit| (tag.to_owned(), commit.to_owned())));
+    }
     vec![
         (run.clone(), recorded.create(&run, recorded.sweep.to_string(), start.start_ms, tags, None)),
         (run.clone(), Op::Text { path: "sweep.yaml".to_owned(), content: start.file.to_owned() }),
@@ -387,6 +394,8 @@ mod tests {
                 maximize: true,
                 model: "distilbert-base-uncased",
                 dataset: "dair-ai/emotion",
+                model_commit: Some("12040ac"),
+                dataset_commit: None,
                 points: 12,
                 description: None,
                 file: "name: emotion\n",
@@ -401,7 +410,7 @@ mod tests {
             },
         );
         insta::assert_snapshot!(lines(&told), @r#"
-            emotion-1f2e {"create_run":{"experiment":"emotion","identity":"c0ffee/emotion-1f2e","name":"emotion-1f2e","start_ms":1000,"user":"ada","tags":{"dataset":"dair-ai/emotion","digest":"abc","goal":"maximize","metric":"best_validation_f1","mlflow.note.content":"Sweep `emotion`: 12 points of `distilbert-base-uncased` on `dair-ai/emotion`, to maximize `best_validation_f1`. The nested runs are its trials.","mlflow.source.name":"distilsweep","mlflow.source.type":"LOCAL","model":"distilbert-base-uncased","points":"12","sweep":"emotion-1f2e"},"parent":null}}
+            emotion-1f2e {"create_run":{"experiment":"emotion","identity":"c0ffee/emotion-1f2e","name":"emotion-1f2e","start_ms":1000,"user":"ada","tags":{"dataset":"dair-ai/emotion","digest":"abc","goal":"maximize","metric":"best_validation_f1","mlflow.note.content":"Sweep `emotion`: 12 points of `distilbert-base-uncased` on `dair-ai/emotion`, to maximize `best_validation_f1`. The nested runs are its trials.","mlflow.source.name":"distilsweep","mlflow.source.type":"LOCAL","model":"distilbert-base-uncased","model_commit":"12040ac","points":"12","sweep":"emotion-1f2e"},"parent":null}}
             emotion-1f2e {"text":{"path":"sweep.yaml","content":"name: emotion\n"}}
             emotion-1f2e {"text":{"path":"space.json","content":"{\n  \"parameters\": {\n    \"learning_rate\": {\n      \"values\": [\n        0.00002,\n        0.00005\n      ]\n    },\n    \"seed\": {\n      \"value\": 42\n    }\n  },\n  \"points\": 12\n}\n"}}
             "#);

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use distilsweep_proto::dataset::{DatasetSource, DatasetSpec, Limits};
+use distilsweep_proto::{
+    dataset::{DatasetSource, DatasetSpec, Limits},
+    resource::split_revision,
+};
 
 use super::{
     form,
@@ -53,7 +56,7 @@ fn source_of_id(entry: &Entry, id: &str, problems: &mut Vec<Problem>) -> Option<
         problems.push(entry.value.mark.problem(sentence));
         return None;
     }
-    let (id, revision) = form::split_revision(id);
+    let (id, revision) = split_revision(id);
     Some(DatasetSource::Id { id: id.to_owned(), config: None, revision: revision.map(str::to_owned) })
 }
 

@@ -111,13 +111,3 @@ pub(super) fn duration(entry: &Entry, problems: &mut Vec<Problem>) -> Option<u64
         .push(node.mark.problem(format!("`{key}` is {found}, it must be a time: 90m, 2h 30m, or seconds")));
     None
 }
-
-/// Splits `id@revision`. A path keeps its `@`: only ids of the Hub have revisions.
-pub(super) fn split_revision(text: &str) -> (&str, Option<&str>) {
-    match text.split_once('@') {
-        Some((id, revision)) if !super::paths::is_path(text) && !id.is_empty() && !revision.is_empty() => {
-            (id, Some(revision))
-        }
-        Some(_) | None => (text, None),
-    }
-}

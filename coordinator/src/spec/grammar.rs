@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use distilsweep_proto::names::{SELECTIONS, Selection};
+use distilsweep_proto::{
+    names::{SELECTIONS, Selection},
+    resource::split_revision,
+};
 
 use super::{
     Limits, Method, MetricSpec, Origin, SweepSpec, data, form, models, parameters,
@@ -97,7 +100,7 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
     let (experiment, description) = (text("experiment"), text("description"));
 
     let model = model?;
-    let (model, model_revision) = form::split_revision(&model);
+    let (model, model_revision) = split_revision(&model);
     Some(SweepSpec {
         name: name?,
         description,

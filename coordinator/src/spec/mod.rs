@@ -42,7 +42,6 @@ pub use filter::{Filter, FilterError};
 pub use grammar::parse;
 pub use models::KeepModels;
 pub use origin::Origin;
-pub use paths::is_path;
 pub use problem::{Problem, Problems};
 pub use space::{Axis, Digit, MAX_POINTS, Space, SpaceError};
 

@@ -29,7 +29,7 @@ pub struct Origin {
 
 impl Origin {
     /// The commit that a resource was at.
-    pub(super) fn commit(&self, kind: ResourceKind) -> Option<&String> {
+    pub fn commit(&self, kind: ResourceKind) -> Option<&String> {
         self.resources.iter().find(|resource| resource.kind == kind)?.commit.as_ref()
     }
 

@@ -1,6 +1,7 @@
 //! Models and data sets by their ids, against a Hub of the loopback that fails as the real one does.
 
 mod known;
+mod python;
 mod sweeps;
 
 use std::{

@@ -51,6 +51,8 @@ fn sweep(experiment: &str) -> Vec<(RunKey, Op)> {
             maximize: true,
             model: "distilbert-base-uncased",
             dataset: "dair-ai/emotion",
+            model_commit: None,
+            dataset_commit: None,
             points: TRIALS,
             description: None,
             file: "name: emotion\n",

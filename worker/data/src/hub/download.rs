@@ -268,6 +268,18 @@ mod tests {
     use crate::hub::Kind;
 
     #[test]
+    fn a_full_disk_is_said_with_what_to_do() {
+        let asked = Asked { kind: Kind::Model, id: "owner/name", revision: "main" };
+        let cache = RepoCache::new(Path::new("/cache"), Kind::Model, "owner/name", "main");
+        let error = unwritable(asked, &cache, &io::Error::from(io::ErrorKind::StorageFull));
+        assert!(error.is_retryable());
+        assert_eq!(
+            error.to_string(),
+            "owner/name: cannot write the cache /cache: the disk is full; free some space or set HF_HOME"
+        );
+    }
+
+    #[test]
     fn a_file_is_what_the_first_answer_says_even_where_it_lies_elsewhere() {
         let asked = Asked { kind: Kind::Model, id: "owner/name", revision: "main" };
         let of = |pairs: &[(&'static str, &'static str)]| {

@@ -15,6 +15,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use distilsweep_proto::resource::split_revision;
+
 use self::{client::Client, repository::Repository};
 use crate::{DataError, card::Card, layout, tokenizer};
 
@@ -164,8 +166,8 @@ impl Hub {
         format!("{}/{}{id}", self.settings.endpoint, kind.prefix())
     }
 
-    /// The files of a model: those of the directory `id` where it is one, else the Hub's of that id, which are there
-    /// when this returns. Blocks.
+    /// The files of a model: those of the directory `id` where it is one, else the Hub's of that id (`id@revision`), which
+    /// are there when this returns. Blocks.
     ///
     /// # Errors
     /// There is no such directory or repository, it lacks a file, or the Hub cannot be reached.
@@ -178,6 +180,7 @@ impl Hub {
     /// # Errors
     /// As there.
     pub async fn model_async(&self, id: &str, revision: Option<&str>) -> Result<Snapshot, DataError> {
+        let (id, revision) = named(id, revision);
         let directory = Path::new(id);
         if directory.is_dir() {
             let files = layout::list(directory)?;
@@ -207,6 +210,7 @@ impl Hub {
     /// # Errors
     /// As there.
     pub fn tokenizer(&self, id: &str, revision: Option<&str>) -> Result<Snapshot, DataError> {
+        let (id, revision) = named(id, revision);
         let directory = Path::new(id);
         if directory.is_dir() {
             let files = layout::list(directory)?;
@@ -325,6 +329,14 @@ impl Hub {
 impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hub").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// The revision may also stand behind the id.
+fn named<'a>(id: &'a str, revision: Option<&'a str>) -> (&'a str, Option<&'a str>) {
+    match revision {
+        None if !Path::new(id).exists() => split_revision(id),
+        _ => (id, revision),
     }
 }
 
