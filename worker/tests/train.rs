@@ -8,6 +8,7 @@ use std::{
     process::{Command, Output},
 };
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// A tiny DistilBERT and its data; see its README.
@@ -181,6 +182,48 @@ fn wrong_input_gets_one_sentence_an_exit_code_and_leaves_nothing() {
     2 invalid value 'tpu' for '--device <DEVICE>': it must be auto, cpu, cuda or cuda:NUMBER
     2 invalid value 'f1' for '--metric <METRIC>': it must be one of best_validation_f1, best_eval_f1_macro, best_eval_accuracy, best_eval_precision, best_eval_recall, best_eval_matthews_correlation, best_eval_loss
     "#);
+}
+
+#[test]
+fn pairs_of_texts_are_trained_on_and_evaluated_as_pairs() {
+    let directory = copied();
+    let path = |name: &str| directory.path().join(name);
+    for name in ["train.csv", "validation.csv"] {
+        let paired = |line: &str| {
+            let (text, label) = line.rsplit_once(',').unwrap();
+            format!("{text},it was said,{label}\n")
+        };
+        let rows = fs::read_to_string(path(name)).unwrap();
+        let rows: String = rows.lines().skip(1).map(paired).collect();
+        fs::write(path(name), format!("premise,hypothesis,label\n{rows}")).unwrap();
+    }
+    let params = r#"{"max_steps": 20, "per_device_train_batch_size": 6, "learning_rate": 0.001}"#;
+    let output = train(directory.path(), &["--params", params, "--threads", "1", "--output", "out"]);
+    assert!(output.status.success(), "{}", error(&output));
+    let result: Value = serde_json::from_slice(&fs::read(path("out/result.json")).unwrap()).unwrap();
+    let evaluated = |more: &[&str]| -> Value {
+        let arguments =
+            [&["evaluate", "--model", "out/model", "--file", "validation.csv", "--format", "json"], more]
+                .concat();
+        let output = worker(directory.path(), &arguments);
+        assert!(output.status.success(), "{}", error(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let reached = |seen: &Value| seen["weighted"]["f1"].as_f64().unwrap_or_else(|| panic!("{seen}"));
+    let best = result["metrics"]["best_validation_f1"].as_f64().unwrap();
+    assert!((reached(&evaluated(&[])) - best).abs() < 1e-6, "{result}");
+    // The second text is read: without it other numbers come out.
+    let alone = evaluated(&["--text-column", "premise"]);
+    assert_ne!(alone["loss"], evaluated(&[])["loss"]);
+
+    let config = r#"{"model_type": "bert", "vocab_size": 99, "max_position_embeddings": 64, "hidden_size": 8,
+        "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "hidden_act": "gelu"}"#;
+    fs::write(path("start/config.json"), config).unwrap();
+    let output = train(directory.path(), &["--params", params, "--output", "bert"]);
+    insta::assert_snapshot!(
+        error(&output),
+        @"3 start/config.json is a BERT's, which tells the texts of a pair apart by segments: pairs need a DistilBERT checkpoint, which does without (distilbert-base-uncased, say)"
+    );
 }
 
 #[test]

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     DataError, Hub, Kind, Snapshot,
     dataset::{locate, read},
+    tokenized::check_pairs,
 };
 
 /// A model and a data set that were looked into.
@@ -50,7 +51,9 @@ pub fn take_in(hub: &Hub, model: (&str, Option<&str>), dataset: &DatasetSpec) ->
             ..resource(hub, Kind::Dataset, &name(dataset), data.commit.as_ref(), data.license.as_ref())
         },
     ];
-    Ok(TakenIn { resources, notes: read(data, dataset)?.notes })
+    let data = read(data, dataset)?;
+    check_pairs(&found.directory, data.columns.pair.is_some())?;
+    Ok(TakenIn { resources, notes: data.notes })
 }
 
 /// Where a model and a data set of the Hub stand, without their files: for who hands a sweep in to machines elsewhere.

@@ -71,11 +71,6 @@ pub struct Config {
 pub(super) const LAYER_NORM_EPSILON: f64 = 1e-12;
 
 impl Config {
-    /// Whether the checkpoint is a BERT's, of which a DistilBERT is made.
-    pub fn is_bert(&self) -> bool {
-        self.family == Family::Bert
-    }
-
     /// Reads `config.json` of a checkpoint's directory.
     ///
     /// # Errors

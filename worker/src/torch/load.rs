@@ -28,14 +28,6 @@ pub(crate) fn find_model(model: &str, revision: Option<&str>) -> Result<PathBuf,
 
 pub(super) fn prepare(directory: &Path, dataset: &DatasetSpec, max_length: usize) -> Result<Prepared, Ended> {
     let dataset = distilsweep_data::tokenized(&Hub::from_environment(), directory, dataset, max_length)?;
-    // What tells BERT the second text of a pair from the first has no place in a DistilBERT.
-    if dataset.pairs && Config::read(directory)?.is_bert() {
-        return Err(Ended::BadInput(format!(
-            "{} is a BERT, which tells the texts of a pair apart by segments: pairs need a DistilBERT checkpoint, which \
-             does without (distilbert-base-uncased, say)",
-            directory.display()
-        )));
-    }
     let examples = |split: &TokenizedSplit| {
         let mut examples = Tokenized::default();
         for (i, label) in split.labels().iter().enumerate() {

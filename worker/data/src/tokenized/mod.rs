@@ -96,13 +96,34 @@ fn tokenized_in(
         tracing::info!(texts = data.train.len() + data.validation.len(), max_length, "tokenizing");
         encode(&data, &TextTokenizer::from_directory(model)?, max_length)
     };
-    match cache.filter(|_| files.bytes() >= LEAST_BYTES) {
+    let data = match cache.filter(|_| files.bytes() >= LEAST_BYTES) {
         Some(cache) => {
             let key = key(&files, spec, &TextTokenizer::files(model), max_length)?;
-            cache.through(&key, || tokenize(files))
+            cache.through(&key, || tokenize(files))?
         }
-        None => tokenize(files),
+        None => tokenize(files)?,
+    };
+    check_pairs(model, data.pairs)?;
+    Ok(data)
+}
+
+/// Whether a model takes the rows of a data set: what tells BERT the second text of a pair from the first has no place in
+/// the DistilBERT that is made of it.
+pub(crate) fn check_pairs(model: &Path, pairs: bool) -> Result<(), DataError> {
+    let path = model.join("config.json");
+    let is_bert = || {
+        let config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+        Some(config.get("model_type")?.as_str()? == "bert")
+    };
+    if pairs && is_bert() == Some(true) {
+        return Err(DataError::Malformed {
+            path,
+            problem: "is a BERT's, which tells the texts of a pair apart by segments: pairs need a DistilBERT checkpoint, \
+                      which does without (distilbert-base-uncased, say)"
+                .to_owned(),
+        });
     }
+    Ok(())
 }
 
 fn encode(
