@@ -15,10 +15,14 @@ const FILES: usize = 30;
 /// Model types that the worker trains.
 const TYPES: [&str; 2] = ["distilbert", "bert"];
 
-/// A list as a table of this width.
+/// Room that tags are shown in, at least.
+const TAGS: usize = 6;
+
+/// A list as a table of this width. An id is never cut: what has no room beside it is left out, from the right.
 pub fn listed(repos: &[RepoInfo], width: usize) -> String {
     let number = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), rough);
-    let mut rows = vec![["ID", "DOWNLOADS", "LIKES", "LICENSE", "SIZE", "TAGS"].map(str::to_owned).to_vec()];
+    let heads = ["ID", "DOWNLOADS", "LIKES", "LICENSE", "SIZE", "TAGS"];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
     rows.extend(repos.iter().map(|repo| {
         vec![
             repo.id.clone(),
@@ -29,7 +33,29 @@ pub fn listed(repos: &[RepoInfo], width: usize) -> String {
             tags(repo),
         ]
     }));
-    columns(&[Left, Right, Right, Left, Right, Left], &rows, width)
+    let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let mut used = 0;
+    let fits = (0..heads.len()).take_while(|column| {
+        let cells = if *column + 1 == heads.len() { TAGS } else { widest(*column) };
+        used += cells + if *column == 0 { 0 } else { 2 };
+        used <= width || *column == 0
+    });
+    let kept = fits.count();
+    for row in &mut rows {
+        row.truncate(kept);
+    }
+    let table =
+        columns(&[Left, Right, Right, Left, Right, Left][..kept], &rows, width.max(widest_line(&rows)));
+    if kept == heads.len() {
+        return table;
+    }
+    let dropped = heads[kept..].join(", ").to_lowercase();
+    format!("{table}left out at this width: {dropped} (--format json has all)\n")
+}
+
+/// Columns of the first cells, which are not cut.
+fn widest_line(rows: &[Vec<String>]) -> usize {
+    rows.iter().map(|row| row[0].chars().count()).max().unwrap_or(0)
 }
 
 /// What its owner wrote, without what other columns say.
@@ -134,7 +160,14 @@ mod tests {
     #[test]
     fn a_list_fits_the_width() {
         let other = info(r#"{"id": "a/b", "tags": ["license:mit", "x", "y"], "likes": 1200}"#);
-        insta::assert_snapshot!(listed(&[info(DISTILBERT), other], 80), @"
+        let list = [info(DISTILBERT), other];
+        insta::assert_snapshot!(listed(&list, 60), @"
+        ID                                  DOWNLOADS  LIKES
+        distilbert/distilbert-base-uncased        12M      1
+        a/b                                         -   1.2k
+        left out at this width: license, size, tags (--format json has all)
+        ");
+        insta::assert_snapshot!(listed(&list, 80), @"
         ID                                  DOWNLOADS  LIKES  LICENSE       SIZE  TAGS
         distilbert/distilbert-base-uncased        12M      1  apache-2.0  2.7 GB  trans…
         a/b                                         -   1.2k  mit              -  x y
