@@ -69,6 +69,8 @@ pub struct ServerOptions {
     pub entry: Entry,
     /// Where to answer for health and metrics, in plain HTTP; port 0 takes a free one.
     pub http: Option<SocketAddr>,
+    /// Where to tell KEDA how many workers the queue wants, in plain gRPC; port 0 takes a free one.
+    pub scaler: Option<SocketAddr>,
     /// Workers that are connected at a time.
     pub max_workers: usize,
     /// What one worker may send.
@@ -105,6 +107,7 @@ impl ServerOptions {
             service: false,
             entry: Entry::Private,
             http: None,
+            scaler: None,
             max_workers: MAX_WORKERS,
             rate: Rate::default(),
         }
@@ -163,6 +166,8 @@ pub struct Server {
     pub url: String,
     /// Where it answers for health and metrics, if it does.
     pub http: Option<String>,
+    /// Where it answers KEDA, if it does.
+    pub scaler: Option<String>,
     /// A client's token, where one is needed.
     pub client: Bearer,
     /// A worker's token, where this process made one up.
@@ -189,6 +194,10 @@ impl Server {
         let url = format!("{}://{local}", if tls.is_some() { "https" } else { "http" });
         let http = match options.http {
             Some(address) => Some(listen(address, "--http").await?),
+            None => None,
+        };
+        let scaler = match options.scaler {
+            Some(address) => Some(listen(address, "--scaler").await?),
             None => None,
         };
         let unusable = |source| StoreError::Directory { path: options.state.clone(), source };
@@ -247,6 +256,17 @@ impl Server {
                 }
             });
         }
+        let mut scaler_url = None;
+        if let Some(listener) = scaler {
+            let local = listener.local_addr().map_err(unlistening(address, "--scaler"))?;
+            scaler_url = Some(format!("http://{local}"));
+            let router = grpc::scaler::router(engine.clone());
+            tasks.spawn(async move {
+                if let Err(error) = router.serve_with_incoming(TcpIncoming::from(listener)).await {
+                    tracing::error!(%error, "the scaler ended");
+                }
+            });
+        }
         leave_word(ADDRESS_FILE, &url)?;
         tasks.spawn(engine.clone().keep_ticking());
         // Whoever asks before the engine was looked at is not told that there is no such service.
@@ -267,7 +287,18 @@ impl Server {
                 }
             })
         });
-        Ok(Self { engine, url, http: http_url, client, worker, shutdown, drainer, tasks, left_word })
+        Ok(Self {
+            engine,
+            url,
+            http: http_url,
+            scaler: scaler_url,
+            client,
+            worker,
+            shutdown,
+            drainer,
+            tasks,
+            left_word,
+        })
     }
 
     /// Stops in order: MLflow's drainer between two calls, streams, then the engine after its last commit.

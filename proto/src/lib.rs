@@ -16,6 +16,12 @@ pub mod names;
 pub mod params;
 pub mod resource;
 
+/// What KEDA asks of a scaler: generated from `proto/keda/externalscaler.proto`.
+#[expect(missing_docs, clippy::allow_attributes, reason = "generated from the .proto file")]
+pub mod keda {
+    tonic::include_proto!("externalscaler");
+}
+
 /// Messages, clients and servers generated from `proto/distilsweep/v1`.
 #[expect(
     missing_docs,

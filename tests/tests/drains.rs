@@ -9,7 +9,7 @@ use distilsweep_tests::{
     fleet::{Coordinator, Scene, worker},
     process::{Finished, Process},
     sweep::{Ranking, Trial, one_trial},
-    wait::until,
+    wait::{now, until},
 };
 use rustix::process::Signal;
 
@@ -156,5 +156,23 @@ fn a_hung_training_does_not_hold_a_worker_that_is_told_to_go() -> anyhow::Result
     // Handed back in time: the lease's own end would have been ten minutes away.
     assert_eq!(ranking.trials()[0].attempts(), 2);
     assert_eq!(ranking.metrics(), undisturbed()?.metrics());
+    Ok(())
+}
+
+#[test]
+fn a_worker_that_has_nothing_to_do_for_long_enough_ends_by_itself() -> anyhow::Result<()> {
+    let stage = Stage::new(&[])?;
+    let mut busy = stage.worker(&[SCRIPT, &["--exit-when-idle", "2"]].concat())?;
+    stage.under_way(&busy)?;
+    let started = now();
+    let mut idle = stage.worker(&["--scripted", "1x1", "--exit-when-idle", "2"])?;
+    let ended = idle.wait(PATIENCE)?;
+    anyhow::ensure!(ended.code == Some(0) && ended.err.contains("no trial for 2 s"), "{ended:?}");
+    anyhow::ensure!(now() - started >= Duration::from_secs(2), "it left too soon");
+    // The trial takes longer than that.
+    anyhow::ensure!(busy.is_running()?, "a worker that trains stays");
+    assert_eq!(stage.completed()?.trials().len(), 1);
+    let ended = busy.wait(PATIENCE)?;
+    anyhow::ensure!(ended.code == Some(0) && ended.err.contains("no trial for 2 s"), "{ended:?}");
     Ok(())
 }

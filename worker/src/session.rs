@@ -310,6 +310,11 @@ impl Session {
         }
     }
 
+    /// Whether a coordinator is there and this worker has nothing to do.
+    fn is_idle(&self) -> bool {
+        self.welcomed && self.ledger.is_empty() && self.runtime.under_way().next().is_none()
+    }
+
     /// Whether all is handed back and no training is left on the thread.
     fn is_drained(&self) -> bool {
         self.draining.is_some() && self.ledger.is_empty() && self.runtime.under_way().next().is_none()

@@ -43,6 +43,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<SocketAddr>,
 
+    /// Where to tell KEDA's external scaler how many trials want a worker, in plain gRPC [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    scaler: Option<SocketAddr>,
+
     /// File with the tokens of clients, one a line, each with an optional name and a colon before it [default: the token in DISTILSWEEP_CLIENT_TOKEN]
     #[arg(long, value_name = "FILE", env = "DISTILSWEEP_CLIENT_TOKEN_FILE", hide_env = true)]
     client_token_file: Option<PathBuf>,
@@ -104,11 +108,12 @@ impl Serve {
             service: true,
             entry: Entry::Shared { access, tls, insecure: self.insecure },
             http: Some(http),
+            scaler: self.scaler,
             max_workers: self.max_workers,
             ..ServerOptions::private(self.state, connect::user())
         })
         .await?;
-        tracing::info!(url = server.url, http = server.http, "serving");
+        tracing::info!(url = server.url, http = server.http, scaler = server.scaler, "serving");
         let handler =
             |kind| signal(kind).map_err(|error| CliError::failure(format!("no signal handler: {error}")));
         let (mut terminate, mut interrupt) =

@@ -6,6 +6,7 @@ pub mod limits;
 mod orders;
 mod rate;
 pub mod results;
+pub mod scaler;
 mod sweeps;
 #[cfg(test)]
 mod tests;

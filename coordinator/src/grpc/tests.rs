@@ -3,6 +3,7 @@
 mod access;
 mod limited;
 mod orders;
+mod scaler;
 
 use std::{path::Path, time::Duration};
 

@@ -26,6 +26,8 @@ pub struct SweepCensus {
     pub running: u64,
     /// That wait for their first or next attempt; none once the sweep has ended.
     pub pending: u64,
+    /// Of those, that a worker would get at once: none while the sweep is paused, nor more than it may have under way.
+    pub assignable: u64,
     /// That ended.
     pub counts: Counts,
 }
@@ -51,7 +53,14 @@ impl Scheduler {
         let sweeps = self.sweeps().iter().map(|sweep| {
             let running = sweep.trials.values().filter(|trial| trial.lease.is_some()).count() as u64;
             let pending = if sweep.state.is_open() { sweep.pending() } else { 0 };
-            SweepCensus { id: sweep.id.clone(), state: sweep.state, running, pending, counts: sweep.counts }
+            SweepCensus {
+                id: sweep.id.clone(),
+                state: sweep.state,
+                running,
+                pending,
+                assignable: sweep.assignable(),
+                counts: sweep.counts,
+            }
         });
         let mut workers = WorkerCensus::default();
         for (_, worker) in self.workers.iter() {

@@ -98,8 +98,8 @@ pub enum Refusal {
 }
 
 impl Limits {
-    /// Whether a sweep with so many trials under way may lease another.
-    pub(super) fn room_for_another(&self, under_way: u64) -> bool {
-        self.max_concurrent_trials.is_none_or(|most| under_way < most)
+    /// How many more trials a sweep with so many under way may lease.
+    pub(super) fn room(&self, under_way: u64) -> u64 {
+        self.max_concurrent_trials.map_or(u64::MAX, |most| most.saturating_sub(under_way))
     }
 }

@@ -82,14 +82,23 @@ pub struct Sweep {
 impl Sweep {
     /// Whether it has a trial to lease now.
     pub fn wants(&self) -> bool {
-        let under_way = (self.trials.len() - self.waiting.len()) as u64;
-        self.state == SweepState::Running && self.pending() > 0 && self.limits.room_for_another(under_way)
+        self.assignable() > 0
     }
 
     /// Trials that wait for a lease.
     pub fn pending(&self) -> u64 {
         let fresh = self.size - self.next_point - self.excluded.len() as u64;
         (self.waiting.len() + self.skipped.len()) as u64 + fresh
+    }
+
+    /// Of those, how many workers would get at once.
+    pub fn assignable(&self) -> u64 {
+        if self.state == SweepState::Running {
+            let under_way = (self.trials.len() - self.waiting.len()) as u64;
+            self.pending().min(self.limits.room(under_way))
+        } else {
+            0
+        }
     }
 
     /// Takes the trials of the next pack out of those that wait for a lease: the next one, and up to `most` in all

@@ -144,7 +144,7 @@ mod tests {
 
     fn sweep(id: &str, state: SweepState, pending: u64) -> SweepCensus {
         let counts = Counts { completed: 3, failed: 1, ..Counts::default() };
-        SweepCensus { id: SweepId::new(id), state, running: 2, pending, counts }
+        SweepCensus { id: SweepId::new(id), state, running: 2, pending, assignable: pending, counts }
     }
 
     #[test]

@@ -79,6 +79,7 @@ impl Worker {
             // The coordinator may be away when a worker starts.
             patience: Duration::from_secs(3600),
             grace: options.grace,
+            exit_when_idle: None,
             scratch: scratch.path().to_owned(),
             // So few that whoever is cut off for some seconds writes reports to its disk.
             bounds: Bounds { reports: 4, window: 3, ..Bounds::default() },

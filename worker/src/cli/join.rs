@@ -49,6 +49,10 @@ pub(super) struct Join {
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     grace: u64,
 
+    /// End after so many seconds without a trial, for jobs that are started when there is work [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    exit_when_idle: Option<u64>,
+
     /// Seconds between two checkpoints of a trial; each epoch makes one too
     #[arg(long, default_value = "300", value_name = "SECONDS", value_parser = super::seconds)]
     checkpoint_interval: Duration,
@@ -126,6 +130,7 @@ impl Join {
             hello,
             patience: Duration::from_secs(self.patience),
             grace: Duration::from_secs(self.grace),
+            exit_when_idle: self.exit_when_idle.map(Duration::from_secs),
             scratch,
             bounds: Bounds::default(),
             vitals: Some(self.system_metrics_interval)

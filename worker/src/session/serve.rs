@@ -36,6 +36,8 @@ pub struct SessionOptions {
     /// How long a drain may take before what is left is given up, whoever asked for it. What is not handed back with
     /// its last checkpoint after three quarters of it is handed back without.
     pub grace: Duration,
+    /// Drains after so long without a trial while connected; never where it is left out.
+    pub exit_when_idle: Option<Duration>,
     /// Directory for checkpoints on their way from and to the store, and for reports that wait.
     pub scratch: PathBuf,
     /// How many reports wait where.
@@ -78,7 +80,8 @@ pub enum SessionError {
     },
 }
 
-/// Serves the coordinator until `drain` turns true, or it asks for the same, and everything is handed back. `random`
+/// Serves the coordinator until `drain` turns true, or it asks for the same or has had nothing for long enough, and
+/// everything is handed back. `random`
 /// gives numbers from 0 to 1.
 ///
 /// # Errors
@@ -114,6 +117,7 @@ pub async fn serve(
     let mut patience = Some(Instant::now() + options.patience);
     let mut last_words = String::new();
     let mut hurried = false;
+    let mut idle_since: Option<Instant> = None;
     let mut vitals = options.vitals.map(|period| vitals::watch(period, &session.scratch));
     let mut heartbeat = ticker(Duration::from_secs(1));
     let mut flush = ticker(FLUSH_INTERVAL);
@@ -162,6 +166,12 @@ pub async fn serve(
             },
         }
         let now = Instant::now();
+        idle_since = session.is_idle().then(|| idle_since.unwrap_or(now));
+        if let (Some(since), Some(limit), None) = (idle_since, options.exit_when_idle, &session.draining)
+            && now >= since + limit
+        {
+            session.drain(format!("no trial for {} s", limit.as_secs()));
+        }
         if let Some((since, _)) = session.draining {
             if !hurried && now >= since + options.grace.mul_f64(0.75) {
                 hurried = true;

@@ -134,6 +134,7 @@ impl Scene {
             hello: v1::Hello { worker: "w".into(), slots: 1, ..v1::Hello::default() },
             patience: Duration::from_secs(30),
             grace: GRACE,
+            exit_when_idle: None,
             scratch: scratch.clone(),
             bounds: Bounds { reports: 16, window: WINDOW, ..Bounds::default() },
         };
