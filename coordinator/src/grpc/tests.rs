@@ -122,6 +122,17 @@ impl Coordinator {
         worker
     }
 
+    /// What a worker of a version is told instead of a welcome.
+    async fn refusal(&self, version: &str) -> Option<Status> {
+        let (up, messages) = mpsc::unbounded_channel();
+        let hello =
+            v1::Hello { worker: "w".into(), slots: 1, version: version.into(), ..v1::Hello::default() };
+        up.send(v1::WorkerMessage { body: Some(Up::Hello(hello)) }).unwrap();
+        let mut client = WorkersClient::connect(self.server.url.clone()).await.unwrap();
+        let session = client.session(UnboundedReceiverStream::new(messages));
+        timeout(PATIENCE, session).await.unwrap().err()
+    }
+
     /// A worker that got its welcome, and the leases that it was told have ended.
     async fn welcomed(&self, name: &str, held: &[v1::Lease]) -> (Worker, Vec<v1::Lease>) {
         self.welcomed_with(name, held, Vec::new()).await
@@ -452,4 +463,14 @@ async fn one_coordinator_has_a_state_directory_and_says_where_it_listens() {
     assert!(error.to_string().contains("port 0 takes a free one"), "{error}");
     coordinator.server.stop().await.unwrap();
     assert_eq!(address_of(coordinator.state.path()), None);
+}
+
+#[tokio::test]
+async fn a_worker_of_another_time_is_turned_away_with_a_sentence() {
+    let coordinator = Coordinator::start(LONG).await;
+    let ours = env!("CARGO_PKG_VERSION");
+    assert!(coordinator.refusal(ours).await.is_none());
+    let refused = coordinator.refusal("97.0.0").await.unwrap();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().starts_with("the worker is version 97.0.0 and the coordinator "), "{refused}");
 }

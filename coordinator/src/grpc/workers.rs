@@ -8,6 +8,7 @@ use std::sync::{
 use distilsweep_proto::{
     ids::WorkerId,
     v1::{self, workers_server::Workers},
+    version::work_together,
 };
 use futures::{Stream, StreamExt, stream::BoxStream};
 use tokio::{
@@ -82,6 +83,7 @@ impl Workers for WorkersService {
             return Err(Status::invalid_argument("the first message of a session must be Hello"));
         };
         limits::hello(&hello)?;
+        work_together(env!("CARGO_PKG_VERSION"), &hello.version).map_err(Status::invalid_argument)?;
         let worker = WorkerId::new(hello.worker);
         let stream = StreamNumber(self.streams.fetch_add(1, Ordering::Relaxed) + 1);
         let (to, from_engine) = mpsc::unbounded_channel();
