@@ -27,7 +27,8 @@ check_needs
 deploy/libtorch.sh >/dev/null
 DISTILSWEEP_TEST_ASSETS=$(python3 deploy/assets.py --link .distilsweep/sample)
 DISTILSWEEP_TEST_MLFLOW=$(light_mlflow)
-export DISTILSWEEP_TEST_ASSETS DISTILSWEEP_TEST_MLFLOW
+DISTILSWEEP_TEST_MOTO=$(python_environment moto-5.2.5 'moto[s3]==5.2.5' 'Flask<4' 'Flask-CORS<7')/bin/moto_server
+export DISTILSWEEP_TEST_ASSETS DISTILSWEEP_TEST_MLFLOW DISTILSWEEP_TEST_MOTO
 
 ignored=()
 if [ -n "$all" ]; then

@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod names;
 pub mod params;
 pub mod resource;
+pub mod storage;
 pub mod version;
 
 /// What KEDA asks of a scaler: generated from `proto/keda/externalscaler.proto`.

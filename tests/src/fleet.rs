@@ -25,6 +25,8 @@ pub struct Scene {
     started: std::cell::Cell<u32>,
     /// Where the Hub is; nobody is there unless a test starts one.
     hub: String,
+    /// What its processes find in their environment besides.
+    variables: Vec<(String, String)>,
 }
 
 /// Nobody answers there, and the system says so at once.
@@ -50,7 +52,14 @@ impl Scene {
             .tempdir()?;
         std::fs::create_dir(directory.path().join("logs"))?;
         let (label, started, hub) = (label.to_owned(), std::cell::Cell::new(0), NOWHERE.to_owned());
-        Ok(Self { directory, label, started, hub })
+        Ok(Self { directory, label, started, hub, variables: Vec::new() })
+    }
+
+    /// The same with these variables for its processes.
+    pub fn with_variables<'a>(self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let variables =
+            variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self { variables, ..self }
     }
 
     /// The same with a Hub at this address for its processes, which keep what they download in the scene.
@@ -131,6 +140,7 @@ impl Scene {
         ] {
             command.env_remove(variable);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 

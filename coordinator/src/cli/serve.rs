@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use distilsweep_proto::exit::Exit;
+use distilsweep_proto::{exit::Exit, storage};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CliError, connect, mlflow::Recording};
@@ -26,8 +26,8 @@ pub(super) struct Serve {
     #[arg(long, value_name = "DIR", default_value = ".distilsweep")]
     state: PathBuf,
 
-    /// URL under which workers publish models [default: below the state directory]
-    #[arg(long, value_name = "URL")]
+    /// URL under which workers publish checkpoints and models: file:, s3:, gs: or az: [default: below the state directory]
+    #[arg(long, value_name = "URL", value_parser = store)]
     store: Option<String>,
 
     /// Seconds without a word after which a worker's trials go to others
@@ -158,6 +158,14 @@ impl From<TokenError> for CliError {
     fn from(error: TokenError) -> Self {
         Self::new(Exit::Usage, error.to_string())
     }
+}
+
+/// Reads the URL of a store. What is behind it only workers need to reach.
+fn store(text: &str) -> Result<String, String> {
+    let url = url::Url::parse(text).map_err(|error| {
+        format!("it is no URL ({error}); it looks like s3://bucket/prefix or file:///directory")
+    })?;
+    storage::open(&url).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Reads a number of workers: as many as permits can be counted.

@@ -20,11 +20,10 @@ use distilsweep_proto::{
     hex::hex,
     ids::{Term, TrialId},
     manifest::{MANIFEST, Manifest, Part},
+    storage::{self, Storage},
 };
 use futures::{StreamExt, TryStreamExt};
-use object_store::{
-    ObjectMeta, ObjectStore, ObjectStoreScheme, local::LocalFileSystem, path::Path as StorePath,
-};
+use object_store::{ObjectMeta, ObjectStore, path::Path as StorePath};
 use url::Url;
 
 pub use fetch::{Refused, Resume, resume};
@@ -101,21 +100,14 @@ impl TrialFiles {
     pub fn open(store_url: &str, trial: &TrialId) -> Result<Self, StoreError> {
         let problem = |problem: String| StoreError::Url { url: store_url.to_owned(), problem };
         let base = Url::parse(store_url).map_err(|error| problem(error.to_string()))?;
-        let unusable = |error: object_store::Error| problem(error.to_string());
-        let (scheme, prefix) = ObjectStoreScheme::parse(&base).map_err(|error| unusable(error.into()))?;
+        let Storage { store, path, local } =
+            storage::open(&base).map_err(|error| problem(error.to_string()))?;
         let index = trial.index.to_string();
-        let below = |prefix: StorePath| prefix.join(trial.sweep.as_str()).join(index.as_str());
+        let directory = path.join(trial.sweep.as_str()).join(index.as_str());
+        let local = local.map(|local| local.join(trial.sweep.as_str()).join(&index));
         let url = format!("{}/{}/{index}", store_url.trim_end_matches('/'), trial.sweep);
         let trial = trial.clone();
-        if scheme == ObjectStoreScheme::Local {
-            // Directories go with their last file, as they do elsewhere.
-            let store = LocalFileSystem::new().with_automatic_cleanup(true);
-            let directory = below(prefix);
-            let local = Some(store.path_to_filesystem(&directory).map_err(unusable)?);
-            return Ok(Self { store: Arc::new(store), directory, url, trial, local });
-        }
-        let (store, prefix) = object_store::parse_url(&base).map_err(unusable)?;
-        Ok(Self { store: Arc::from(store), directory: below(prefix), url, trial, local: None })
+        Ok(Self { store, directory, url, trial, local })
     }
 
     /// The next term of a trial that nobody gives terms to: above that of every checkpoint there.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use distilsweep_proto::{
     hex::hex,
     manifest::{MANIFEST, Manifest, Part},
+    storage::{self, Storage},
 };
 use futures::{StreamExt, stream};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
@@ -41,8 +42,8 @@ impl Source {
     pub(super) async fn open(files: &StoredFiles) -> Result<Self, MlflowError> {
         let unusable = |why: String| MlflowError::Model { url: files.url.clone(), why };
         let url = Url::parse(&files.url).map_err(|error| unusable(error.to_string()))?;
-        let (store, directory) =
-            object_store::parse_url(&url).map_err(|error| unusable(error.to_string()))?;
+        let Storage { store, path: directory, .. } =
+            storage::open(&url).map_err(|error| unusable(error.to_string()))?;
         let text = store.get(&directory.clone().join(MANIFEST)).await;
         let text = match text {
             Ok(found) => found.bytes().await,
@@ -53,7 +54,7 @@ impl Source {
             return Err(unusable(format!("its {MANIFEST} is not the one that was recorded")));
         }
         let manifest = serde_json::from_slice(&text).map_err(|error| unusable(error.to_string()))?;
-        Ok(Self { store: store.into(), directory, url: files.url.clone(), manifest })
+        Ok(Self { store, directory, url: files.url.clone(), manifest })
     }
 
     /// A file by its name.
