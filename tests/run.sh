@@ -7,7 +7,7 @@
 #   --all   also what needs a GPU or the Python reference; what this machine lacks is skipped with its reason
 #
 # It needs Rust, a C++ compiler, Python 3.10 with pip and venv, and package registries; cargo-nextest where it is there.
-# Libraries, the sample and MLflow lie in the cache (DISTILSWEEP_CACHE, default ~/.cache/distilsweep).
+# Libraries, the sample, MLflow and moto (a stand-in for S3) lie in the cache (DISTILSWEEP_CACHE, default ~/.cache/distilsweep).
 set -euo pipefail
 # shellcheck source=deploy/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"

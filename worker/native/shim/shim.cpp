@@ -299,6 +299,12 @@ void distilsweep_keep_freed_memory() {
 #endif
 }
 
+void distilsweep_release_freed_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
 void distilsweep_free(char *text) { std::free(text); }
 
 char *distilsweep_dropout_rows(at::Tensor **out, const at::Tensor *input, const at::Tensor *examples,

@@ -7,6 +7,7 @@ use crate::CudaMemory;
 unsafe extern "C" {
     pub(crate) fn distilsweep_torch_version() -> *const c_char;
     pub(crate) fn distilsweep_keep_freed_memory();
+    pub(crate) fn distilsweep_release_freed_memory();
     pub(crate) fn distilsweep_free(text: *mut c_char);
     pub(crate) fn distilsweep_dropout_rows(
         out: *mut *mut c_void,

@@ -264,6 +264,13 @@ pub fn keep_freed_memory() {
     unsafe { ffi::distilsweep_keep_freed_memory() };
 }
 
+/// Gives what is freed and was kept back to the system, once. After a lack of memory others want it: threads for their
+/// stacks, oneDNN for the code that it makes.
+pub fn release_freed_memory() {
+    // SAFETY: it changes nothing that is in use.
+    unsafe { ffi::distilsweep_release_freed_memory() };
+}
+
 /// Version of the libtorch that this was built against: "2.11.0", say.
 pub fn torch_version() -> String {
     // SAFETY: the shim returns a C string that lives as long as the program.

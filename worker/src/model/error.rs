@@ -16,11 +16,18 @@ pub enum TorchError {
 impl TorchError {
     /// Whether the device's memory was at fault.
     pub fn out_of_memory(&self) -> bool {
-        // libtorch has no codes: these are the allocators' words on CUDA and on the CPU.
+        // libtorch has no codes: these are the allocators' words on CUDA and on the CPU, and oneDNN's where it finds no
+        // room for the code that it makes.
         let text = self.to_string();
-        ["out of memory", "can't allocate memory", "not enough memory", "bad_alloc"]
-            .iter()
-            .any(|words| text.contains(words))
+        let words = [
+            "out of memory",
+            "can't allocate memory",
+            "not enough memory",
+            "bad_alloc",
+            "could not create a primitive",
+            "could not execute a primitive",
+        ];
+        words.iter().any(|words| text.contains(words))
     }
 }
 

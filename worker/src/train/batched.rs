@@ -42,6 +42,7 @@ impl Batched {
                         .collect());
                 }
                 Err(error) if error.out_of_memory() => {
+                    distilsweep_native::release_freed_memory();
                     *room = room.smaller(&error)?;
                     for lane in &mut *lanes {
                         lane.cut(shared, room.examples)?;

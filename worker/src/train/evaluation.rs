@@ -42,15 +42,39 @@ impl Evaluation {
     ) -> Result<Vec<f64>, TorchError> {
         let _guard = tch::no_grad_guard();
         let mut logits = vec![0.0; split.len() * self.classes];
-        for part in split.by_length().chunks(self.batch) {
-            let examples: Vec<Example> = part.iter().map(|i| split.example(*i)).collect();
-            let batch = Batch::new(&examples, 0, self.device, self.kind)?;
-            let output = model.forward(&batch, None)?;
-            let rows: Vec<f64> = Vec::try_from(output.f_to_kind(Kind::Double)?.f_reshape([-1])?)?;
-            for (i, row) in part.iter().zip(rows.chunks_exact(self.classes)) {
-                logits[i * self.classes..(i + 1) * self.classes].copy_from_slice(row);
+        let order = split.by_length();
+        let (mut done, mut at_once) = (0, self.batch);
+        while done < order.len() {
+            let part = &order[done..order.len().min(done + at_once)];
+            match self.rows(model, split, part) {
+                Ok(rows) => {
+                    for (i, row) in part.iter().zip(rows.chunks_exact(self.classes)) {
+                        logits[i * self.classes..(i + 1) * self.classes].copy_from_slice(row);
+                    }
+                    done += part.len();
+                }
+                // How many at once changes no result but by rounding.
+                Err(error) if error.out_of_memory() && part.len() > 1 => {
+                    distilsweep_native::release_freed_memory();
+                    at_once = part.len().div_ceil(2);
+                    tracing::warn!(examples = at_once, "out of memory, evaluates fewer at once");
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(logits)
+    }
+
+    /// Logits [part, classes] of these texts.
+    fn rows(
+        &self,
+        model: &DistilBertForSequenceClassification,
+        split: &Tokenized,
+        part: &[usize],
+    ) -> Result<Vec<f64>, TorchError> {
+        let examples: Vec<Example> = part.iter().map(|i| split.example(*i)).collect();
+        let batch = Batch::new(&examples, 0, self.device, self.kind)?;
+        let output = model.forward(&batch, None)?;
+        Ok(Vec::try_from(output.f_to_kind(Kind::Double)?.f_reshape([-1])?)?)
     }
 }

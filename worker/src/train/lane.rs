@@ -217,6 +217,8 @@ impl Lane {
 
     fn evaluate(&mut self, shared: &Shared, observer: &mut dyn Observer) -> Result<(), Ended> {
         observer.progress(Phase::Evaluating, self.step, self.plan.total);
+        // An evaluation needs the room, and nobody the gradients.
+        self.optimizer.clear()?;
         let report = self.evaluation(shared).report(&self.model, &shared.data.validation)?;
         let scores = report.scores();
         if !scores.loss.is_finite() {

@@ -205,6 +205,9 @@ fn step(
                 return lane.settle(loss, window.examples, shared, computing, machine.clock, observer);
             }
             Err(error) if error.out_of_memory() => {
+                // The gradients of pieces before would stand in the way of what is given back.
+                lane.optimizer.clear()?;
+                distilsweep_native::release_freed_memory();
                 // Another lane may have found out already how much fits.
                 if window.pieces.iter().all(|piece| piece.rows.len() <= room.examples) {
                     *room = room.smaller(&error)?;
