@@ -34,6 +34,32 @@ impl DatasetSpec {
             limit: Limits::default(),
         }
     }
+
+    /// The same, with these columns where they are named.
+    #[must_use]
+    pub fn with_columns(self, columns: Columns) -> Self {
+        let Columns { text_column, text_pair_column, label_column } = columns;
+        Self {
+            text: text_column.or(self.text),
+            text_pair: text_pair_column.or(self.text_pair),
+            label: label_column.or(self.label),
+            ..self
+        }
+    }
+}
+
+/// Names of columns, as command lines give them; one that is left out is detected.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Columns {
+    /// Column with the text [default: text, sentence, content or review]
+    #[arg(long, value_name = "COLUMN")]
+    pub text_column: Option<String>,
+    /// Column with the second text of a pair [default: sentence2 beside sentence1, and the like]
+    #[arg(long, value_name = "COLUMN")]
+    pub text_pair_column: Option<String>,
+    /// Column with the label [default: label, labels, target or class]
+    #[arg(long, value_name = "COLUMN")]
+    pub label_column: Option<String>,
 }
 
 /// Where the rows of a data set are.

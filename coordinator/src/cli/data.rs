@@ -3,15 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use distilsweep_data::{DataError, Hub, TextTokenizer, inspect, load, locate, schema};
+use distilsweep_data::{DataError, Hub, TextTokenizer, inspect, locate, read, schema};
 use distilsweep_proto::{
-    dataset::{DatasetSource, DatasetSpec},
+    dataset::{Columns, DatasetSource, DatasetSpec},
     exit::Exit,
     resource::split_revision,
 };
 
 use super::{CliError, files::SweepFile, hub, results, terminal};
-use crate::look::{self, Inspected};
+use crate::{
+    look::{self, Inspected},
+    spec::SweepSpec,
+};
 
 /// Commands about data.
 #[derive(Debug, Subcommand)]
@@ -36,17 +39,8 @@ pub(super) struct Inspect {
     #[arg(long)]
     config: Option<String>,
 
-    /// Column with the text
-    #[arg(long)]
-    text_column: Option<String>,
-
-    /// Column with the second text of a pair
-    #[arg(long)]
-    text_pair_column: Option<String>,
-
-    /// Column with the label
-    #[arg(long)]
-    label_column: Option<String>,
+    #[command(flatten)]
+    columns: Columns,
 
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -119,9 +113,10 @@ impl Inspect {
         let path = Path::new(&self.dataset);
         let is_sweep = path.is_file()
             && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        let (mut spec, model) = if is_sweep {
-            let spec = SweepFile::read(path)?.spec;
-            (spec.dataset, Some(spec.model))
+        let (spec, model) = if is_sweep {
+            let SweepSpec { model, model_revision, dataset, .. } = SweepFile::read(path)?.spec;
+            let pinned = model_revision.map(|revision| format!("{model}@{revision}"));
+            (dataset, Some(pinned.unwrap_or(model)))
         } else if path.is_file() {
             let source = DatasetSource::Files { train: PathBuf::from(path), validation: None, test: None };
             (DatasetSpec::of(source), None)
@@ -131,11 +126,7 @@ impl Inspect {
             let source = DatasetSource::Id { id, config: self.config.clone(), revision };
             (DatasetSpec::of(source), None)
         };
-        let choose = |given: &Option<String>, there: Option<String>| given.clone().or(there);
-        spec.text = choose(&self.text_column, spec.text);
-        spec.text_pair = choose(&self.text_pair_column, spec.text_pair);
-        spec.label = choose(&self.label_column, spec.label);
-        Ok((spec, choose(&self.model, model)))
+        Ok((spec.with_columns(self.columns.clone()), self.model.clone().or(model)))
     }
 }
 
@@ -149,11 +140,12 @@ fn seen(
         .as_ref()
         .map(|model| TextTokenizer::from_directory(&hub.tokenizer(model, None)?.directory))
         .transpose()?;
-    let data = load(hub, spec)?;
     let files = locate(hub, &spec.source)?;
+    let schema = files.train.first().map(|path| schema(path)).transpose();
+    let data = read(files, spec)?;
     Ok(Inspected {
         dataset,
-        schema: files.train.first().map(|path| schema(path)).transpose()?.unwrap_or_default(),
+        schema: schema?.unwrap_or_default(),
         model,
         inspection: inspect(&data, tokenizer.as_ref())?,
         columns: Inspected::read(data.columns),

@@ -61,8 +61,9 @@ impl Recording {
 /// The environment, and for a login that it does not have, the file that MLflow's own client reads.
 pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.is_empty()).or_else(|| {
-        let file = std::env::home_dir()?.join(".mlflow/credentials");
-        settings::in_file(&std::fs::read_to_string(file).ok()?, name)
+        settings::in_file(name, || {
+            std::fs::read_to_string(std::env::home_dir()?.join(".mlflow/credentials")).ok()
+        })
     })
 }
 

@@ -67,7 +67,7 @@ enum Command {
     /// Look at a data set, or at the tokens of a text
     #[command(subcommand)]
     Data(data::Data),
-    /// Send MLflow what it has not been told
+    /// Send MLflow what it lacks, or compare what it holds with what was recorded
     #[command(subcommand)]
     Mlflow(mlflow::Mlflow),
 }

@@ -125,13 +125,14 @@ pub fn user(lookup: impl Fn(&str) -> Option<String>) -> String {
         .unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// Name (`MLFLOW_TRACKING_USERNAME`) or password (`MLFLOW_TRACKING_PASSWORD`) in the text of `~/.mlflow/credentials`,
-/// where MLflow's own client looks for what the environment does not have: the lines of section `[mlflow]`, with the
-/// names of the variables in lower case.
-pub fn in_file(text: &str, name: &str) -> Option<String> {
+/// Name (`MLFLOW_TRACKING_USERNAME`) or password (`MLFLOW_TRACKING_PASSWORD`) in `~/.mlflow/credentials`, whose text
+/// `read` gives and where MLflow's own client looks for what the environment does not have: the lines of section
+/// `[mlflow]`, with the names of the variables in lower case. Other variables are not in it.
+pub fn in_file(name: &str, read: impl FnOnce() -> Option<String>) -> Option<String> {
     if !["MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"].contains(&name) {
         return None;
     }
+    let text = read()?;
     text.lines()
         .map(str::trim)
         .skip_while(|line| *line != "[mlflow]")
@@ -237,12 +238,13 @@ mod tests {
     fn a_file_of_credentials_has_a_section_of_mlflow_s() {
         let text = "# mine\n[other]\nmlflow_tracking_username = eve\n[mlflow]\nmlflow_tracking_username = ada\n\
                     MLFLOW_TRACKING_PASSWORD: p=:q \nmlflow_tracking_token = t\n[last]\nx = y\n";
-        assert_eq!(in_file(text, "MLFLOW_TRACKING_USERNAME").as_deref(), Some("ada"));
-        assert_eq!(in_file(text, "MLFLOW_TRACKING_PASSWORD").as_deref(), Some("p=:q"));
+        let looked_up = |text: &str, name: &str| in_file(name, || Some(text.to_owned()));
+        assert_eq!(looked_up(text, "MLFLOW_TRACKING_USERNAME").as_deref(), Some("ada"));
+        assert_eq!(looked_up(text, "MLFLOW_TRACKING_PASSWORD").as_deref(), Some("p=:q"));
         for absent in ["MLFLOW_TRACKING_TOKEN", "x", "MLFLOW_TRACKING_URI"] {
-            assert_eq!(in_file(text, absent), None, "{absent}");
+            assert_eq!(looked_up(text, absent), None, "{absent}");
         }
-        assert_eq!(in_file("mlflow_tracking_username = ada", "MLFLOW_TRACKING_USERNAME"), None);
+        assert_eq!(looked_up("mlflow_tracking_username = ada", "MLFLOW_TRACKING_USERNAME"), None);
     }
 
     #[test]

@@ -118,18 +118,35 @@ fn trials_take_the_commit_of_the_day_their_sweep_was_handed_in() -> anyhow::Resu
     let ranking =
         coordinator.ranking_when(&scene, "the sweep's end", |ranking| ranking.state() == "completed")?;
     assert_eq!(ranking.trials().len(), 1);
-    let files: Vec<String> = server
-        .asked()
-        .into_iter()
-        .map(|asked| asked.path)
-        .filter(|path| path.contains("/resolve/"))
-        .collect();
+    let files = fetched(&server);
     ensure!(files.iter().any(|path| path.contains(&"a".repeat(40))), "{files:?}");
     ensure!(
         !files.iter().any(|path| path.contains(&"c".repeat(40)) || path.contains(&"d".repeat(40))),
         "{files:?}"
     );
     drop(worker);
+    Ok(())
+}
+
+/// Paths of the files that were asked for since the last time.
+fn fetched(server: &hub::Hub) -> Vec<String> {
+    server.asked().into_iter().map(|asked| asked.path).filter(|path| path.contains("/resolve/")).collect()
+}
+
+#[test]
+fn the_tokens_of_a_sweep_file_are_those_of_the_model_that_it_pins() -> anyhow::Result<()> {
+    let server = hub::Hub::start(trainable(&"a".repeat(40), &"b".repeat(40))?)?;
+    for repo in trainable(&"c".repeat(40), &"b".repeat(40))? {
+        server.push(repo);
+    }
+    let scene = fleet::Scene::new()?.with_hub(&server.url);
+    let pinned = format!("owner/tiny@{}", "a".repeat(40));
+    let file = scene.write("sweep.yaml", &SWEEP.replace("owner/tiny", &pinned))?;
+    let ended = scene.run("distilsweep", &["data", "inspect", &file.to_string_lossy()])?;
+    ensure!(ended.code == Some(0) && ended.out.contains(&format!("tokens of {pinned}")), "{ended:?}");
+    let files = fetched(&server);
+    ensure!(files.iter().any(|path| path.contains(&"a".repeat(40))), "{files:?}");
+    ensure!(!files.iter().any(|path| path.contains(&"c".repeat(40))), "{files:?}");
     Ok(())
 }
 

@@ -3,18 +3,26 @@
 //! Source: "Data files Configuration" and "Manual Configuration" of the Hub's documentation, and what the `datasets`
 //! library writes as `dataset_info`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
+
+use crate::DataError;
+
+/// Name of the card in a repository.
+pub(crate) const CARD: &str = "README.md";
 
 /// What a card says of a data set, as far as it is of use here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Card {
     /// Configurations, in the card's order.
     pub(crate) configs: Vec<Config>,
-    /// Class names by configuration and column.
-    classes: Vec<(String, BTreeMap<String, Vec<String>>)>,
+    /// Class names by configuration.
+    classes: Vec<(String, ClassNames)>,
 }
+
+/// Names of the classes of label columns, in class order.
+pub(crate) type ClassNames = BTreeMap<String, Vec<String>>;
 
 /// Which files a configuration has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +46,16 @@ pub(crate) enum Files {
 }
 
 impl Card {
+    /// The card in a directory; one that is not there says nothing.
+    pub(crate) fn of_directory(directory: &Path) -> Result<Self, DataError> {
+        let path = directory.join(CARD);
+        match std::fs::read_to_string(&path) {
+            Ok(readme) => Ok(Self::parse(&readme)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(DataError::Io { path, source }),
+        }
+    }
+
     /// Reads a README; one without a head, or with one that is no YAML, says nothing.
     pub(crate) fn parse(readme: &str) -> Self {
         let Some(head) = head(readme) else { return Self::default() };
@@ -60,12 +78,12 @@ impl Card {
         Self { configs: configs.collect(), classes: classes.collect() }
     }
 
-    /// Names of the classes of a label column, in class order; empty where the card does not say them.
-    pub(crate) fn class_names(&self, config: Option<&str>, column: &str) -> Vec<String> {
+    /// Names of the classes of every label column of a configuration that the card describes.
+    pub(crate) fn class_names(&self, config: Option<&str>) -> ClassNames {
         let of_config = self.classes.iter().find(|(name, _)| Some(name.as_str()) == config);
         // One description without others describes all.
         let only = || if let [one] = &self.classes[..] { Some(one) } else { None };
-        of_config.or_else(only).and_then(|(_, columns)| columns.get(column)).cloned().unwrap_or_default()
+        of_config.or_else(only).map(|(_, columns)| columns.clone()).unwrap_or_default()
     }
 }
 
@@ -115,7 +133,7 @@ fn files(config: &Value) -> Files {
 }
 
 /// Names of the classes of every label column that is described.
-fn class_names(info: &Value) -> BTreeMap<String, Vec<String>> {
+fn class_names(info: &Value) -> ClassNames {
     let described = |feature: &Value| {
         let column = feature.get("name")?.as_str()?.to_owned();
         let names = match feature.pointer("/dtype/class_label/names")? {
@@ -163,9 +181,9 @@ mod tests {
                 Config { name: "unsplit".into(), default: false, files: unsplit },
             ]
         );
-        assert_eq!(card.class_names(Some("split"), "label"), ["sadness", "joy", "surprise"]);
-        assert_eq!(card.class_names(None, "label"), ["sadness", "joy", "surprise"]);
-        assert!(card.class_names(None, "other").is_empty());
+        assert_eq!(card.class_names(Some("split"))["label"], ["sadness", "joy", "surprise"]);
+        assert_eq!(card.class_names(None)["label"], ["sadness", "joy", "surprise"]);
+        assert!(!card.class_names(None).contains_key("other"));
     }
 
     #[test]

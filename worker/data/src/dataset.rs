@@ -5,15 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use distilsweep_proto::dataset::{DatasetSource, DatasetSpec};
+use distilsweep_proto::dataset::{Columns, DatasetSource, DatasetSpec};
 
 use crate::{
     ColumnNames, DataError, Hub, Snapshot,
-    card::Card,
+    card::{Card, ClassNames},
     classes,
     layout::{self, Chosen},
     order,
-    rows::{self, Cell, Label, Rows, Wanted},
+    rows::{self, Label, Rows, Wanted},
 };
 
 /// One in this many training rows validates when the data has no validation split.
@@ -145,17 +145,12 @@ pub struct Files {
     /// What the files lie in; none where each is named.
     pub directory: Option<PathBuf>,
     /// Where class names are, if the files carry none.
-    card: Card,
+    pub(crate) class_names: ClassNames,
     config: Option<String>,
     notes: Vec<String>,
 }
 
 impl Files {
-    /// Class names as the card has them, by configuration and column.
-    pub(crate) fn card(&self) -> &Card {
-        &self.card
-    }
-
     /// Bytes of all files; one that is not there has none.
     pub(crate) fn bytes(&self) -> u64 {
         let all = [&self.train, &self.validation, &self.test].into_iter().flatten();
@@ -172,8 +167,11 @@ pub fn load(hub: &Hub, spec: &DatasetSpec) -> Result<TextDataset, DataError> {
 }
 
 /// Reads the files of a data set.
-pub(crate) fn read(files: Files, spec: &DatasetSpec) -> Result<TextDataset, DataError> {
-    let Files { train, validation, test, card, config, commit, mut notes, .. } = files;
+///
+/// # Errors
+/// What is wrong with them, and where.
+pub fn read(files: Files, spec: &DatasetSpec) -> Result<TextDataset, DataError> {
+    let Files { train, validation, test, class_names, config, commit, mut notes, .. } = files;
     let wanted = Wanted::labelled(spec.text.as_deref(), spec.text_pair.as_deref(), spec.label.as_deref());
     let rows =
         |paths: &[PathBuf]| paths.iter().map(|path| rows::read(path, wanted)).collect::<Result<Vec<_>, _>>();
@@ -185,7 +183,8 @@ pub(crate) fn read(files: Files, spec: &DatasetSpec) -> Result<TextDataset, Data
         test.clear();
     }
 
-    let of_card = card.class_names(config.as_deref(), columns.label.as_deref().unwrap_or_default());
+    let of_card =
+        columns.label.as_ref().and_then(|column| class_names.get(column)).cloned().unwrap_or_default();
     let classes = classes::resolve(&spec.labels, &train, of_card)?;
     let mut train = join(train, &classes)?;
     let mut validation = join(validation, &classes)?;
@@ -220,7 +219,7 @@ pub(crate) fn read(files: Files, spec: &DatasetSpec) -> Result<TextDataset, Data
 /// Whether rows have labels for form's sake, as GLUE's test splits do.
 fn hides_labels(files: &[Rows]) -> bool {
     let mut labels = files.iter().flat_map(|rows| &rows.labels).peekable();
-    labels.peek().is_some() && labels.all(|label| *label == Cell::Integer(-1))
+    labels.peek().is_some() && labels.all(|label| label.integer() == Some(-1))
 }
 
 /// The texts of one file, in its order, by the column of this name or the first usual one, and the second ones of pairs
@@ -233,17 +232,14 @@ pub fn read_texts(path: &Path, text: Option<&str>, pair: Option<&str>) -> Result
     Ok(Split { texts, pairs, labels: Vec::new() })
 }
 
-/// The rows of one file, whose labels must be among `classes`, by name or number. `columns` are those of the text, of the
-/// second text of a pair and of the label; detected where they are left out.
+/// The rows of one file, whose labels must be among `classes`, by name or number.
 ///
 /// # Errors
 /// What is wrong with the file, and where.
-pub fn read_labelled(
-    path: &Path,
-    [text, pair, label]: [Option<&str>; 3],
-    classes: &[String],
-) -> Result<Split, DataError> {
-    join(vec![rows::read(path, Wanted::labelled(text, pair, label))?], classes)
+pub fn read_labelled(path: &Path, columns: &Columns, classes: &[String]) -> Result<Split, DataError> {
+    let Columns { text_column: text, text_pair_column: pair, label_column: label } = columns;
+    let wanted = Wanted::labelled(text.as_deref(), pair.as_deref(), label.as_deref());
+    join(vec![rows::read(path, wanted)?], classes)
 }
 
 fn join(files: Vec<Rows>, classes: &[String]) -> Result<Split, DataError> {
@@ -304,12 +300,12 @@ pub fn locate(hub: &Hub, source: &DatasetSource) -> Result<Files, DataError> {
     let directory = Path::new(id);
     if directory.is_dir() {
         let files = layout::list(directory)?;
-        let card = card(directory)?;
+        let card = Card::of_directory(directory)?;
         let chosen = layout::choose(&files, &card, config).map_err(|problem| DataError::Malformed {
             path: directory.to_owned(),
             problem: format!("is no data set: {problem}"),
         })?;
-        return Ok(Files::new(directory.to_owned(), card, chosen));
+        return Ok(Files::new(directory.to_owned(), chosen));
     }
     if directory.is_file() {
         return Err(DataError::Malformed {
@@ -318,40 +314,23 @@ pub fn locate(hub: &Hub, source: &DatasetSource) -> Result<Files, DataError> {
                 .to_owned(),
         });
     }
-    let choose = |files: &[String], card: &Card| layout::choose(files, card, config);
-    let found = hub.dataset(id, revision, |found| {
-        let card = card(&found.directory).map_err(|error| error.to_string())?;
-        Ok(choose(&found.files, &card)?.splits.files().cloned().collect())
-    })?;
-    let card = card(&found.directory)?;
-    let chosen = choose(&found.files, &card)
-        .map_err(|problem| DataError::Malformed { path: found.directory.clone(), problem })?;
-    let Snapshot { directory, commit, license, .. } = found;
-    Ok(Files { commit, license, ..Files::new(directory, card, chosen) })
+    let (Snapshot { directory, commit, license, .. }, chosen) = hub.dataset(id, revision, config)?;
+    Ok(Files { commit, license, ..Files::new(directory, chosen) })
 }
 
 impl Files {
-    fn new(directory: PathBuf, card: Card, chosen: Chosen) -> Self {
-        let Chosen { splits, config, notes } = chosen;
+    fn new(directory: PathBuf, chosen: Chosen) -> Self {
+        let Chosen { splits, config, class_names, notes } = chosen;
         let place = |files: Vec<String>| files.into_iter().map(|file| directory.join(file)).collect();
         Self {
             train: place(splits.train),
             validation: place(splits.validation),
             test: place(splits.test),
             directory: Some(directory),
-            card,
+            class_names,
             config,
             notes,
             ..Self::default()
         }
-    }
-}
-
-fn card(directory: &Path) -> Result<Card, DataError> {
-    let path = directory.join(layout::CARD);
-    match std::fs::read_to_string(&path) {
-        Ok(readme) => Ok(Card::parse(&readme)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Card::default()),
-        Err(source) => Err(DataError::Io { path, source }),
     }
 }

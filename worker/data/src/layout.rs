@@ -9,12 +9,9 @@ use globset::GlobBuilder;
 
 use crate::{
     DataError,
-    card::{self, Card},
+    card::{self, Card, ClassNames},
     rows::is_readable,
 };
-
-/// Name of the card in a repository.
-pub(crate) const CARD: &str = "README.md";
 
 /// The files of each split, by their paths relative to the repository, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +46,8 @@ pub(crate) struct Chosen {
     pub(crate) splits: Splits,
     /// Name of the configuration; none where there is but one, without a name.
     pub(crate) config: Option<String>,
+    /// Where class names are, if the files carry none.
+    pub(crate) class_names: ClassNames,
     /// What was chosen where nobody said.
     pub(crate) notes: Vec<String>,
 }
@@ -73,7 +72,8 @@ pub(crate) fn choose(files: &[String], card: &Card, config: Option<&str>) -> Res
     if configs.is_empty() {
         configs = by_name.into_iter().map(|(name, splits)| (name.to_owned(), splits)).collect();
     }
-    pick(configs, default, config)
+    let chosen = pick(configs, default, config)?;
+    Ok(Chosen { class_names: card.class_names(chosen.config.as_deref()), ..chosen })
 }
 
 /// Picks a configuration: the one that is asked for, else the one that is meant where none is.
@@ -86,6 +86,7 @@ fn pick(
     let chosen = |name: String, splits: Splits, notes: Vec<String>| Chosen {
         splits,
         config: Some(name).filter(|name| !name.is_empty()),
+        class_names: ClassNames::new(),
         notes,
     };
     if let Some(config) = config {

@@ -24,7 +24,7 @@ mod tokenized;
 mod tokenizer;
 mod vocabulary;
 
-pub use dataset::{Files, Split, TextDataset, load, locate, read_labelled, read_texts};
+pub use dataset::{Files, Split, TextDataset, load, locate, read, read_labelled, read_texts};
 pub use error::{DataError, Place};
 pub use hub::{Hub, Kind, Progress, RepoFile, RepoInfo, Safetensors, Settings, Snapshot};
 pub use inspect::{Baseline, ClassFacts, Example, Inspection, SplitFacts, TokenFacts, inspect};

@@ -1,6 +1,6 @@
 //! The tokenizer of a checkpoint that has but a vocabulary, as those of before fast tokenizers have.
 
-use std::path::Path;
+use std::{fmt::Display, path::Path};
 
 use serde_json::Value;
 use tokenizers::{
@@ -20,7 +20,8 @@ use crate::{
 pub(crate) fn of_vocabulary(directory: &Path) -> Result<Tokenizer, DataError> {
     let path = directory.join(VOCABULARY);
     let malformed = |problem: String| DataError::Malformed { path: path.clone(), problem };
-    let failed = |error: tokenizers::Error| malformed(format!("makes no tokenizer: {error}"));
+    let unmade = |error: &dyn Display| malformed(format!("makes no tokenizer: {error}"));
+    let failed = |error: tokenizers::Error| unmade(&error);
     let config = config(&directory.join(CONFIG))?;
     let flag = |name: &str| config.get(name).and_then(Value::as_bool);
     let special = |name: &str, usual: &str| {
@@ -50,10 +51,10 @@ pub(crate) fn of_vocabulary(directory: &Path) -> Result<Tokenizer, DataError> {
     let template = TemplateProcessing::builder()
         .try_single(format!("{start}:0 $A:0 {separator}:0"))
         .and_then(|builder| builder.try_pair(format!("{start}:0 $A:0 {separator}:0 $B:1 {separator}:1")))
-        .map_err(|error| malformed(format!("makes no tokenizer: {error}")))?
+        .map_err(|error| unmade(&error))?
         .special_tokens(around)
         .build()
-        .map_err(|error| malformed(format!("makes no tokenizer: {error}")))?;
+        .map_err(|error| unmade(&error))?;
     let normalizer = BertNormalizer::new(
         true,
         flag("tokenize_chinese_chars").unwrap_or(true),

@@ -15,6 +15,11 @@ fn files(train: &Path, validation: Option<&Path>) -> DatasetSpec {
     })
 }
 
+fn repository(directory: impl AsRef<Path>, config: Option<&str>) -> DatasetSpec {
+    let id = directory.as_ref().to_string_lossy().into_owned();
+    DatasetSpec::of(DatasetSource::Id { id, config: config.map(str::to_owned), revision: None })
+}
+
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
@@ -260,6 +265,41 @@ fn what_looks_wrong_is_noted() {
 }
 
 #[test]
+fn hidden_labels_are_seen_in_files_of_text_too() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("train.csv"), GOOD).unwrap();
+    fs::write(directory.path().join("validation.csv"), GOOD).unwrap();
+    fs::write(directory.path().join("test.csv"), "text,label\nf,-1\ng,-1\n").unwrap();
+    assert_eq!(load(&repository(directory.path(), None)).unwrap().test, None);
+    fs::write(directory.path().join("test.csv"), "text,label\nf,-1\ng,positive\n").unwrap();
+    let error = load(&repository(directory.path(), None)).unwrap_err().to_string();
+    let error = error.replace(&*directory.path().to_string_lossy(), "DIR");
+    insta::assert_snapshot!(error, @r#"DIR/test.csv line 2: label "-1" is no class; the classes are "negative", "positive""#);
+}
+
+#[test]
+fn the_card_of_a_directory_names_the_classes_of_each_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let info = |config: &str, [no, yes]: [&str; 2]| {
+        format!(
+            "- config_name: {config}\n  features:\n  - name: label\n    dtype:\n      class_label:\n        \
+             names:\n          '0': {no}\n          '1': {yes}\n"
+        )
+    };
+    let card = format!(
+        "---\nconfigs:\n- config_name: en\n  default: true\n- config_name: de\ndataset_info:\n{}{}---\n# Rows\n",
+        info("en", ["bad", "good"]),
+        info("de", ["schlecht", "gut"])
+    );
+    fs::write(directory.path().join("README.md"), card).unwrap();
+    fs::write(directory.path().join("train.csv"), "text,label\na,0\nb,1\nc,1\n").unwrap();
+    fs::write(directory.path().join("validation.csv"), "text,label\nd,1\ne,0\n").unwrap();
+    let classes = |config| load(&repository(directory.path(), config)).unwrap().classes;
+    assert_eq!(classes(None), ["bad", "good"]);
+    assert_eq!(classes(Some("de")), ["schlecht", "gut"]);
+}
+
+#[test]
 fn labels_may_be_names_or_numbers() {
     let rows = "text,label\na,0\nb,2\nc,1\n";
     assert_eq!(loaded("train.csv", rows, &[]).classes, ["LABEL_0", "LABEL_1", "LABEL_2"]);
@@ -318,14 +358,6 @@ fn a_damaged_page_is_named_by_the_row_that_it_begins() {
     let error = load(&files(&train, None)).unwrap_err().to_string();
     assert!(error.contains("train.parquet row 1: cannot be read: "), "{error}");
     assert!(error.ends_with("; the file is damaged, fetch it again"), "{error}");
-}
-
-fn repository(id: &str, config: Option<&str>) -> DatasetSpec {
-    DatasetSpec::of(DatasetSource::Id {
-        id: id.to_owned(),
-        config: config.map(str::to_owned),
-        revision: None,
-    })
 }
 
 #[test]

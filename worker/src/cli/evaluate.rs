@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use distilsweep_proto::dataset::Columns;
 use serde::Serialize;
 
 use super::{
@@ -20,15 +21,8 @@ pub(super) struct Evaluate {
     /// File with the labelled texts (CSV, TSV, JSON lines or Parquet)
     #[arg(long)]
     file: PathBuf,
-    /// Column with the text [default: text, sentence, content or review]
-    #[arg(long)]
-    text_column: Option<String>,
-    /// Column with the second text of a pair [default: sentence2 beside sentence1, and the like]
-    #[arg(long)]
-    text_pair_column: Option<String>,
-    /// Column with the label [default: label, labels, target or class]
-    #[arg(long)]
-    label_column: Option<String>,
+    #[command(flatten)]
+    columns: Columns,
     /// table for people, json for programs
     #[arg(long, default_value = "table")]
     format: Format,
@@ -56,8 +50,7 @@ impl Evaluate {
     pub(super) fn run(&self) -> Result<(), Ended> {
         let classifier = self.model.open()?;
         let classes = classifier.classes();
-        let columns = [&self.text_column, &self.text_pair_column, &self.label_column].map(Option::as_deref);
-        let split = distilsweep_data::read_labelled(&self.file, columns, classes)?;
+        let split = distilsweep_data::read_labelled(&self.file, &self.columns, classes)?;
         if split.is_empty() {
             return Err(Ended::BadInput(format!("{} has no rows to evaluate", self.file.display())));
         }

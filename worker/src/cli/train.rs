@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use distilsweep_proto::{
-    dataset::{DatasetSource, DatasetSpec, Limits},
+    dataset::{Columns, DatasetSource, DatasetSpec},
     names::{DEFAULT_METRIC, Selection},
     params::{Params, TrainingArguments, Value},
 };
@@ -45,15 +45,8 @@ pub(super) struct Train {
     /// Class names in class order, separated by commas
     #[arg(long, value_delimiter = ',')]
     labels: Vec<String>,
-    /// Column with the text
-    #[arg(long)]
-    text_column: Option<String>,
-    /// Column with the second text of a pair
-    #[arg(long)]
-    text_pair_column: Option<String>,
-    /// Column with the label
-    #[arg(long)]
-    label_column: Option<String>,
+    #[command(flatten)]
+    columns: Columns,
     /// Tokens a text is cut to; the same as `max_length` in --params
     #[arg(long)]
     max_length: Option<i64>,
@@ -207,21 +200,16 @@ impl Train {
         }
         let typed =
             TrainingArguments::from_params(&params).map_err(|error| Ended::BadPoint(error.to_string()))?;
+        let files = DatasetSource::Files {
+            train: self.train.clone(),
+            validation: Some(self.validation.clone()),
+            test: self.test.clone(),
+        };
+        let dataset = DatasetSpec { labels: self.labels.clone(), ..DatasetSpec::of(files) };
         Ok(Job {
             model: self.model.clone(),
             model_revision: None,
-            dataset: DatasetSpec {
-                source: DatasetSource::Files {
-                    train: self.train.clone(),
-                    validation: Some(self.validation.clone()),
-                    test: self.test.clone(),
-                },
-                text: self.text_column.clone(),
-                text_pair: self.text_pair_column.clone(),
-                label: self.label_column.clone(),
-                labels: self.labels.clone(),
-                limit: Limits::default(),
-            },
+            dataset: dataset.with_columns(self.columns.clone()),
             params,
             arguments: typed,
             selection: self.metric,

@@ -81,8 +81,7 @@ pub enum SessionError {
 }
 
 /// Serves the coordinator until `drain` turns true, or it asks for the same or has had nothing for long enough, and
-/// everything is handed back. `random`
-/// gives numbers from 0 to 1.
+/// everything is handed back. `random` gives numbers from 0 to 1.
 ///
 /// # Errors
 /// Where the coordinator cannot be reached at the start or turns the worker away, or where the grace time of a drain

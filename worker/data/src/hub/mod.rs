@@ -18,7 +18,11 @@ use std::{
 use distilsweep_proto::resource::split_revision;
 
 use self::{client::Client, repository::Repository};
-use crate::{DataError, card::Card, layout, tokenizer};
+use crate::{
+    DataError,
+    layout::{self, Chosen},
+    tokenizer,
+};
 
 pub use settings::Settings;
 pub use wire::{RepoFile, RepoInfo, Safetensors};
@@ -97,6 +101,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// All files of a directory; none where there is no such directory.
+    fn of_directory(directory: &Path) -> Result<Option<Self>, DataError> {
+        if !directory.is_dir() {
+            return Ok(None);
+        }
+        let files = layout::list(directory)?;
+        Ok(Some(Self { commit: None, license: None, directory: directory.to_owned(), files }))
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         self.files.iter().any(|file| file == name)
     }
@@ -142,11 +155,6 @@ impl Hub {
         Self { watch: Arc::new(watch), ..self }
     }
 
-    /// Where it is and what it may.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
     /// Whether a repository can be called so.
     pub(crate) fn is_id(id: &str) -> bool {
         let is_name = |part: &str| {
@@ -172,37 +180,29 @@ impl Hub {
     /// # Errors
     /// There is no such directory or repository, it lacks a file, or the Hub cannot be reached.
     pub fn model(&self, id: &str, revision: Option<&str>) -> Result<Snapshot, DataError> {
-        block_on(self.model_async(id, revision))
-    }
-
-    /// [`Self::model`] for callers that have a runtime.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn model_async(&self, id: &str, revision: Option<&str>) -> Result<Snapshot, DataError> {
         let (id, revision) = named(id, revision);
-        let directory = Path::new(id);
-        if directory.is_dir() {
-            let files = layout::list(directory)?;
-            let found = Snapshot { commit: None, license: None, directory: directory.to_owned(), files };
+        if let Some(found) = Snapshot::of_directory(Path::new(id))? {
             return match absent(|name| found.has(name)) {
                 None => Ok(found),
-                Some(absent) => {
-                    Err(DataError::Missing { path: directory.join(absent), wanted: lacking(&found, absent) })
-                }
+                Some(absent) => Err(DataError::Missing {
+                    path: found.directory.join(absent),
+                    wanted: lacking(&found, absent),
+                }),
             };
         }
-        let repository = Repository::new(self, Kind::Model, id, revision)?;
-        let found = repository.snapshot().await?;
-        if let Some(absent) = absent(|name| found.has(name)) {
-            let problem = format!("it has no {absent}; {}", lacking(&found, absent));
-            return Err(repository.asked().error(problem, false));
-        }
-        for name in found.files.iter().filter(|name| found.wants(name)) {
-            repository.fetch(&found, name).await?;
-        }
-        repository.remember(&found)?;
-        Ok(found)
+        block_on(async {
+            let repository = Repository::new(self, Kind::Model, id, revision)?;
+            let found = repository.snapshot().await?;
+            if let Some(absent) = absent(|name| found.has(name)) {
+                let problem = format!("it has no {absent}; {}", lacking(&found, absent));
+                return Err(repository.asked().error(problem, false));
+            }
+            for name in found.files.iter().filter(|name| found.wants(name)) {
+                repository.fetch(&found, name).await?;
+            }
+            repository.remember(&found)?;
+            Ok(found)
+        })
     }
 
     /// The files of a model that its texts become ids by, as [`Self::model`] has them. Blocks.
@@ -211,10 +211,8 @@ impl Hub {
     /// As there.
     pub fn tokenizer(&self, id: &str, revision: Option<&str>) -> Result<Snapshot, DataError> {
         let (id, revision) = named(id, revision);
-        let directory = Path::new(id);
-        if directory.is_dir() {
-            let files = layout::list(directory)?;
-            return Ok(Snapshot { commit: None, license: None, directory: directory.to_owned(), files });
+        if let Some(found) = Snapshot::of_directory(Path::new(id))? {
+            return Ok(found);
         }
         block_on(async {
             let repository = Repository::new(self, Kind::Model, id, revision)?;
@@ -233,10 +231,13 @@ impl Hub {
     /// # Errors
     /// A sentence that says why it cannot be read.
     pub fn splits(&self, id: &str, revision: Option<&str>, config: Option<&str>) -> Result<String, String> {
-        let found = self.stand(Kind::Dataset, id, revision).map_err(|error| error.to_string())?;
-        let card = self.card(Kind::Dataset, id, revision).map_err(|error| error.to_string())?;
-        let card = card.map_or_else(Card::default, |readme| Card::parse(&readme));
-        let chosen = layout::choose(&found.files, &card, config)?;
+        let chosen = block_on(async {
+            let repository = Repository::new(self, Kind::Dataset, id, revision)?;
+            let found = repository.snapshot().await?;
+            let card = repository.card(&found).await?;
+            Ok(layout::choose(&found.files, &card, config))
+        })
+        .map_err(|error| error.to_string())??;
         let splits = [
             ("train", &chosen.splits.train),
             ("validation", &chosen.splits.validation),
@@ -251,27 +252,24 @@ impl Hub {
         Ok(format!("{config}{}", splits.into_iter().filter_map(named).collect::<Vec<_>>().join(", ")))
     }
 
-    /// A data set's repository as it is, of which [`layout::choose`] chooses, with the files that `choose` names of it.
-    /// Blocks.
+    /// A data set's repository with the files that are chosen of it. Blocks.
     pub(crate) fn dataset(
         &self,
         id: &str,
         revision: Option<&str>,
-        choose: impl Fn(&Snapshot) -> Result<Vec<String>, String> + Sync,
-    ) -> Result<Snapshot, DataError> {
+        config: Option<&str>,
+    ) -> Result<(Snapshot, Chosen), DataError> {
         block_on(async {
             let repository = Repository::new(self, Kind::Dataset, id, revision)?;
             let found = repository.snapshot().await?;
-            // The card says which files are what, and the names of classes.
-            for name in found.files.iter().filter(|name| *name == layout::CARD) {
-                repository.fetch(&found, name).await?;
-            }
-            let chosen = choose(&found).map_err(|problem| repository.asked().error(problem, false))?;
-            for name in &chosen {
+            let card = repository.card(&found).await?;
+            let chosen = layout::choose(&found.files, &card, config)
+                .map_err(|problem| repository.asked().error(problem, false))?;
+            for name in chosen.splits.files() {
                 repository.fetch(&found, name).await?;
             }
             repository.remember(&found)?;
-            Ok(found)
+            Ok((found, chosen))
         })
     }
 
@@ -284,22 +282,6 @@ impl Hub {
             let repository = Repository::new(self, kind, id, revision)?;
             repository.online()?;
             self.client()?.info(repository.asked()).await
-        })
-    }
-
-    /// The text of a repository's README; none where it has none. Blocks.
-    ///
-    /// # Errors
-    /// There is no such repository, or the Hub cannot be reached.
-    pub fn card(&self, kind: Kind, id: &str, revision: Option<&str>) -> Result<Option<String>, DataError> {
-        block_on(async {
-            let repository = Repository::new(self, kind, id, revision)?;
-            let found = repository.snapshot().await?;
-            if !found.has(layout::CARD) {
-                return Ok(None);
-            }
-            let path = repository.fetch(&found, layout::CARD).await?;
-            std::fs::read_to_string(&path).map(Some).map_err(|source| DataError::Io { path, source })
         })
     }
 

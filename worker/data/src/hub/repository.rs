@@ -8,7 +8,11 @@ use super::{
     client::Asked,
     download::{Wanted, download, unwritable},
 };
-use crate::{DataError, layout};
+use crate::{
+    DataError,
+    card::{CARD, Card},
+    layout,
+};
 
 /// One repository at one revision.
 pub(super) struct Repository<'a> {
@@ -114,6 +118,14 @@ impl<'a> Repository<'a> {
             path: name,
         };
         download(self.hub.client()?, wanted, &*self.hub.watch).await
+    }
+
+    /// What the card of the snapshot says.
+    pub(super) async fn card(&self, snapshot: &Snapshot) -> Result<Card, DataError> {
+        if snapshot.has(CARD) {
+            self.fetch(snapshot, CARD).await?;
+        }
+        Card::of_directory(&snapshot.directory)
     }
 
     pub(super) fn remember(&self, snapshot: &Snapshot) -> Result<(), DataError> {

@@ -89,8 +89,8 @@ mod tests {
     fn with(variables: &[(&str, &str)]) -> Settings {
         Settings::from(
             |name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()),
-            Some(Path::new("/home/ada")),
-            |path| (path == "/home/ada/.cache/huggingface/token").then(|| "hf_file\n".to_owned()),
+            Some(Path::new("/ada")),
+            |path| (path == "/ada/.cache/huggingface/token").then(|| "hf_file\n".to_owned()),
         )
     }
 
@@ -98,7 +98,7 @@ mod tests {
     fn without_variables_all_is_where_hugging_face_s_own_programs_have_it() {
         let settings = with(&[]);
         assert_eq!(settings.endpoint, "https://huggingface.co");
-        assert_eq!(settings.cache, Path::new("/home/ada/.cache/huggingface/hub"));
+        assert_eq!(settings.cache, Path::new("/ada/.cache/huggingface/hub"));
         assert_eq!(settings.token.as_deref(), Some("hf_file"));
         assert!(!settings.offline);
         assert!(!format!("{settings:?}").contains("hf_file"));
@@ -113,7 +113,7 @@ mod tests {
             ("HF_HUB_OFFLINE", "yes"),
         ]);
         assert_eq!(settings.endpoint, "http://mirror");
-        assert_eq!(settings.cache, Path::new("/home/ada/hf/hub"));
+        assert_eq!(settings.cache, Path::new("/ada/hf/hub"));
         assert_eq!(settings.token.as_deref(), Some("hf_variable"));
         assert!(settings.offline);
 

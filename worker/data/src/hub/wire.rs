@@ -23,8 +23,6 @@ pub struct RepoInfo {
     pub tags: Vec<String>,
     /// `false`, or how access is granted ("auto", "manual").
     pub gated: Value,
-    /// Whether only some may see it.
-    pub private: bool,
     /// What a model is for.
     #[serde(rename = "pipeline_tag")]
     pub pipeline_tag: Option<String>,

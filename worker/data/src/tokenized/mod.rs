@@ -161,7 +161,7 @@ fn key(
         "version": VERSION,
         "files": [of_split(&files.train)?, of_split(&files.validation)?, of_split(&files.test)?],
         "columns": [spec.text, spec.text_pair, spec.label],
-        "card": format!("{:?}", files.card()),
+        "class_names": files.class_names,
         "classes": spec.labels,
         "limit": spec.limit,
         "tokenizer": tokenizer.iter().map(|path| digest(path)).collect::<Result<Vec<_>, _>>()?,

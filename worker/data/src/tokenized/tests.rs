@@ -121,6 +121,28 @@ fn whatever_changes_the_outcome_is_tokenized_anew() {
 }
 
 #[test]
+fn configurations_of_the_same_files_under_other_names_are_kept_apart() {
+    let scene = Scene::new();
+    let config = |name: &str| {
+        format!(
+            "- config_name: {name}\n  features:\n  - name: label\n    dtype:\n      class_label:\n        \
+             names: [{name}_0, {name}_1, {name}_2]\n"
+        )
+    };
+    let configs = "- config_name: en\n- config_name: de\n";
+    let card = format!("---\nconfigs:\n{configs}dataset_info:\n{}{}---\n", config("en"), config("de"));
+    fs::write(scene.path("README.md"), card).unwrap();
+    let of = |config: &str| {
+        let id = scene.directory.path().to_string_lossy().into_owned();
+        DatasetSpec::of(DatasetSource::Id { id, config: Some(config.to_owned()), revision: None })
+    };
+    assert_eq!(scene.tokenized(&of("en"), 16).classes, ["en_0", "en_1", "en_2"]);
+    let other = scene.tokenized(&of("de"), 16);
+    assert_eq!((other.cached, &other.classes[..]), (false, &["de_0", "de_1", "de_2"].map(str::to_owned)[..]));
+    assert!(scene.tokenized(&of("en"), 16).cached);
+}
+
+#[test]
 fn a_half_written_or_foreign_file_is_ignored_and_written_anew() {
     let scene = Scene::new();
     let first = scene.tokenized(&scene.spec, 16);
