@@ -28,4 +28,5 @@ pub mod torch;
 pub mod train;
 pub mod trainer;
 pub mod vitals;
+pub mod web;
 pub mod wire;

@@ -21,7 +21,7 @@ use tokio::{
     time::Instant,
 };
 
-pub use serve::{SessionError, SessionOptions, serve};
+pub use serve::{SessionError, SessionOptions, Standing, serve};
 
 use crate::{
     chores::{self, Superfluous},
@@ -307,6 +307,14 @@ impl Session {
     fn say_that_it_drains(&self) {
         if let Some((_, reason)) = &self.draining {
             self.send(Body::Draining(v1::Draining { reason: reason.clone() }));
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        match (&self.draining, self.welcomed) {
+            (Some(_), _) => Standing::Draining,
+            (None, true) => Standing::Ready,
+            (None, false) => Standing::Connecting,
         }
     }
 

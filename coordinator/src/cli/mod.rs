@@ -20,7 +20,10 @@ mod watch;
 mod worker;
 
 use clap::{Parser, Subcommand};
-use distilsweep_proto::exit::Exit;
+use distilsweep_proto::{
+    exit::Exit,
+    health::{Health, HealthError},
+};
 
 use crate::{engine::EngineError, server::ServerError, store::StoreError};
 
@@ -70,6 +73,8 @@ enum Command {
     /// Send MLflow what it lacks, or compare what it holds with what was recorded
     #[command(subcommand)]
     Mlflow(mlflow::Mlflow),
+    /// Ask a coordinator or worker on this machine for its health, as a container's probe
+    Health(Health),
 }
 
 /// What goes wrong, for the terminal.
@@ -125,6 +130,12 @@ impl From<ServerError> for CliError {
     }
 }
 
+impl From<HealthError> for CliError {
+    fn from(error: HealthError) -> Self {
+        Self::new(error.exit(), error.to_string())
+    }
+}
+
 impl From<tonic::Status> for CliError {
     fn from(status: tonic::Status) -> Self {
         let exit = match status.code() {
@@ -149,7 +160,8 @@ impl Cli {
             | Command::Results(_)
             | Command::Hub(_)
             | Command::Data(_)
-            | Command::Mlflow(_) => "warn",
+            | Command::Mlflow(_)
+            | Command::Health(_) => "warn",
         }
     }
 
@@ -179,6 +191,10 @@ impl Cli {
                 Command::Hub(hub) => hub.run().await,
                 Command::Data(data) => data.run().await,
                 Command::Mlflow(mlflow) => mlflow.run().await,
+                Command::Health(health) => {
+                    println!("{}", health.ask().await?);
+                    Ok(Exit::Success)
+                }
             }
         })
     }

@@ -74,6 +74,7 @@ impl Worker {
         };
         let session = SessionOptions {
             vitals: None,
+            standing: watch::Sender::default(),
             connector: connector(network.clone(), line.clone())?,
             hello,
             // The coordinator may be away when a worker starts.

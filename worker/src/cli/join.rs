@@ -1,6 +1,6 @@
 //! `distilsweep-worker join`: serve a coordinator until told to stop.
 
-use std::{io::Read, path::PathBuf, time::Duration};
+use std::{io::Read, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use distilsweep_proto::{dial::Dial, exit::Exit, v1};
@@ -18,6 +18,7 @@ use crate::{
     scratch::Scratch,
     scripted::ScriptedTrainer,
     session::{self, SessionError, SessionOptions},
+    web::{self, WebError},
 };
 
 /// Arguments of `join`.
@@ -57,6 +58,10 @@ pub(super) struct Join {
     #[arg(long, default_value = "300", value_name = "SECONDS", value_parser = super::seconds)]
     checkpoint_interval: Duration,
 
+    /// Where to answer for health, in plain HTTP; port 0 takes a free one [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    http: Option<SocketAddr>,
+
     /// Trials that may train in one pack [default: 16 on CUDA, 1 on a CPU]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     lanes: Option<u32>,
@@ -86,11 +91,7 @@ impl Join {
     /// # Errors
     /// One sentence for the terminal, with its exit code.
     pub(super) fn run(self) -> Result<Exit, CliError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .map_err(|error| CliError::failure(format!("no runtime: {error}")))?;
+        let runtime = super::runtime()?;
         let served = runtime.block_on(self.serve());
         // A training that stops at its next step must not hold the process.
         runtime.shutdown_timeout(Duration::from_millis(100));
@@ -103,6 +104,11 @@ impl Join {
             .endpoint
             .keep_alive_while_idle(true)
             .http2_keep_alive_interval(Duration::from_secs(10));
+        let standing = watch::Sender::default();
+        if let Some(address) = self.http {
+            // Before a device is opened, which may take longer than probes wait.
+            web::serve(address, standing.subscribe()).await?;
+        }
         let (device, make) = self.trainer()?;
         let root = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
         let claimed = Scratch::claim(&root).map_err(|error| {
@@ -136,6 +142,7 @@ impl Join {
             vitals: Some(self.system_metrics_interval)
                 .filter(|seconds| *seconds > 0.0)
                 .map(Duration::from_secs_f64),
+            standing,
         };
         let drain = self.drain_signal()?;
         let served = session::serve(options, rand::random::<f64>, handle, events, drain).await;
@@ -220,6 +227,12 @@ impl Join {
         Err(CliError::usage(
             "this worker was built without libtorch and cannot train: build it with the `torch` feature",
         ))
+    }
+}
+
+impl From<WebError> for CliError {
+    fn from(error: WebError) -> Self {
+        Self { exit: Exit::InUse, message: error.to_string() }
     }
 }
 

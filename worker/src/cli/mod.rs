@@ -29,7 +29,13 @@ mod train;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use distilsweep_proto::{dial::DialError, exit::Exit};
+use distilsweep_proto::{
+    dial::DialError,
+    exit::Exit,
+    health::{Health, HealthError},
+};
+
+use tokio::runtime::Runtime;
 
 use crate::trainer::Ended;
 
@@ -40,6 +46,7 @@ Exit codes:
   2    the command line makes no sense
   3    the model, the data or a hyperparameter is at fault
   4    nobody answers where the coordinator should be
+  5    a port is in use
   6    the training diverged
   7    the coordinator does not let it in, or cannot be trusted: token or certificate
   130  ended by Ctrl-C or SIGTERM";
@@ -71,6 +78,8 @@ enum Command {
     /// Say where training can be done: devices, their memory, libtorch
     #[cfg(feature = "torch")]
     Devices(devices::Devices),
+    /// Ask a worker or coordinator on this machine for its health, as a container's probe
+    Health(Health),
 }
 
 /// What goes wrong, for the terminal.
@@ -95,6 +104,12 @@ impl CliError {
 
 impl From<DialError> for CliError {
     fn from(error: DialError) -> Self {
+        Self { exit: error.exit(), message: error.to_string() }
+    }
+}
+
+impl From<HealthError> for CliError {
+    fn from(error: HealthError) -> Self {
         Self { exit: error.exit(), message: error.to_string() }
     }
 }
@@ -134,8 +149,21 @@ impl Cli {
             Command::Convert(convert) => Ok(convert.run().map(|()| Exit::Success)?),
             #[cfg(feature = "torch")]
             Command::Devices(devices) => devices.run(),
+            Command::Health(health) => {
+                println!("{}", runtime()?.block_on(health.ask())?);
+                Ok(Exit::Success)
+            }
         }
     }
+}
+
+/// A runtime for what waits for others.
+fn runtime() -> Result<Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failure(format!("no runtime: {error}")))
 }
 
 /// Reads a positive number of seconds.

@@ -44,6 +44,20 @@ pub struct SessionOptions {
     pub bounds: Bounds,
     /// How often the machine's load is recorded with each trial; not at all where there is none.
     pub vitals: Option<Duration>,
+    /// Is told how the session stands.
+    pub standing: watch::Sender<Standing>,
+}
+
+/// How a session stands with its coordinator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// There is no stream, or one on which nobody has said a word.
+    #[default]
+    Connecting,
+    /// Trials are taken.
+    Ready,
+    /// No more are taken, connected or not.
+    Draining,
 }
 
 /// Why a session ended otherwise than by draining.
@@ -164,6 +178,7 @@ pub async fn serve(
                 None => return Ok(()),
             },
         }
+        options.standing.send_replace(session.standing());
         let now = Instant::now();
         idle_since = session.is_idle().then(|| idle_since.unwrap_or(now));
         if let (Some(since), Some(limit), None) = (idle_since, options.exit_when_idle, &session.draining)

@@ -130,6 +130,7 @@ impl Scene {
         std::fs::create_dir(&scratch).unwrap();
         let options = SessionOptions {
             vitals: None,
+            standing: watch::Sender::default(),
             connector,
             hello: v1::Hello { worker: "w".into(), slots: 1, ..v1::Hello::default() },
             patience: Duration::from_secs(30),
