@@ -1,8 +1,16 @@
 //! Workers that are to go, as real processes: whoever says so, they hand their trial back at the step where they stop
 //! and end; one whose training never comes to its next step ends all the same, as a failure, and others go on.
-//! SIGTERM alone is in `interrupted.rs`.
+//! SIGTERM alone is in `interrupted.rs`, and what the services of clouds answer in the worker's own tests.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use anyhow::Context;
 use distilsweep_tests::{
@@ -31,9 +39,18 @@ struct Stage {
 
 impl Stage {
     fn new(arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::of(&one_trial("one", STEPS), arguments)
+    }
+
+    /// Whose trial fails with the first retry that it is charged for.
+    fn without_retries() -> anyhow::Result<Self> {
+        Self::of(&format!("max_retries: 0\n{}", one_trial("one", STEPS)), &[])
+    }
+
+    fn of(sweep: &str, arguments: &[&str]) -> anyhow::Result<Self> {
         let scene = Scene::new()?;
         let coordinator = Coordinator::start(&scene, "127.0.0.1:0", arguments)?;
-        let file = scene.write("grid.yaml", &one_trial("one", STEPS))?;
+        let file = scene.write("grid.yaml", sweep)?;
         coordinator.submit(&scene, &file)?;
         Ok(Self { scene, coordinator })
     }
@@ -125,6 +142,109 @@ fn a_worker_that_the_coordinator_drains_hands_its_trial_back_and_ends() -> anyho
     stage.command(&["worker", "drain", trial.text("worker")])?;
     assert_done(&leaving.wait(PATIENCE)?);
     stage.goes_on_where_it_stopped()
+}
+
+/// A page that gives a spot notice, or not: as it is told to.
+struct NoticePage {
+    url: String,
+    state: Arc<Mutex<PageState>>,
+}
+
+#[derive(Default)]
+struct PageState {
+    /// Status and body; at first a fault of the page.
+    answer: Option<(&'static str, &'static str)>,
+    asked: usize,
+}
+
+impl NoticePage {
+    fn start() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let url = format!("http://{}/notice", listener.local_addr()?);
+        let state = Arc::new(Mutex::new(PageState::default()));
+        let page = Self { url, state: Arc::clone(&state) };
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                // One that goes away in the middle is the client's business.
+                let _ = Self::answer(stream, &state);
+            }
+        });
+        Ok(page)
+    }
+
+    fn answer(mut stream: TcpStream, state: &Mutex<PageState>) -> anyhow::Result<()> {
+        let mut lines = BufReader::new(&stream).lines();
+        while !lines.next().context("an empty line ends the question")??.is_empty() {}
+        let mut state = lock(state);
+        state.asked += 1;
+        let (status, body) = state.answer.unwrap_or(("500 Internal Server Error", "TRUE"));
+        let length = body.len();
+        write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")?;
+        Ok(())
+    }
+
+    /// Answers so from now on, and waits until the worker has heard it some times.
+    fn says(&self, status: &'static str, body: &'static str) -> anyhow::Result<()> {
+        {
+            let mut state = lock(&self.state);
+            state.answer = Some((status, body));
+            state.asked = 0;
+        }
+        self.is_asked(1)
+    }
+
+    fn is_asked(&self, times: usize) -> anyhow::Result<()> {
+        until("questions for a notice", PATIENCE, || Ok((lock(&self.state).asked >= times).then_some(())))
+    }
+}
+
+fn lock(state: &Mutex<PageState>) -> MutexGuard<'_, PageState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A worker that was not told to go, whatever it heard so far.
+fn assert_stays(worker: &mut Process) -> anyhow::Result<()> {
+    anyhow::ensure!(worker.is_running()? && !worker.err().contains("draining"), "{}", worker.err());
+    Ok(())
+}
+
+#[test]
+fn a_worker_whose_machine_gets_a_notice_in_a_file_hands_its_trial_back_and_ends() -> anyhow::Result<()> {
+    let stage = Stage::without_retries()?;
+    let mut leaving = stage.worker(&[SCRIPT, &["--spot-notice", "./notice"]].concat())?;
+    stage.under_way(&leaving)?;
+    assert_stays(&mut leaving)?;
+    stage.scene.write("notice", "")?;
+    let ended = leaving.wait(PATIENCE)?;
+    assert_done(&ended);
+    assert!(ended.err.contains("spot notice: ./notice is there"), "{ended:?}");
+    stage.goes_on_where_it_stopped()?;
+    let journal = stage.command(&["sweep", "events"])?;
+    assert!(journal.out.contains("preempted"), "{journal:?}");
+    Ok(())
+}
+
+#[test]
+fn a_worker_whose_machine_gets_a_notice_on_a_page_hands_its_trial_back_and_ends() -> anyhow::Result<()> {
+    let stage = Stage::without_retries()?;
+    let page = NoticePage::start()?;
+    // Long enough for all the questions.
+    let script = ["--scripted", "400x200", "--checkpoint-interval", "0.4", "--scratch", "scratch"];
+    let mut leaving = stage.worker(&[&script[..], &["--spot-notice", &page.url]].concat())?;
+    stage.under_way(&leaving)?;
+    page.is_asked(2)?;
+    page.says("404 Not Found", "there is none")?;
+    page.says("200 OK", "FALSE\n")?;
+    assert_stays(&mut leaving)?;
+    page.says("200 OK", "TRUE\n")?;
+    let ended = leaving.wait(PATIENCE)?;
+    assert_done(&ended);
+    assert!(ended.err.contains(&format!("spot notice: {} says TRUE", page.url)), "{ended:?}");
+    assert_eq!(ended.err.matches("no spot notice can be had").count(), 1, "said once: {ended:?}");
+    stage.goes_on_where_it_stopped()?;
+    let journal = stage.command(&["sweep", "events"])?;
+    assert!(journal.out.contains("preempted"), "{journal:?}");
+    Ok(())
 }
 
 #[test]

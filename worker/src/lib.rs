@@ -20,6 +20,7 @@ pub mod saver;
 pub mod scratch;
 pub mod scripted;
 pub mod session;
+pub mod spot;
 pub mod store;
 mod teller;
 #[cfg(feature = "torch")]

@@ -41,7 +41,7 @@ pub(crate) struct WorkerOptions {
 pub(crate) struct Worker {
     session: JoinHandle<Result<(), SessionError>>,
     trainer: AbortHandle,
-    drain: watch::Sender<bool>,
+    drain: watch::Sender<Option<String>>,
     _scratch: TempDir,
 }
 
@@ -85,7 +85,7 @@ impl Worker {
             // So few that whoever is cut off for some seconds writes reports to its disk.
             bounds: Bounds { reports: 4, window: 3, ..Bounds::default() },
         };
-        let (drain, draining) = watch::channel(false);
+        let (drain, draining) = watch::channel(None);
         let mut random = StdRng::seed_from_u64(seed);
         let session = session::serve(session, move || random.random(), runtime, events, draining);
         Ok(Self { session: tokio::spawn(session), trainer, drain, _scratch: scratch })
@@ -93,7 +93,7 @@ impl Worker {
 
     /// Tells it to drain, as SIGTERM does.
     pub(crate) fn drain(&self) {
-        self.drain.send_replace(true);
+        self.drain.send_replace(Some("the worker was told to stop".to_owned()));
     }
 
     /// Waits until it ends by itself.

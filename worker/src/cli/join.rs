@@ -1,15 +1,12 @@
 //! `distilsweep-worker join`: serve a coordinator until told to stop.
 
-use std::{io::Read, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use distilsweep_proto::{dial::Dial, exit::Exit, v1};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::sync::watch;
 
-use super::CliError;
+use super::{CliError, leave};
 use crate::{
     ledger::Bounds,
     link::{Connector, Refusal},
@@ -18,6 +15,7 @@ use crate::{
     scratch::Scratch,
     scripted::ScriptedTrainer,
     session::{self, SessionError, SessionOptions},
+    spot::Source,
     web::{self, WebError},
 };
 
@@ -46,13 +44,18 @@ pub(super) struct Join {
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     patience: u64,
 
-    /// Seconds to hand everything back after SIGTERM or Ctrl-C
+    /// Seconds to hand everything back after SIGTERM, Ctrl-C or a spot notice
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     grace: u64,
 
     /// End after so many seconds without a trial, for jobs that are started when there is work [default: never]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     exit_when_idle: Option<u64>,
+
+    /// Where the notice that this machine will be taken away comes from: aws, gcp or azure (their metadata services),
+    /// a path (by being there) or an http:// URL (by having something to say) [default: nowhere]
+    #[arg(long, value_name = "WHERE")]
+    spot_notice: Option<Source>,
 
     /// Seconds between two checkpoints of a trial; each epoch makes one too
     #[arg(long, default_value = "300", value_name = "SECONDS", value_parser = super::seconds)]
@@ -144,7 +147,7 @@ impl Join {
                 .map(Duration::from_secs_f64),
             standing,
         };
-        let drain = self.drain_signal()?;
+        let drain = leave::reason(self.spot_notice, self.until_stdin_closes)?;
         let served = session::serve(options, rand::random::<f64>, handle, events, drain).await;
         served.map(|()| Exit::Success).map_err(|error| {
             let exit = match &error {
@@ -155,34 +158,6 @@ impl Join {
             };
             CliError { exit, message: error.to_string() }
         })
-    }
-
-    /// Turns true at SIGTERM, at Ctrl-C and, where asked, when standard input closes.
-    fn drain_signal(&self) -> Result<watch::Receiver<bool>, CliError> {
-        let (sender, receiver) = watch::channel(false);
-        for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-            let mut signal =
-                signal(kind).map_err(|error| CliError::failure(format!("no signal handler: {error}")))?;
-            let sender = sender.clone();
-            tokio::spawn(async move {
-                while signal.recv().await.is_some() {
-                    if sender.send_replace(true) {
-                        // The second time somebody is in a hurry.
-                        std::process::exit(i32::from(Exit::Interrupted as u8));
-                    }
-                }
-            });
-        }
-        if self.until_stdin_closes {
-            std::thread::Builder::new()
-                .name("stdin".to_owned())
-                .spawn(move || {
-                    let _ = std::io::stdin().read_to_end(&mut Vec::new());
-                    sender.send_replace(true);
-                })
-                .map_err(|error| CliError::failure(format!("no thread: {error}")))?;
-        }
-        Ok(receiver)
     }
 
     fn trainer(&self) -> Result<(v1::Device, MakeTrainer), CliError> {

@@ -9,6 +9,7 @@ mod devices;
 #[cfg(feature = "torch")]
 mod evaluate;
 mod join;
+mod leave;
 #[cfg(feature = "torch")]
 mod model;
 #[cfg(feature = "torch")]
@@ -62,7 +63,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Train trials for a coordinator
-    Join(join::Join),
+    Join(Box<join::Join>),
     /// Train one trial without a coordinator
     #[cfg(feature = "torch")]
     Train(Box<train::Train>),

@@ -94,7 +94,7 @@ pub enum SessionError {
     },
 }
 
-/// Serves the coordinator until `drain` turns true, or it asks for the same or has had nothing for long enough, and
+/// Serves the coordinator until `drain` has a reason, or it asks for the same or has had nothing for long enough, and
 /// everything is handed back. `random` gives numbers from 0 to 1.
 ///
 /// # Errors
@@ -105,7 +105,7 @@ pub async fn serve(
     random: impl FnMut() -> f64 + Send + 'static,
     runtime: Runtime,
     mut runtime_events: mpsc::UnboundedReceiver<RuntimeEvent>,
-    mut drain: watch::Receiver<bool>,
+    mut drain: watch::Receiver<Option<String>>,
 ) -> Result<(), SessionError> {
     let (held_sender, held) = watch::channel(Vec::new());
     let (link_sender, mut link_events) = mpsc::channel(256);
@@ -142,8 +142,10 @@ pub async fn serve(
             _ = heartbeat.tick() => session.heartbeat(),
             _ = flush.tick() => session.flush_all(),
             changed = drain.changed(), if session.draining.is_none() => {
-                if changed.is_err() || *drain.borrow() {
-                    session.drain("the worker was told to stop".to_owned());
+                let reason = drain.borrow().clone();
+                let nobody = || changed.is_err().then(|| "nobody is left who could tell it to".to_owned());
+                if let Some(reason) = reason.or_else(nobody) {
+                    session.drain(reason);
                 }
             }
             Some(sample) = next(&mut vitals) => session.sampled(&sample),

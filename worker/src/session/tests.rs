@@ -105,7 +105,7 @@ struct Scene {
     refusal: watch::Sender<Option<Status>>,
     packs: Option<Packs>,
     files: TempDir,
-    _drain: watch::Sender<bool>,
+    _drain: watch::Sender<Option<String>>,
 }
 
 impl Scene {
@@ -140,7 +140,7 @@ impl Scene {
             bounds: Bounds { reports: 16, window: WINDOW, ..Bounds::default() },
         };
         let (runtime, packs, events) = Runtime::queue(scratch, Duration::from_secs(3600));
-        let (drain, draining) = watch::channel(false);
+        let (drain, draining) = watch::channel(None);
         let session = tokio::spawn(serve(options, || 0.5, runtime, events, draining));
         Self { session, streams: received, refusal, packs: Some(packs), files, _drain: drain }
     }
