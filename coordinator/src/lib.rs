@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod finite;
+mod garbage;
 pub mod grpc;
 pub mod look;
 pub mod mlflow;

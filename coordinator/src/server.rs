@@ -24,6 +24,7 @@ use url::Url;
 use crate::{
     access::{Access, LOCAL, TlsError, TlsFiles, Tokens},
     engine::{self, EngineError, EngineHandle, EngineOptions, EngineOutbox},
+    garbage,
     grpc::{self, Rate},
     mlflow::{client::Client, drain::drain},
     store::StoreError,
@@ -32,6 +33,9 @@ use crate::{
 
 /// A trial that stands still is given at least this long, in milliseconds.
 pub const HANG_TIMEOUT_MS: u64 = 120_000;
+
+/// The checkpoints of a trial that ended without a result stay for a week, where nobody says.
+pub const CHECKPOINT_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Name of the file in the state directory that says where its coordinator listens.
 const ADDRESS_FILE: &str = "address";
@@ -59,6 +63,8 @@ pub struct ServerOptions {
     pub lease_timeout_ms: u64,
     /// A trial that stands still for at least this long is taken for hung.
     pub hang_timeout_ms: u64,
+    /// How long the checkpoints of trials stay that ended without a result.
+    pub checkpoint_retention: Duration,
     /// Where to record, if anywhere yet.
     pub mlflow: Option<Client>,
     /// Who is recorded as the user of runs.
@@ -102,6 +108,7 @@ impl ServerOptions {
             store_url: None,
             lease_timeout_ms: 30_000,
             hang_timeout_ms: HANG_TIMEOUT_MS,
+            checkpoint_retention: CHECKPOINT_RETENTION,
             mlflow: None,
             user,
             service: false,
@@ -221,7 +228,7 @@ impl Server {
             engine.clone(),
             grpc::Options {
                 mlflow_url: mlflow_url.unwrap_or_default(),
-                store_url,
+                store_url: store_url.clone(),
                 access,
                 tls,
                 rate: options.rate,
@@ -269,6 +276,7 @@ impl Server {
         }
         leave_word(ADDRESS_FILE, &url)?;
         tasks.spawn(engine.clone().keep_ticking());
+        tasks.spawn(garbage::collect(engine.clone(), store_url, options.checkpoint_retention));
         // Whoever asks before the engine was looked at is not told that there is no such service.
         tell(&health, ServingStatus::NotServing).await;
         tasks.spawn(tell_health(health, engine.clone(), stopping.clone()));

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     hash::{BuildHasher, Hasher, RandomState},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -45,6 +45,15 @@ impl Stage {
 
     fn worker(&self, extra: &[&str]) -> anyhow::Result<Process> {
         worker(&self.scene, &self.coordinator.url, extra)
+    }
+
+    /// With its coordinator stopped and started again with these arguments.
+    fn restarted(mut self, extra: &[&str]) -> anyhow::Result<Self> {
+        self.coordinator.process.signal(Signal::TERM)?;
+        let stopped = self.coordinator.process.wait(PATIENCE)?;
+        anyhow::ensure!(stopped.code == Some(0), "{stopped:?}");
+        let coordinator = Coordinator::start(&self.scene, "127.0.0.1:0", &[LEASE, extra].concat())?;
+        Ok(Self { coordinator, ..self })
     }
 
     fn completed(&self) -> anyhow::Result<Ranking> {
@@ -211,6 +220,57 @@ fn a_pack_of_a_killed_worker_goes_on_lane_by_lane() -> anyhow::Result<()> {
     let resumed = ranking.trials().iter().filter(|trial| attempts(trial).is_ok_and(|a| a.len() == 2)).count();
     assert!(resumed >= 2, "lanes went on from their checkpoints: {ranking:?}");
     stage.tidy()
+}
+
+#[test]
+fn what_a_worker_left_of_a_trial_with_a_result_goes_and_its_model_stays() -> anyhow::Result<()> {
+    let stage = Stage::of(&one_trial("one", 400), &[])?;
+    let mut doomed = stage.worker(SCRIPTED)?;
+    stage.accepted()?;
+    let (_, kept) = stage.checkpoints().pop_last().context("a checkpoint")?;
+    let saved = stage.scene.path("saved");
+    copy(&kept, &saved)?;
+    let ranking = stage.completed()?;
+    stage.tidy()?;
+    doomed.kill()?;
+    // As if it had been killed between its result's acknowledgement and its tidying up.
+    copy(&saved, &kept)?;
+    assert_eq!(stage.checkpoints().len(), 1);
+    let stage = stage.restarted(&[])?;
+    stage.tidy()?;
+    assert_eq!(attempts(&ranking.trials()[0])?, [(1, 400)], "the model is there");
+    Ok(())
+}
+
+#[test]
+fn checkpoints_of_a_cancelled_sweep_stay_for_their_time_and_no_longer() -> anyhow::Result<()> {
+    let stage = Stage::of(&one_trial("one", 400), &[])?;
+    let mut worker = stage.worker(SCRIPTED)?;
+    stage.accepted()?;
+    worker.kill()?;
+    let cancelled = stage
+        .scene
+        .run("distilsweep", &["sweep", "cancel", "one", "--coordinator", &stage.coordinator.url])?;
+    assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
+    let left = stage.checkpoints();
+    assert!(!left.is_empty());
+    let stage = stage.restarted(&[])?;
+    until("a look through the store", PATIENCE, || {
+        Ok(stage.coordinator.process.err().contains("looked through the store").then_some(()))
+    })?;
+    assert_eq!(stage.checkpoints(), left);
+    let stage = stage.restarted(&["--checkpoint-retention", "0"])?;
+    stage.tidy()
+}
+
+/// Copies the files of a directory into another, which is made where it is missing.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 const REAL: &[&str] = &["--checkpoint-interval", "0.3", "--scratch", "scratch"];

@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
@@ -12,8 +13,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{CliError, connect, mlflow::Recording};
 use crate::{
     access::{Access, TlsFiles, TokenError, Tokens},
-    server::{Entry, HANG_TIMEOUT_MS, MAX_WORKERS, Server, ServerOptions},
+    server::{CHECKPOINT_RETENTION, Entry, HANG_TIMEOUT_MS, MAX_WORKERS, Server, ServerOptions},
 };
+
+/// Seconds of a day.
+const DAY: u64 = 24 * 3600;
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -38,6 +42,11 @@ pub(super) struct Serve {
     #[arg(long, value_name = "SECONDS", default_value_t = HANG_TIMEOUT_MS / 1000,
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
     hang_timeout: u64,
+
+    /// Days for which the checkpoints of trials stay that ended without a result, for `sweep retry`
+    #[arg(long, value_name = "DAYS", default_value_t = CHECKPOINT_RETENTION.as_secs() / DAY,
+        value_parser = clap::value_parser!(u64).range(0..=36_500))]
+    checkpoint_retention: u64,
 
     /// Where to answer for health and metrics, in plain HTTP [default: 127.0.0.1 and the port after --listen's]
     #[arg(long, value_name = "HOST:PORT")]
@@ -104,6 +113,7 @@ impl Serve {
             store_url: self.store,
             lease_timeout_ms: self.lease_timeout * 1000,
             hang_timeout_ms: self.hang_timeout * 1000,
+            checkpoint_retention: Duration::from_secs(self.checkpoint_retention * DAY),
             mlflow,
             service: true,
             entry: Entry::Shared { access, tls, insecure: self.insecure },

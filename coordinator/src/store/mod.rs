@@ -20,7 +20,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use load::Loaded;
 pub use read::{
-    Attempt, JournalRow, MlflowRun, OutboxState, Reader, SweepOutbox, SweepRow, TrialRow, Untold,
+    Attempt, Ending, JournalRow, MlflowRun, OutboxState, Reader, SweepOutbox, SweepRow, TrialRow, Untold,
 };
 pub use write::{SweepFile, Write};
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::{StoreError, open_to_read};
 use crate::{
     mlflow::op::{Op, OutboxRow, RunIds, RunKey},
-    scheduler::{Failure, Point, SweepState, TrialResult},
+    scheduler::{Failure, Point, SweepState, Time, TrialResult},
 };
 
 /// Rows of the outbox about the sweep `?1`: its own run's, and those of its trials, `/` being followed by `0`.
@@ -50,6 +50,18 @@ pub struct TrialRow {
     pub started_ms: i64,
     pub finished_ms: Option<i64>,
     pub mlflow: Option<MlflowRun>,
+}
+
+/// How a trial ended, for those who tidy up behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Completed or diverged: no attempt goes on from what it left.
+    WithResult,
+    /// Failed or cancelled: it may be ordered to go on.
+    WithoutResult {
+        /// When it ended.
+        at: Time,
+    },
 }
 
 /// A try at a trial.
@@ -291,6 +303,27 @@ impl Reader {
     /// Where the database cannot be read.
     pub fn digest(&self, sweep: &SweepId) -> Result<String, StoreError> {
         self.sql().one_with("SELECT digest FROM sweeps WHERE id = ?1", sweep.as_str(), |row| row.get(0))
+    }
+
+    /// How a trial ended; `None` while it has not.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn ending(&self, trial: &TrialId) -> Result<Option<Ending>, StoreError> {
+        let rows = self.sql().all(
+            "SELECT t.state, t.finished_ms FROM trials t JOIN sweeps s ON s.number = t.sweep
+             WHERE s.id = ?1 AND t.trial = ?2 AND t.finished_ms IS NOT NULL",
+            params![trial.sweep.as_str(), trial.index],
+            |row| {
+                let state: String = row.get(0)?;
+                let at = Time(row.get(1)?);
+                Ok(match &*state {
+                    "completed" | "diverged" => Ending::WithResult,
+                    _ => Ending::WithoutResult { at },
+                })
+            },
+        )?;
+        Ok(rows.into_iter().next())
     }
 
     /// The attempts at a trial, oldest first.
