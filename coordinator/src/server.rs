@@ -13,7 +13,7 @@ use distilsweep_proto::{
     v1::{sweeps_server, workers_server},
 };
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
@@ -46,6 +46,10 @@ const TOKEN_FILE: &str = "client-token";
 
 /// How often the health service looks at the engine.
 const HEALTH_PERIOD: Duration = Duration::from_secs(1);
+
+/// Connections that wait to be taken, as far as the system allows. The usual 128 overflow when a thousand workers come
+/// at once, and each that is dropped tries again only a second later, health checks and commands among them.
+const BACKLOG: u32 = 4096;
 
 /// Workers that are connected at a time, where nobody says.
 pub const MAX_WORKERS: usize = 20_000;
@@ -196,15 +200,15 @@ impl Server {
         if let Some(tls) = &tls {
             tls.check()?;
         }
-        let listener = listen(address, "--listen").await?;
+        let listener = listen(address, "--listen")?;
         let local = listener.local_addr().map_err(unlistening(address, "--listen"))?;
         let url = format!("{}://{local}", if tls.is_some() { "https" } else { "http" });
         let http = match options.http {
-            Some(address) => Some(listen(address, "--http").await?),
+            Some(address) => Some(listen(address, "--http")?),
             None => None,
         };
         let scaler = match options.scaler {
-            Some(address) => Some(listen(address, "--scaler").await?),
+            Some(address) => Some(listen(address, "--scaler")?),
             None => None,
         };
         let unusable = |source| StoreError::Directory { path: options.state.clone(), source };
@@ -401,8 +405,15 @@ fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
     writeln!(file, "{secret}")
 }
 
-async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(unlistening(address, flag))
+fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServerError> {
+    let open = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // Connections of a coordinator that was here before may still be closing.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    open().map_err(unlistening(address, flag))
 }
 
 fn unlistening(address: SocketAddr, flag: &'static str) -> impl Fn(io::Error) -> ServerError {

@@ -13,7 +13,7 @@ use distilsweep::cli::Cli;
 use rustix::process::Pid;
 use tempfile::TempDir;
 
-use crate::{process::Process, wait::until};
+use crate::{mlflow::free_port, process::Process, wait::until};
 
 /// First argument by which this program becomes `distilsweep`.
 const COORDINATOR: &str = "coordinator";
@@ -43,10 +43,14 @@ pub fn coordinator() -> Option<ExitCode> {
 pub(super) struct Coordinator {
     /// Where it listens.
     pub(super) url: String,
+    /// Where it answers for its health.
+    pub(super) http: String,
     pid: Pid,
+    /// What it was started with, address included.
+    arguments: Vec<String>,
     /// Ends before its directory goes.
-    _process: Process,
-    _directory: TempDir,
+    process: Process,
+    directory: TempDir,
 }
 
 impl Coordinator {
@@ -60,21 +64,42 @@ impl Coordinator {
         directory.path().join("state")
     }
 
-    /// Starts one on a free port, and waits until it serves.
-    pub(super) fn start(directory: TempDir, lease_timeout: u64) -> anyhow::Result<Self> {
+    /// Starts one on a free port with these arguments besides, and waits until it serves.
+    pub(super) fn start(directory: TempDir, lease_timeout: u64, extra: &[String]) -> anyhow::Result<Self> {
+        let mut arguments = vec!["--listen".to_owned(), format!("127.0.0.1:{}", free_port()?)];
+        arguments.extend(["--http".to_owned(), "127.0.0.1:0".to_owned()]);
+        arguments.extend(["--lease-timeout".to_owned(), lease_timeout.to_string()]);
+        arguments.extend_from_slice(extra);
+        Self::serve(directory, arguments)
+    }
+
+    fn serve(directory: TempDir, arguments: Vec<String>) -> anyhow::Result<Self> {
         let state = Self::state(&directory);
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([COORDINATOR, "serve", "--listen", "127.0.0.1:0"]);
-        command.args(["--lease-timeout", &lease_timeout.to_string()]).arg("--state").arg(&state);
+        command.args([COORDINATOR, "serve"]).args(&arguments).arg("--state").arg(&state);
         command.env_remove("MLFLOW_TRACKING_URI");
         let mut process = Process::start("coordinator", command, directory.path())?;
-        let address = state.join("address");
+        let said = |file: &str| {
+            let text = std::fs::read_to_string(state.join(file)).ok();
+            text.filter(|url| url.ends_with('\n')).map(|url| url.trim().to_owned())
+        };
         let url = until("the coordinator's address", Duration::from_secs(30), || {
             anyhow::ensure!(process.is_running()?, "the coordinator ended at once: {}", process.err());
-            Ok(std::fs::read_to_string(&address).ok().filter(|url| url.ends_with('\n')))
+            Ok(said("address"))
         })?;
+        // Left before the other.
+        let http = said("http-address").context("where it answers for its health")?;
         let pid = process.pid()?;
-        Ok(Self { url: url.trim().to_owned(), pid, _process: process, _directory: directory })
+        Ok(Self { url, http, pid, arguments, process, directory })
+    }
+
+    /// Kills it and starts another on the same state and address after this long.
+    pub(super) fn restart(mut self, away: Duration) -> anyhow::Result<Self> {
+        self.process.kill()?;
+        // Its word that it serves is its successor's to give.
+        std::fs::remove_file(Self::state(&self.directory).join("address"))?;
+        std::thread::sleep(away);
+        Self::serve(self.directory, self.arguments)
     }
 
     /// Processor time that it has used, of user and system.

@@ -3,6 +3,7 @@
 
 mod coordinator;
 mod restart;
+mod rush;
 mod tally;
 mod worker;
 
@@ -59,6 +60,19 @@ pub struct Options {
     #[arg(long, default_value_t = 30)]
     lease_timeout: u64,
 
+    /// All workers come in the same moment, take a trial each and keep it; then the coordinator is killed and another
+    /// takes its place. Measures how they come in, both times, and how soon others are answered meanwhile
+    #[arg(long, conflicts_with_all = ["seconds", "rate", "kill_percent"])]
+    at_once: bool,
+
+    /// Seconds without a coordinator, with --at-once
+    #[arg(long, default_value_t = 5.0, requires = "at_once")]
+    away: f64,
+
+    /// Serve TLS, with --at-once
+    #[arg(long, requires = "at_once")]
+    tls: bool,
+
     /// Of the random draws: who is killed, and when a worker's first trial ends
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -94,7 +108,10 @@ impl Options {
 /// The coordinator does not start or does not serve.
 pub fn run(options: &Options) -> anyhow::Result<Figures> {
     raise_limit(options.workers)?;
-    let coordinator = Coordinator::start(Coordinator::directory()?, options.lease_timeout)?;
+    if options.at_once {
+        return rush::run(options);
+    }
+    let coordinator = Coordinator::start(Coordinator::directory()?, options.lease_timeout, &[])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let figures = runtime.block_on(drive(options, &coordinator));
     runtime.shutdown_background();
@@ -262,6 +279,19 @@ fn count(results: v1::SweepResults, points: u64) -> Counted {
         }
     }
     counted
+}
+
+/// How a scripted worker introduces itself.
+fn hello(number: usize) -> v1::Hello {
+    v1::Hello {
+        worker: format!("swarm-{number}"),
+        hostname: "swarm".into(),
+        process: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        devices: vec![v1::Device { name: "cpu".into(), max_lanes: 1, ..Default::default() }],
+        slots: 1,
+        held: Vec::new(),
+    }
 }
 
 /// A grid of this many points: two parameters, as even as the number allows.

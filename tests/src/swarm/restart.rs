@@ -51,7 +51,7 @@ pub fn restart(past: Past) -> anyhow::Result<String> {
     fill(&state, past)?;
     let size = std::fs::metadata(state.join("coordinator.db"))?.len();
     let start = Instant::now();
-    let coordinator = Coordinator::start(directory, 30)?;
+    let coordinator = Coordinator::start(directory, 30, &[])?;
     let listening = start.elapsed().as_secs_f64();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = runtime.block_on(async {

@@ -21,7 +21,7 @@ use tokio::{
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Endpoint;
 
-use super::tally::Tally;
+use super::{hello, tally::Tally};
 
 /// Metric that ranks the sweep.
 pub(super) const METRIC: &str = "best_validation_f1";
@@ -88,17 +88,7 @@ struct Trial {
 
 async fn session(script: &Script, number: usize, left: &mut f64, welcomed: &mut bool) -> anyhow::Result<()> {
     let (up, messages) = mpsc::unbounded_channel();
-    let name = format!("swarm-{number}");
-    let hello = v1::Hello {
-        worker: name,
-        hostname: "swarm".into(),
-        process: std::process::id(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        devices: vec![v1::Device { name: "cpu".into(), max_lanes: 1, ..Default::default() }],
-        slots: 1,
-        held: Vec::new(),
-    };
-    send(&up, Up::Hello(hello));
+    send(&up, Up::Hello(hello(number)));
     let mut down = {
         let _turn = script.gate.acquire().await?;
         let channel = Endpoint::from_shared(script.url.clone())?.connect().await?;
