@@ -5,6 +5,7 @@ use std::{
     error::Error,
     fmt, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustls::{AlertDescription, CertificateError};
@@ -19,6 +20,15 @@ use crate::{convert::root_cause, exit::Exit};
 
 /// Where a program finds its token when no file is named.
 pub const TOKEN_VARIABLE: &str = "DISTILSWEEP_TOKEN";
+
+/// A connection on which nothing arrives for this long is asked for a sign of life, by both sides.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// One that then gives none for this long is broken. Both together are half of the lease time-out of `serve`: where
+/// packets vanish without a word, a worker has time to find the coordinator elsewhere before its leases end.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Until TCP is connected, for all addresses of a name together: one where nobody answers leaves time for the next.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of a token at least: what is shorter can be guessed.
 pub const TOKEN_BYTES: usize = 16;
@@ -117,7 +127,12 @@ impl Dial {
         let no_url = || {
             DialError::Usage(format!("`{url}` is no URL, it must be http://host:port or https://host:port"))
         };
-        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| no_url())?;
+        let endpoint = Endpoint::from_shared(url.to_owned())
+            .map_err(|_| no_url())?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT);
         match endpoint.uri().scheme_str() {
             Some("http") => Ok(endpoint),
             Some("https") => {
@@ -228,6 +243,9 @@ impl Coordinator {
         let encrypted = self.endpoint.uri().scheme_str() == Some("https");
         match distrust(error, encrypted) {
             Some(why) => DialError::Refused { url: self.url(), why },
+            None if is_silence(error) => {
+                DialError::Unreachable { url: self.url(), why: "it does not answer".to_owned() }
+            }
             None => DialError::Unreachable { url: self.url(), why: in_words(root_cause(error), encrypted) },
         }
     }
@@ -294,6 +312,18 @@ fn distrust(error: &(dyn Error + 'static), encrypted: bool) -> Option<String> {
     }
     (!encrypted && cause.contains("frame with invalid size"))
         .then(|| "it speaks TLS there: use https://".to_owned())
+}
+
+/// Whether an error says no more than that nothing came back.
+fn is_silence(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// A cause as a person is told it. Of a TLS connection that was closed nobody can say why: the alert that would is often
@@ -412,6 +442,16 @@ mod tests {
             assert_eq!(error.exit(), Exit::Usage, "{wrong}");
         }
         assert!(Dial::default().coordinator("https://h:1", |_| None).is_ok());
+    }
+
+    #[test]
+    fn a_host_that_says_nothing_does_not_answer() {
+        let coordinator = Dial::default().coordinator("http://h:1", |_| None).unwrap();
+        let silence = io::Error::new(io::ErrorKind::TimedOut, "deadline has elapsed");
+        let words = "coordinator http://h:1 cannot be reached: it does not answer: is `distilsweep serve` running there?";
+        assert_eq!(coordinator.why(&silence).to_string(), words);
+        let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "refused");
+        assert!(coordinator.why(&refused).to_string().contains("refused"));
     }
 
     #[test]

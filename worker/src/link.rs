@@ -28,7 +28,9 @@ use crate::wire::FromCoordinator;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// A pause is never longer: a coordinator that is back has its workers within it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For name, connection and TLS together. A resolver takes 5 s to turn from a name server that is gone to the next, and
+/// the name is looked up for each connection, for the coordinator may have moved.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A coordinator that took the stream and says nothing for this long is as good as gone.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -1,7 +1,7 @@
 //! Whom a command speaks to: a coordinator by its URL, the one that lives on a state directory, or, where none does,
 //! one that is started on the directory for as long as the command takes. It is gRPC in each case.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use clap::Args;
 use distilsweep_proto::{
@@ -100,8 +100,6 @@ pub(super) async fn connect_to(server: &Server) -> Result<Client, CliError> {
 
 /// Connects to a coordinator.
 async fn connect(coordinator: &Coordinator) -> Result<Client, DialError> {
-    let mut coordinator = coordinator.clone();
-    coordinator.endpoint = coordinator.endpoint.connect_timeout(Duration::from_secs(5));
     let line = coordinator.connect().await?;
     // What the two sides think of each other's words and certificates shows with the first call.
     let asked = HealthClient::new(line.clone()).check(HealthCheckRequest::default()).await;

@@ -12,9 +12,8 @@ mod sweeps;
 mod tests;
 mod workers;
 
-use std::time::Duration;
-
 use distilsweep_proto::{
+    dial::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT},
     limits::UP_BYTES,
     v1::{self, sweeps_server::SweepsServer, workers_server::WorkersServer},
 };
@@ -63,7 +62,8 @@ pub fn router(
 ) -> Result<(Router<Stack<GateLayer, Identity>>, HealthReporter), TlsError> {
     let Options { mlflow_url, store_url, access, tls, rate, max_workers } = options;
     let mut server = Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS)
         .http2_max_header_list_size(HEADER_BYTES);
     if let Some(tls) = tls {

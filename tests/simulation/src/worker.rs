@@ -2,7 +2,10 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use distilsweep_proto::v1;
+use distilsweep_proto::{
+    dial::{CONNECT_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT},
+    v1,
+};
 use distilsweep_worker::{
     ledger::Bounds,
     link::Connector,
@@ -120,8 +123,10 @@ impl Drop for Worker {
 
 fn connector(network: Network, line: Line) -> anyhow::Result<Connector> {
     let endpoint = Endpoint::from_static("http://simulated")
+        .connect_timeout(CONNECT_TIMEOUT)
         .keep_alive_while_idle(true)
-        .http2_keep_alive_interval(Duration::from_secs(10));
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let network = Arc::new((network, line));
     Ok(Connector::new("http://simulated".to_owned(), move || {
         let (endpoint, network) = (endpoint.clone(), Arc::clone(&network));

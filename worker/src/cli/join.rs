@@ -102,11 +102,7 @@ impl Join {
     }
 
     async fn serve(self) -> Result<Exit, CliError> {
-        let mut coordinator = self.dial.coordinator(&self.url, |name| std::env::var(name).ok())?;
-        coordinator.endpoint = coordinator
-            .endpoint
-            .keep_alive_while_idle(true)
-            .http2_keep_alive_interval(Duration::from_secs(10));
+        let coordinator = self.dial.coordinator(&self.url, |name| std::env::var(name).ok())?;
         let standing = watch::Sender::default();
         if let Some(address) = self.http {
             // Before a device is opened, which may take longer than probes wait.
