@@ -3,6 +3,10 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,11 +22,13 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A scratch directory with the processes' logs, state and files.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scene {
-    directory: tempfile::TempDir,
+    directory: Arc<tempfile::TempDir>,
     label: String,
-    started: std::cell::Cell<u32>,
+    started: Arc<AtomicU32>,
+    /// The command line that its programs' own are added to.
+    through: Vec<String>,
     /// Where the Hub is; nobody is there unless a test starts one.
     hub: String,
     /// What its processes find in their environment besides.
@@ -33,7 +39,7 @@ pub struct Scene {
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 impl Scene {
-    /// An empty one. It goes with the value, unless `DISTILSWEEP_TEST_KEEP` is set, whatever to.
+    /// An empty one. It goes with the last of its values, unless `DISTILSWEEP_TEST_KEEP` is set, whatever to.
     ///
     /// # Errors
     /// The directory cannot be made.
@@ -51,8 +57,19 @@ impl Scene {
             .disable_cleanup(std::env::var_os("DISTILSWEEP_TEST_KEEP").is_some())
             .tempdir()?;
         std::fs::create_dir(directory.path().join("logs"))?;
-        let (label, started, hub) = (label.to_owned(), std::cell::Cell::new(0), NOWHERE.to_owned());
-        Ok(Self { directory, label, started, hub, variables: Vec::new() })
+        Ok(Self {
+            directory: Arc::new(directory),
+            label: label.to_owned(),
+            started: Arc::default(),
+            through: Vec::new(),
+            hub: NOWHERE.to_owned(),
+            variables: Vec::new(),
+        })
+    }
+
+    /// The same for programs that are started through another, which takes their command line after its own.
+    pub fn through(&self, command_line: Vec<String>) -> Self {
+        Self { through: command_line, ..self.clone() }
     }
 
     /// The same with these variables for its processes.
@@ -115,7 +132,14 @@ impl Scene {
     }
 
     fn bare(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
+        let mut command = match self.through.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command.current_dir(self.directory.path()).env_remove("RUST_LOG");
         // What tests look for in logs is written for people.
         command.env("DISTILSWEEP_LOG", "human");
@@ -146,8 +170,7 @@ impl Scene {
 
     /// A name for a process and its logs.
     fn name(&self, program: &str) -> String {
-        let number = self.started.get() + 1;
-        self.started.set(number);
+        let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         format!("{}{number}-{program}", self.label)
     }
 
@@ -165,12 +188,8 @@ impl Scene {
     /// # Errors
     /// It cannot be started.
     pub fn start_limitable(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Process> {
-        let command = self.command(program, arguments)?;
         let mut shell = self.bare("sh".as_ref());
-        shell
-            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
-            .arg(command.get_program())
-            .args(command.get_args());
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(binary(program)?).args(arguments);
         Process::start(&self.name(program), shell, &self.path("logs"))
     }
 

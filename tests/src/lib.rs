@@ -6,6 +6,7 @@ pub mod fleet;
 pub mod hub;
 pub mod load;
 pub mod mlflow;
+pub mod network;
 pub mod process;
 pub mod proxy;
 pub mod swarm;

@@ -25,6 +25,11 @@ pub fn one_trial(name: &str, steps: u64) -> String {
     sweep(name, steps, "[1e-3]", "[1]")
 }
 
+/// A sweep file of sixteen trials of `steps` steps: four learning rates by four seeds.
+pub fn sixteen_trials(name: &str, steps: u64) -> String {
+    sweep(name, steps, "[1e-5, 2e-5, 3e-5, 4e-5]", "[1, 2, 3, 4]")
+}
+
 /// A sweep file of forty trials of `steps` steps, each logged: five learning rates by eight seeds.
 pub fn forty_trials(name: &str, steps: u64) -> String {
     let sweep = sweep(name, steps, "[1e-5, 2e-5, 3e-5, 4e-5, 5e-5]", "[1, 2, 3, 4, 5, 6, 7, 8]");

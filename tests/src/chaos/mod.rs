@@ -11,6 +11,7 @@ mod strike;
 mod verdict;
 
 pub use drill::{Outcome, survive, undisturbed};
+pub use recorded::losses;
 pub use schedule::{Fault, Planned, Schedule, Target, WORKERS};
 
 /// Trials of the sweep as it is handed in.

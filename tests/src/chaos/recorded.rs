@@ -75,6 +75,14 @@ impl Recorded {
     }
 }
 
+/// Steps of the points of each trial's loss in the order of their reports, as they are on record.
+///
+/// # Errors
+/// The database cannot be read.
+pub fn losses(scene: &Scene) -> anyhow::Result<BTreeMap<u64, Vec<u64>>> {
+    Ok(Recorded::all(scene)?.into_iter().map(|(trial, recorded)| (trial, recorded.losses)).collect())
+}
+
 /// Whether the journal has a lease between a pause and what resumed the sweep.
 ///
 /// # Errors
