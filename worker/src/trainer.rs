@@ -150,7 +150,7 @@ pub trait Observer {
     fn logged(&mut self, record: &StepRecord);
     /// An evaluation on the validation split.
     fn evaluated(&mut self, record: &EvaluationRecord);
-    /// Asked before each step.
+    /// Asked before each step, and before each batch of an evaluation on the validation split.
     fn request(&mut self) -> Request;
     /// A state to go on from; only where the job keeps them.
     fn checkpointed(&mut self, checkpoint: Checkpoint);

@@ -96,6 +96,28 @@ fn a_trial_handed_back_at_every_step_and_resumed_has_the_undisturbed_numbers_to_
     }
 }
 
+/// The end of the first epoch, and that of the trial.
+#[test]
+fn a_trial_handed_back_in_the_middle_of_an_evaluation_evaluates_first_where_it_goes_on() {
+    let (whole, whole_trained, whole_output) = train(&mut trainer(options()), &trial());
+    for step in [13, STEPS] {
+        let checkpoints = TempDir::new().unwrap();
+        let ask = Some((step, Request::HandBack));
+        let (first, _) = attempt(&trial(), Vec::new(), ask, checkpoints.path());
+        assert!(matches!(first.ended, Some(Err(Ended::Stopped))), "{:?}", first.ended);
+        assert_eq!((first.steps.last().unwrap().step, first.kept.last()), (step, Some(&step)));
+        let before = whole.evaluations.iter().filter(|evaluation| evaluation.step < step);
+        assert!(first.evaluations.iter().eq(before), "the evaluation was broken off");
+
+        let from = vec![checkpoints.path().join(step.to_string())];
+        let (second, output) = attempt(&trial(), from, None, checkpoints.path());
+        assert_eq!([first.evaluations, second.evaluations].concat(), whole.evaluations);
+        assert_eq!([first.steps, second.steps].concat(), whole.steps);
+        assert_eq!(measured(&second.ended.unwrap().unwrap()), measured(&whole_trained));
+        assert!(weights(&output) == weights(&whole_output), "the weights differ after step {step}");
+    }
+}
+
 #[test]
 fn an_epoch_leaves_a_checkpoint_and_the_end_none() {
     let checkpoints = TempDir::new().unwrap();

@@ -21,14 +21,16 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// What is measured on all of `split`, without dropout.
+    /// What is measured on all of `split`, without dropout. `go_on` is asked before each batch; where it does not want
+    /// another there is no report.
     pub(super) fn report(
         &self,
         model: &DistilBertForSequenceClassification,
         split: &Tokenized,
-    ) -> Result<Report, TorchError> {
-        let logits = self.logits(model, split)?;
-        Ok(Report::new(&logits, split.labels(), self.classes, self.smoothing))
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Report>, TorchError> {
+        let logits = self.logits_while(model, split, go_on)?;
+        Ok(logits.map(|logits| Report::new(&logits, split.labels(), self.classes, self.smoothing)))
     }
 
     /// Logits [texts, classes], row by row in the split's order.
@@ -40,11 +42,23 @@ impl Evaluation {
         model: &DistilBertForSequenceClassification,
         split: &Tokenized,
     ) -> Result<Vec<f64>, TorchError> {
+        Ok(self.logits_while(model, split, &mut || true)?.unwrap_or_default())
+    }
+
+    fn logits_while(
+        &self,
+        model: &DistilBertForSequenceClassification,
+        split: &Tokenized,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Vec<f64>>, TorchError> {
         let _guard = tch::no_grad_guard();
         let mut logits = vec![0.0; split.len() * self.classes];
         let order = split.by_length();
         let (mut done, mut at_once) = (0, self.batch);
         while done < order.len() {
+            if !go_on() {
+                return Ok(None);
+            }
             let part = &order[done..order.len().min(done + at_once)];
             match self.rows(model, split, part) {
                 Ok(rows) => {
@@ -62,7 +76,7 @@ impl Evaluation {
                 Err(error) => return Err(error),
             }
         }
-        Ok(logits)
+        Ok(Some(logits))
     }
 
     /// Logits [part, classes] of these texts.

@@ -15,7 +15,7 @@ use super::{
     best::Judge,
     evaluation::Evaluation,
     feed::{Feed, Source, Window},
-    metrics::Confusion,
+    metrics::{Confusion, Report},
     optimizer::Optimizer,
     schedule::{POLYNOMIAL_END, Plan},
     state::{Identity, State},
@@ -75,6 +75,8 @@ pub(super) struct Lane {
     pending: Vec<Tensor>,
     waited: u32,
     best: Option<Best>,
+    /// Whether the evaluation of this step was broken off, or has only begun.
+    owes_evaluation: bool,
     /// The step of the last checkpoint.
     checkpointed: u64,
     ended: bool,
@@ -85,7 +87,7 @@ impl Lane {
         trial: Trial,
         shared: &Shared,
         room: usize,
-        now: Duration,
+        clock: &dyn Fn() -> Duration,
         observer: &mut dyn Observer,
     ) -> Result<Self, Ended> {
         let arguments = &trial.arguments;
@@ -112,10 +114,11 @@ impl Lane {
             samples: 0,
             stepping: Duration::ZERO,
             spent: Duration::ZERO,
-            began: now,
+            began: clock(),
             pending: Vec::new(),
             waited: 0,
             best: None,
+            owes_evaluation: plan.total == 0,
             checkpointed: 0,
             ended: false,
         };
@@ -132,8 +135,8 @@ impl Lane {
                 Err(why) => tracing::warn!(%why, "a checkpoint is not used"),
             }
         }
-        if plan.total == 0 {
-            lane.evaluate(shared, observer)?;
+        if lane.owes_evaluation {
+            lane.evaluate(shared, clock, observer)?;
         }
         Ok(lane)
     }
@@ -144,16 +147,20 @@ impl Lane {
             return Ok(false);
         }
         observer.progress(Phase::Training, self.step, self.plan.total);
-        match observer.request() {
-            Request::GoOn => {}
-            Request::Checkpoint => self.checkpoint(now, observer)?,
-            Request::Stop => return Err(Ended::Stopped),
+        self.obey(observer.request(), now, observer)?;
+        Ok(true)
+    }
+
+    fn obey(&mut self, request: Request, now: Duration, observer: &mut dyn Observer) -> Result<(), Ended> {
+        match request {
+            Request::GoOn => Ok(()),
+            Request::Checkpoint => self.checkpoint(now, observer),
+            Request::Stop => Err(Ended::Stopped),
             Request::HandBack => {
                 self.checkpoint(now, observer)?;
-                return Err(Ended::Stopped);
+                Err(Ended::Stopped)
             }
         }
-        Ok(true)
     }
 
     /// The examples of the next step.
@@ -196,7 +203,7 @@ impl Lane {
             observer.logged(&record);
         }
         if self.plan.evaluates(&self.trial.arguments, self.step) {
-            self.evaluate(shared, observer)?;
+            self.evaluate(shared, clock, observer)?;
         }
         if self.plan.ends_epoch(self.step) && self.step < self.plan.total && !self.ended {
             self.checkpoint(clock(), observer)?;
@@ -215,11 +222,45 @@ impl Lane {
         Ok(StepRecord { step: self.step, loss, grad_norm, learning_rate })
     }
 
-    fn evaluate(&mut self, shared: &Shared, observer: &mut dyn Observer) -> Result<(), Ended> {
+    /// Evaluates, unless it is told to end: a large split takes longer than a machine that is taken away has. Whoever
+    /// goes on from there evaluates first.
+    fn evaluate(
+        &mut self,
+        shared: &Shared,
+        clock: &dyn Fn() -> Duration,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Ended> {
         observer.progress(Phase::Evaluating, self.step, self.plan.total);
+        self.owes_evaluation = true;
         // An evaluation needs the room, and nobody the gradients.
         self.optimizer.clear()?;
-        let report = self.evaluation(shared).report(&self.model, &shared.data.validation)?;
+        let mut wanted = Request::GoOn;
+        let mut go_on = || {
+            match observer.request() {
+                Request::GoOn => {}
+                request => wanted = request,
+            }
+            matches!(wanted, Request::GoOn | Request::Checkpoint)
+        };
+        let report = self.evaluation(shared).report(&self.model, &shared.data.validation, &mut go_on)?;
+        if let Some(report) = report {
+            self.evaluated(report, shared, observer)?;
+            self.owes_evaluation = false;
+        }
+        if self.ended {
+            // What follows is no training that could go on from a checkpoint.
+            return Ok(());
+        }
+        self.obey(wanted, clock(), observer)
+    }
+
+    /// Takes what an evaluation measured.
+    fn evaluated(
+        &mut self,
+        report: Report,
+        shared: &Shared,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Ended> {
         let scores = report.scores();
         if !scores.loss.is_finite() {
             let step = self.step;
@@ -265,12 +306,13 @@ impl Lane {
         observer.progress(Phase::Finishing, self.step, self.plan.total);
         self.trial.parameters.restore(&best.parameters)?;
         let split = shared.data.test.as_ref();
-        let test = split.map(|split| self.evaluation(shared).report(&self.model, split)).transpose()?;
+        let evaluation = self.evaluation(shared);
+        let test = split.map(|split| evaluation.report(&self.model, split, &mut || true)).transpose()?;
         Ok(Finished {
             parameters: best.parameters,
             best: best.record,
             confusion: best.confusion,
-            test,
+            test: test.flatten(),
             steps: self.step,
             samples: self.samples,
             stepping: self.stepping,

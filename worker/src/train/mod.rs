@@ -129,7 +129,7 @@ pub fn run(
     let mut lanes = Vec::new();
     for trial in trials {
         let number = trial.number;
-        match Lane::start(trial, shared, room.examples, (machine.clock)(), observers[number]) {
+        match Lane::start(trial, shared, room.examples, machine.clock, observers[number]) {
             Ok(lane) => lanes.push(lane),
             Err(why) => on_end(number, Err(why), observers[number]),
         }

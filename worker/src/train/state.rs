@@ -14,7 +14,7 @@ const TENSORS: &str = "training.safetensors";
 const POSITION: &str = "training.json";
 
 /// Raised when the files change their meaning, or the numbers of a trial change: an older checkpoint is then refused.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a checkpoint belongs to, by what can differ: data, model, arguments and so on. A training goes on only from a
 /// checkpoint that agrees in all of it.
@@ -39,6 +39,9 @@ pub(super) struct Position {
     pub(super) stepping: f64,
     pub(super) seconds: f64,
     pub(super) waited: u32,
+    /// Whether the evaluation of this step is still to be made; never in the first format.
+    #[serde(default)]
+    pub(super) owes_evaluation: bool,
     pub(super) best: Option<BestPosition>,
 }
 
@@ -79,6 +82,7 @@ impl Position {
             stepping: 0.0,
             seconds: 0.0,
             waited: 0,
+            owes_evaluation: false,
             best: None,
         }
     }
@@ -117,9 +121,9 @@ impl State {
         };
         let position: Position =
             serde_json::from_slice(&read(POSITION)?).map_err(|error| torn(POSITION, &error))?;
-        if position.format != FORMAT {
+        if position.format > FORMAT {
             return Err(Refusal(format!(
-                "{} has format {}, this version reads {FORMAT}",
+                "{} has format {}, this version reads none above {FORMAT}",
                 directory.display(),
                 position.format
             )));

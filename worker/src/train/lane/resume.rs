@@ -57,6 +57,7 @@ impl Lane {
             stepping: self.stepping.as_secs_f64(),
             seconds: (self.spent + now.saturating_sub(self.began)).as_secs_f64(),
             waited: self.waited,
+            owes_evaluation: self.owes_evaluation,
             best: self.best.as_ref().map(|best| BestPosition {
                 record: best.record,
                 confusion: best.confusion.clone(),
@@ -120,6 +121,7 @@ impl Lane {
         self.stepping = Duration::from_secs_f64(position.stepping.max(0.0));
         self.spent = Duration::from_secs_f64(position.seconds.max(0.0));
         self.waited = position.waited;
+        self.owes_evaluation = position.owes_evaluation;
         Ok(())
     }
 }
