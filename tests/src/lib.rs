@@ -4,6 +4,7 @@
 pub mod chaos;
 pub mod fleet;
 pub mod hub;
+pub mod leaving;
 pub mod load;
 pub mod mlflow;
 pub mod network;
