@@ -62,12 +62,17 @@ python_environment() {
   echo "$directory"
 }
 
-# Installs what the tests need of MLflow, once, and prints its program: all of the server and its REST interface, without
-# its pages and the machine learning packages beside it.
+# What the tests need of MLflow: all of the server and its REST interface, without its pages and the machine learning
+# packages beside it.
+# shellcheck disable=SC2034 # the containers' tests read it
+light_mlflow_packages=("mlflow-skinny==$mlflow_version" 'Flask<4' 'Flask-CORS<7' 'sqlalchemy<3' 'alembic<2' 'graphene<4'
+  'huey<4' aiohttp numpy pandas)
+
+# Installs that, once, and prints its program.
 light_mlflow() {
   local environment
-  environment=$(python_environment "mlflow-light-$mlflow_version" "mlflow-skinny==$mlflow_version" 'Flask<4' \
-    'Flask-CORS<7' 'sqlalchemy<3' 'alembic<2' 'graphene<4' 'huey<4' aiohttp numpy pandas) && echo "$environment/bin/mlflow"
+  environment=$(python_environment "mlflow-light-$mlflow_version" "${light_mlflow_packages[@]}") &&
+    echo "$environment/bin/mlflow"
 }
 
 # A free port of the loopback; $1 when that one is free.
