@@ -65,15 +65,16 @@ image() {
   "$2" "$1"
 }
 
-# Debian by debootstrap. It trusts the authorities that this machine trusts: behind a proxy builds need them.
+# Debian, of the release $debian, by debootstrap. It trusts the authorities that this machine trusts: behind a proxy builds need them.
 make_debian() {
   command -v debootstrap >/dev/null || fail "debootstrap is missing: apt-get install debootstrap"
   [ "$(id -u)" = 0 ] || fail "debootstrap needs root"
   local tree
   tree=$(mktemp -d "$cache/docker/debian.XXXXXX")
-  debootstrap --variant=minbase --include=ca-certificates bookworm "$tree" http://deb.debian.org/debian >&2
+  debootstrap --variant=minbase --include=ca-certificates "$debian" "$tree" http://deb.debian.org/debian \
+    >"$cache/docker/debootstrap.log" || fail "debootstrap fails: $(tail -n 1 "$cache/docker/debootstrap.log")"
   find /usr/local/share/ca-certificates -name '*.crt' -exec cp -t "$tree/usr/local/share/ca-certificates" {} +
-  chroot "$tree" update-ca-certificates >&2
+  chroot "$tree" update-ca-certificates >/dev/null
   rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/*
   tar --create --directory "$tree" . | docker import - "$1" >/dev/null
   rm -rf "$tree"
@@ -86,8 +87,8 @@ make_rust() {
   [ "${wanted%-slim-*}" = "$found" ] || fail "rust is $found here and ${wanted%-slim-*} in deploy/Dockerfile: rustup install ${wanted%-slim-*}"
   local context
   context=$(mktemp -d)
-  cat >"$context/Dockerfile" <<'IMAGE'
-FROM debian:bookworm-slim
+  cat >"$context/Dockerfile" <<IMAGE
+FROM debian:$debian-slim
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 COPY bin /usr/local/bin
 COPY lib /usr/local/lib
@@ -99,8 +100,10 @@ IMAGE
 
 # MLflow's server with its REST interface, without its pages.
 make_mlflow() {
-  docker build --quiet --tag "$1" --build-arg "PACKAGES=${light_mlflow_packages[*]}" - >/dev/null <<'IMAGE'
-FROM debian:bookworm-slim
+  docker build --quiet --tag "$1" --build-arg "BASE=debian:$debian-slim" \
+    --build-arg "PACKAGES=${light_mlflow_packages[*]}" - >/dev/null <<'IMAGE'
+ARG BASE
+FROM $BASE
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/* \
     && python3 -m venv /opt/mlflow
 ENV PATH=/opt/mlflow/bin:$PATH

@@ -35,12 +35,12 @@ start_engine
 add_plugins
 export DOCKER_BUILDKIT=1
 
-# The name that follows "FROM" or "image:" in the file $1 and matches $2, with the defaults of its arguments.
-named() { sed -n "s|\${RUST}|$(argument RUST)|; s|\${DEBIAN}|$(argument DEBIAN)|; s|.*\(FROM\\|image:\) \($2[^ ]*\).*|\2|p" "$root/deploy/$1" | head -n 1; }
-argument() { sed -n "s|^ARG $1=||p" "$root/deploy/Dockerfile"; }
-image "$(named Dockerfile debian:)" make_debian
-image "$(named Dockerfile rust:)" make_rust
-image "$(named compose.yaml ghcr.io/mlflow/)" make_mlflow
+# The default of the Dockerfile's argument $1.
+argument() { sed -n "s/^ARG $1=//p" "$root/deploy/Dockerfile" | head -n 1; }
+debian=$(argument DEBIAN)
+image "debian:$debian-slim" make_debian
+image "rust:$(argument RUST)-slim-$debian" make_rust
+image "$(sed -n 's/^ *image: \(ghcr.*\)/\1/p' "$root/deploy/compose.yaml")" make_mlflow
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
 for target in "${targets[@]}"; do
