@@ -1,5 +1,5 @@
 # A Docker engine and the images that others publish, for run.sh; sourced, never run. What is missing it makes, in the
-# cache, and changes nothing of the machine.
+# cache. Of the machine nothing is changed but what an engine needs while it runs: a bridge and rules of its packet filter.
 # shellcheck shell=bash
 
 # Sets DOCKER_HOST to an engine: the machine's own if it answers, else one that is started here and stopped with us.
@@ -74,7 +74,7 @@ make_debian() {
   debootstrap --variant=minbase --include=ca-certificates "$debian" "$tree" http://deb.debian.org/debian \
     >"$cache/docker/debootstrap.log" || fail "debootstrap fails: $(tail -n 1 "$cache/docker/debootstrap.log")"
   find /usr/local/share/ca-certificates -name '*.crt' -exec cp -t "$tree/usr/local/share/ca-certificates" {} +
-  chroot "$tree" update-ca-certificates >/dev/null
+  chroot "$tree" update-ca-certificates >/dev/null 2>&1
   rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/*
   tar --create --directory "$tree" . | docker import - "$1" >/dev/null
   rm -rf "$tree"
