@@ -120,7 +120,15 @@ impl Dial {
             (None, Some(token)) if !token.trim().is_empty() => Bearer::named(&token, TOKEN_VARIABLE)?,
             (None, _) => Bearer::default(),
         };
-        Ok(Coordinator { endpoint, bearer })
+        let coordinator = Coordinator { endpoint, bearer };
+        // Once: a worker connects many times.
+        if coordinator.sends_token_in_the_clear() {
+            tracing::warn!(
+                coordinator = coordinator.url(),
+                "the token travels unencrypted, and whoever reads it can use it: https:// hides it"
+            );
+        }
+        Ok(coordinator)
     }
 
     fn endpoint(&self, url: &str) -> Result<Endpoint, DialError> {
@@ -218,12 +226,6 @@ impl Coordinator {
     /// # Errors
     /// [`DialError::Unreachable`] and [`DialError::Refused`].
     pub async fn connect(&self) -> Result<Line, DialError> {
-        if self.sends_token_in_the_clear() {
-            tracing::warn!(
-                coordinator = self.url(),
-                "the token travels unencrypted, and whoever reads it can use it: https:// hides it"
-            );
-        }
         let channel = self.endpoint.connect().await.map_err(|error| self.why(&error))?;
         Ok(InterceptedService::new(channel, self.bearer.clone()))
     }

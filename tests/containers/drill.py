@@ -49,6 +49,11 @@ class Stack:
     def client(self, *arguments):
         return self.compose("run", "--rm", "--no-TTY", "client", *arguments).stdout
 
+    def verified(self, sweep):
+        """What the coordinator's record and MLflow have in common; they must not differ."""
+        verify = ["/usr/bin/distilsweep", "mlflow", "verify", sweep, "--state", "/state", "--mlflow", "http://mlflow:5000"]
+        return self.compose("exec", "--no-TTY", "coordinator", *verify).stdout.strip()
+
     def containers(self, service):
         return self.compose("ps", "--all", "--quiet", service).stdout.split()
 
@@ -199,7 +204,7 @@ def drill(stack):
     assert metrics(ranking) == metrics(undisturbed), (ranking, undisturbed)
     for each in (undisturbed["sweep"], sweep):
         until("complete MLflow", 120, lambda each=each: stack.ranking(each)["mlflow"]["messages_waiting"] == 0)
-        print(stack.client("mlflow", "verify", each).strip())
+        print(stack.verified(each))
     print("4 of 4 results, once each and equal to the last digit, with a worker killed, one cut off, the coordinator moved")
 
 
@@ -220,7 +225,7 @@ def main():
         try:
             drill(stack)
         except BaseException:
-            print(stack.compose("logs", "--tail", "40", check=False).stdout, file=sys.stderr)
+            print(stack.compose("logs", "--no-color", "--tail", "40", check=False).stdout, file=sys.stderr)
             raise
         finally:
             stack.compose("--profile", "*", "down", "--volumes", "--timeout", "20", check=False)
