@@ -1,5 +1,7 @@
 //! A coordinator as a whole: engine, listeners, deadlines and the way to MLflow, started and stopped together.
 
+mod admission;
+
 use std::{
     io::{self, Write as _},
     net::{Ipv4Addr, SocketAddr},
@@ -22,7 +24,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use url::Url;
 
 use crate::{
-    access::{Access, LOCAL, TlsError, TlsFiles, Tokens},
+    access::TlsError,
     engine::{self, EngineError, EngineHandle, EngineOptions, EngineOutbox},
     garbage,
     grpc::{self, Rate},
@@ -30,6 +32,9 @@ use crate::{
     store::StoreError,
     web,
 };
+
+pub use admission::Entry;
+use admission::{Admission, admission};
 
 /// A trial that stands still is given at least this long, in milliseconds.
 pub const HANG_TIMEOUT_MS: u64 = 120_000;
@@ -85,22 +90,6 @@ pub struct ServerOptions {
     pub max_workers: usize,
     /// What one worker may send.
     pub rate: Rate,
-}
-
-/// Who may call a coordinator, and over what.
-#[derive(Clone, Debug)]
-pub enum Entry {
-    /// Whoever has one of two tokens that are made up at the start.
-    Private,
-    /// Whoever has one of these.
-    Shared {
-        /// Tokens; without any everybody may.
-        access: Access,
-        /// Files for TLS; `None` serves plain text.
-        tls: Option<TlsFiles>,
-        /// Serve other machines though tokens or TLS are missing.
-        insecure: bool,
-    },
 }
 
 impl ServerOptions {
@@ -345,53 +334,6 @@ pub fn address_of(state: &Path) -> Option<String> {
 pub fn token_of(state: &Path) -> Option<Bearer> {
     let token = std::fs::read_to_string(state.join(TOKEN_FILE)).ok()?;
     Bearer::named(&token, TOKEN_FILE).ok()
-}
-
-/// Who is let in, and with which tokens this process itself is.
-struct Admission {
-    access: Access,
-    tls: Option<TlsFiles>,
-    client: Bearer,
-    worker: Bearer,
-}
-
-fn admission(entry: Entry, address: SocketAddr) -> Result<Admission, ServerError> {
-    let (mut access, tls, worker) = match entry {
-        Entry::Private => {
-            let (token, worker) = made_up()?;
-            let workers = Some(Tokens::one(LOCAL, &token));
-            // Its clients follow below.
-            (Access { clients: Some(Tokens::none()), workers }, None, worker)
-        }
-        Entry::Shared { access, tls, insecure } => {
-            let missing = access.missing(address, tls.is_some());
-            if !missing.is_empty() && !insecure {
-                return Err(ServerError::Open { address, missing });
-            }
-            if !missing.is_empty() {
-                tracing::warn!(
-                    %address,
-                    missing = missing.join(", "),
-                    "insecure: whoever reaches this address may do what the missing would prevent"
-                );
-            }
-            (access, tls, Bearer::default())
-        }
-    };
-    let mut client = Bearer::default();
-    if let Some(clients) = access.clients.take() {
-        let (token, bearer) = made_up()?;
-        access.clients = Some(clients.with(LOCAL, &token));
-        client = bearer;
-    }
-    Ok(Admission { access, tls, client, worker })
-}
-
-/// A token of 256 random bits.
-fn made_up() -> Result<(String, Bearer), TlsError> {
-    let token = distilsweep_proto::hex::hex(&rand::random::<[u8; 32]>());
-    let bearer = Bearer::named(&token, "a random token")?;
-    Ok((token, bearer))
 }
 
 /// Writes a file that nobody else may read.
