@@ -126,6 +126,31 @@ fn model_files(directory: &Path) -> anyhow::Result<String> {
 }
 
 #[test]
+fn the_best_trial_is_trained_again_as_a_sweep_of_its_own_with_the_same_numbers() -> anyhow::Result<()> {
+    let scene = Scene::new()?;
+    let coordinator = Coordinator::start(&scene, "127.0.0.1:0", &[])?;
+    let _worker = worker(&scene, &coordinator.url, &[])?;
+    let file = scene.write("grid.yaml", &four_trials("grid", 60))?;
+    coordinator.submit(&scene, &file)?;
+    let all = coordinator.ranking_when(&scene, "a complete sweep", |all| all.state() == "completed")?;
+
+    let printed = scene.run("distilsweep", &["results", "--best", "--coordinator", &coordinator.url])?;
+    assert_eq!(printed.code, Some(0), "{printed:?}");
+    let file = scene.write("best.yaml", &printed.out)?;
+    coordinator.submit(&scene, &file)?;
+    let again = coordinator.ranking_when(&scene, "another complete sweep", |again| {
+        again.sweep() != all.sweep() && again.state() == "completed"
+    })?;
+    let (best, trials) = (&all.trials()[0], again.trials());
+    assert_eq!(trials.len(), 1);
+    for metric in ["best_validation_f1", "test_loss", "test_f1_score"] {
+        assert!(best.metric(metric).is_some());
+        assert_eq!(trials[0].metric(metric), best.metric(metric), "{metric}");
+    }
+    Ok(())
+}
+
+#[test]
 fn an_interrupted_run_goes_on_with_the_same_command() -> anyhow::Result<()> {
     let scene = Scene::new()?;
     scene.write("grid.yaml", &four_trials("grid", 1500))?;

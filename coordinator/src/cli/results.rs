@@ -39,6 +39,10 @@ pub(super) struct Results {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 
+    /// Print the sweep file with the best trial's hyperparameters alone instead, to train it again
+    #[arg(long, conflicts_with = "format")]
+    best: bool,
+
     /// Also write the report and the ranking into this directory: HTML, Markdown, CSV and JSON
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -103,6 +107,11 @@ impl Results {
         if let Some(directory) = &self.output {
             let report = write(directory, &summary)?;
             eprintln!("report   {}", report.display());
+        }
+        if self.best {
+            let file = results::best(&summary);
+            print(&file.map_err(|error| CliError::new(Exit::BadInput, error.to_string()))?);
+            return Ok(Exit::Success);
         }
         let text = match self.format {
             Format::Table => results::table(&summary, terminal::width(), terminal::color()),

@@ -1,9 +1,10 @@
 //! The outcome of a sweep: ranked, and rendered for people and programs.
 //!
 //! Pure: what is recorded comes in as a [`Summary`], text goes out. The forms are [`table()`] (terminals), [`markdown()`]
-//! (documents), [`html()`] (the report), [`csv()`] and [`json()`] (programs), [`resources()`] (what it was made of); [`progress`]
+//! (documents), [`html()`] (the report), [`csv()`] and [`json()`] (programs), [`resources()`] (what it was made of), [`best()`] (the best trial to train again); [`progress`]
 //! renders a sweep that still runs.
 
+mod best;
 pub mod convert;
 mod csv;
 pub mod held;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use distilsweep_proto::{names::Selection, params::Params, resource::Resource};
 use serde::{Deserialize, Serialize};
 
+pub use best::{NoBest, best};
 pub use csv::csv;
 pub use html::html;
 pub use json::{VERSION, json};

@@ -74,7 +74,8 @@ pub(super) fn short(summary: &Summary) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
-fn line(resource: &Resource) -> Option<String> {
+/// `model: distilbert-base-uncased@12040ac…`: how a sweep file names exactly this; nothing of what is no repository.
+pub(super) fn line(resource: &Resource) -> Option<String> {
     let key = match resource.kind {
         ResourceKind::Model => "model",
         ResourceKind::Dataset => "dataset",
