@@ -44,7 +44,7 @@ image "$(sed -n 's/^ *image: \(ghcr.*\)/\1/p' "$root/deploy/compose.yaml")" make
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
 for target in "${targets[@]}"; do
-  echo "building distilsweep-$target:$version (half an hour the first time)" >&2
+  echo "building distilsweep-$target:$version (many minutes the first time)" >&2
   docker build --quiet --file "$root/deploy/Dockerfile" --target "$target" --tag "distilsweep-$target:$version" \
     --build-arg "VERSION=$version" --build-arg "REVISION=$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)" \
     "$root" >/dev/null
