@@ -1,14 +1,14 @@
 //! Removing checkpoints that nothing needs any more: of trials that have their result, should their worker have died
 //! before it could, and in time of those that ended without one.
 //!
-//! Owns no state but which trials were looked at: what cannot be removed now is removed at the next look. Models are
-//! never touched, nor is anything of a sweep that this state does not know: stores are shared.
+//! Owns no state that a crash could lose: what cannot be removed now is removed at the next look. Models are never
+//! touched, nor is anything of a sweep that this state does not know: stores are shared.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use distilsweep_proto::{
     ids::TrialId,
-    manifest::MANIFEST,
+    manifest::{CHECKPOINT, MANIFEST},
     storage::{self, Storage},
 };
 use futures::TryStreamExt;
@@ -24,8 +24,6 @@ use crate::{
 
 /// How often the store is looked through.
 const PERIOD: Duration = Duration::from_secs(3600);
-/// How the directory of a checkpoint begins, below `SWEEP/TRIAL/TERM/`.
-const CHECKPOINT: &str = "checkpoint-";
 
 /// Why a look through the store ended early.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,9 @@ use crate::ids::Lease;
 /// Name of the manifest beside the parts.
 pub const MANIFEST: &str = "manifest.json";
 
+/// How the directory of a checkpoint begins, below `SWEEP/TRIAL/TERM/`; its step follows.
+pub const CHECKPOINT: &str = "checkpoint-";
+
 /// What the manifest says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {

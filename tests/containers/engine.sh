@@ -70,7 +70,7 @@ make_debian() {
   command -v debootstrap >/dev/null || fail "debootstrap is missing: apt-get install debootstrap"
   [ "$(id -u)" = 0 ] || fail "debootstrap needs root"
   local tree
-  tree=$(mktemp -d "$cache/docker/debian.XXXXXX")
+  tree=$(mktemp -d -p "$cache/docker")
   debootstrap --variant=minbase --include=ca-certificates "$debian" "$tree" http://deb.debian.org/debian \
     >"$cache/docker/debootstrap.log" || fail "debootstrap fails: $(tail -n 1 "$cache/docker/debootstrap.log")"
   find /usr/local/share/ca-certificates -name '*.crt' -exec cp -t "$tree/usr/local/share/ca-certificates" {} +

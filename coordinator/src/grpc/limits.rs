@@ -9,6 +9,7 @@ use distilsweep_proto::{
         CLASSES, DEVICES, FILE_BYTES, ID_BYTES, LEASES, NAME_BYTES, PATH_BYTES, POINTS, PRECISIONS,
         RESULT_ENTRIES, SLOTS, SPLITS, TEXT_BYTES,
     },
+    manifest::CHECKPOINT,
     v1,
 };
 use tonic::Status;
@@ -163,7 +164,7 @@ pub fn report(report: &Report, store_url: &str) -> Result<(), Unacceptable> {
             points.iter().try_for_each(|point| name("metrics.points.key", &point.key))
         }
         ReportBody::Checkpoint(files) => {
-            let own = format!("{}checkpoint-{}", prefix(store_url, &report.lease), files.step);
+            let own = format!("{}{CHECKPOINT}{}", prefix(store_url, &report.lease), files.step);
             stored(files, own)
         }
         ReportBody::Ended(AttemptEnd::Completed(result)) => {

@@ -19,7 +19,7 @@ use std::{path::PathBuf, sync::Arc};
 use distilsweep_proto::{
     hex::hex,
     ids::{Term, TrialId},
-    manifest::{MANIFEST, Manifest, Part},
+    manifest::{CHECKPOINT, MANIFEST, Manifest, Part},
     storage::{self, Storage},
 };
 use futures::{StreamExt, TryStreamExt};
@@ -27,8 +27,6 @@ use object_store::{ObjectMeta, ObjectStore, path::Path as StorePath};
 use url::Url;
 
 pub use fetch::{Refused, Resume, resume};
-
-const CHECKPOINT: &str = "checkpoint-";
 
 /// What is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
