@@ -12,6 +12,7 @@ use super::{
     Curve, MlflowNote, Summary, TrialRow, TrialState,
     progress::{ProgressView, RunningView},
 };
+use crate::grpc::convert::splits;
 
 /// A sweep's results as the summary that every form renders. `now_ms` ends the time of a sweep that still runs.
 pub fn summary(results: v1::SweepResults, now_ms: i64) -> Summary {
@@ -48,6 +49,8 @@ pub fn summary(results: v1::SweepResults, now_ms: i64) -> Summary {
         curves: results.curves.into_iter().map(curve).collect(),
         file: results.source,
         resources: resources(results.resources),
+        splits: splits(results.splits, results.classes.len()),
+        classes: results.classes,
     }
 }
 
@@ -74,6 +77,7 @@ fn row(trial: v1::TrialResult, mlflow: Option<&str>) -> TrialRow {
         state,
         params: params(trial.parameters),
         metrics: trial.metrics.into_iter().collect(),
+        errors: trial.errors.into_iter().collect(),
         seconds: (state == TrialState::Completed).then_some(trial.seconds),
         attempts: trial.attempts,
         worker: present(trial.worker),
