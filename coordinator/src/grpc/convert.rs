@@ -10,11 +10,11 @@ use crate::{
     mlflow::op::RunIds,
     results,
     scheduler::{
-        AttemptEnd, Best, EndedHow, Failure, FailureKind, Point, Report, ReportBody, Split, StoredFiles,
-        SweepState, Time, TrialResult,
+        AttemptEnd, Best, EndedHow, Failure, FailureKind, Mistake, Point, Report, ReportBody, Split,
+        StoredFiles, SweepState, Time, TrialResult,
     },
     spec::{Filter, FilterError},
-    store::{JournalRow, SweepOutbox, SweepRow, TrialRow},
+    store::{Attempt, JournalRow, SweepOutbox, SweepRow, TrialRow},
 };
 
 /// A message that makes no sense, by its field.
@@ -45,6 +45,7 @@ impl TryFrom<v1::Report> for Report {
                 steps_per_second: completed.steps_per_second,
                 tags: completed.tags.into_iter().collect(),
                 splits: splits(completed.splits, completed.classes.len()),
+                mistakes: mistakes(completed.mistakes),
                 classes: completed.classes,
             })),
             Body::Failed(failure) => ReportBody::Ended(AttemptEnd::Failed(Failure {
@@ -71,6 +72,30 @@ pub fn splits(splits: Vec<v1::Split>, classes: usize) -> Vec<Split> {
         }
     };
     splits.into_iter().map(whole).collect()
+}
+
+/// The worst mistakes of a trial.
+pub fn mistakes(mistakes: Vec<v1::Mistake>) -> Vec<Mistake> {
+    let mistake =
+        |v1::Mistake { text, truth, taken, probability }| Mistake { text, truth, taken, probability };
+    mistakes.into_iter().map(mistake).collect()
+}
+
+/// A mistake for the wire.
+pub fn mistake(mistake: Mistake) -> v1::Mistake {
+    let Mistake { text, truth, taken, probability } = mistake;
+    v1::Mistake { text, truth, taken, probability }
+}
+
+/// A try at a trial for the wire.
+pub fn attempt(attempt: Attempt) -> v1::Attempt {
+    v1::Attempt {
+        attempt: attempt.attempt,
+        worker: attempt.worker,
+        granted_ms: attempt.granted_ms,
+        ended_ms: attempt.ended_ms.unwrap_or_default(),
+        failure: attempt.failure.map(failure_message),
+    }
 }
 
 /// A split for the wire.

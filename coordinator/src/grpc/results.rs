@@ -81,7 +81,7 @@ pub(super) fn trials(spec: &SweepSpec, rows: Vec<TrialRow>) -> Vec<v1::TrialResu
 }
 
 /// A metric's curve, thinned out evenly; its last point stays.
-fn curve(trial: u64, metric: &str, points: &[Point]) -> v1::Curve {
+pub(super) fn curve(trial: u64, metric: &str, points: &[Point]) -> v1::Curve {
     let all: BTreeMap<i64, f64> = points
         .iter()
         .filter(|point| point.key == metric && point.value.is_finite())

@@ -182,7 +182,7 @@ impl Table {
     }
 }
 
-fn rising(a: &Value, b: &Value) -> Ordering {
+pub(super) fn rising(a: &Value, b: &Value) -> Ordering {
     match (number(a), number(b)) {
         (Some(a), Some(b)) => a.total_cmp(&b),
         (Some(_), None) => Ordering::Less,

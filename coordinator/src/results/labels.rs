@@ -133,6 +133,15 @@ pub(super) fn waiting(summary: &Summary) -> Option<String> {
     ))
 }
 
+/// A line of at most `width` characters.
+pub(super) fn cut(line: String, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line;
+    }
+    let kept: String = line.chars().take(width.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
+}
+
 /// `3, 5, 8`; of many the first ones and how many more there are.
 pub(super) fn numbers(trials: &[u64]) -> String {
     let named: Vec<String> = trials.iter().take(NAMED).map(ToString::to_string).collect();

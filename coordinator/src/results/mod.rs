@@ -6,6 +6,7 @@
 
 mod best;
 mod columns;
+mod compare;
 pub mod convert;
 mod csv;
 mod error;
@@ -21,6 +22,7 @@ mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod trial;
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -28,6 +30,7 @@ use distilsweep_proto::{names::Selection, params::Params, resource::Resource};
 use serde::{Deserialize, Serialize};
 
 pub use best::{NoBest, best};
+pub use compare::{Comparison, Incomparable};
 pub use csv::csv;
 pub use error::errors;
 pub use html::html;

@@ -67,7 +67,7 @@ pub fn settings(summary: &Summary) -> Vec<Setting> {
 }
 
 /// Whether two settings cannot be told apart.
-fn alike(best: &Setting, other: &Setting) -> bool {
+pub(super) fn alike(best: &Setting, other: &Setting) -> bool {
     let within = best.error.unwrap_or(0.0).hypot(other.error.unwrap_or(0.0)) * TWO_SIDED;
     (best.mean - other.mean).abs() <= within
 }

@@ -140,7 +140,7 @@ fn wide_terminals_show_everything() {
 }
 
 /// Three settings with two seeds each, measured on rows that leave an error.
-fn seeded() -> Summary {
+pub(super) fn seeded() -> Summary {
     let scores = [
         (2e-5, 1, 0.61),
         (2e-5, 2, 0.63),
