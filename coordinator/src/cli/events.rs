@@ -63,7 +63,8 @@ fn time(at_ms: i64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
 }
 
-fn line(event: &v1::Event) -> String {
+/// An event on one line.
+pub(super) fn line(event: &v1::Event) -> String {
     let about = match event.trial {
         Some(trial) => format!("trial {trial}"),
         None if event.worker.is_empty() => "sweep".to_owned(),
