@@ -131,7 +131,7 @@ impl Run {
         if status.state() == v1::SweepState::Running {
             let from = if submitted.created { "starting" } else { "going on with" };
             eprintln!("{from} sweep {sweep}: {} points", status.total);
-            let varied: Vec<String> = file.spec.space.varied().map(ToOwned::to_owned).collect();
+            let varied: Vec<String> = file.spec.space.varied().into_iter().map(ToOwned::to_owned).collect();
             let count = self.worker_count(
                 status.total - status.completed - status.failed - status.diverged - status.cancelled,
             );

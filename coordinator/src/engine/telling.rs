@@ -189,7 +189,7 @@ fn start<'a>(
         points: spec.space.len(),
         description: spec.description.as_deref(),
         file,
-        space: spec.space.axes(),
+        space: spec.space.document(),
         start_ms: now.0,
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn beginning(
         curves.extend(shown.into_iter().map(|metric| curve(index, metric, &points)));
     }
     curves.retain(|curve| !curve.steps.is_empty());
-    let varied = spec.space.varied().map(ToOwned::to_owned).collect();
+    let varied = spec.space.varied().into_iter().map(ToOwned::to_owned).collect();
     let first = best.first().map(|first| reader.trials(sweep, *first, 1)).transpose()?.unwrap_or_default();
     let result = first.into_iter().next().and_then(|row| row.result).unwrap_or_default();
     let source = reader.source(sweep)?;

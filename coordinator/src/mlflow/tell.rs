@@ -16,10 +16,7 @@ use super::{
     classes,
     op::{Input, NOTE_TAG, NewRun, Op, Point, RunKey, Status, identity},
 };
-use crate::{
-    scheduler::{Split, TrialResult},
-    spec::Axis,
-};
+use crate::scheduler::{Split, TrialResult};
 
 /// Longest text of a tag; MLflow cuts at 8000 characters without a word, hosted ones refuse at 5000.
 const TAG_CHARS: usize = 5000;
@@ -51,7 +48,7 @@ pub enum Place {
 }
 
 /// A sweep as it starts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SweepStart<'a> {
     /// Name in the sweep file.
     pub name: &'a str,
@@ -75,8 +72,8 @@ pub struct SweepStart<'a> {
     pub description: Option<&'a str>,
     /// The sweep file as submitted.
     pub file: &'a str,
-    /// The space: values by parameter.
-    pub space: &'a [Axis],
+    /// The parameters as a sweep file has them.
+    pub space: serde_json::Value,
     /// When, in milliseconds since 1970.
     pub start_ms: i64,
 }
@@ -172,18 +169,7 @@ pub fn sweep_started(recorded: Recorded<'_>, start: SweepStart<'_>) -> Vec<(RunK
 
 /// The space as a sweep file has it, which it no longer tells by itself once it is extended.
 fn space(start: &SweepStart<'_>) -> Op {
-    let parameters: serde_json::Map<String, serde_json::Value> = start
-        .space
-        .iter()
-        .map(|axis| {
-            let values = match axis.values.as_slice() {
-                [value] => json!({"value": value}),
-                values => json!({"values": values}),
-            };
-            (axis.name.clone(), values)
-        })
-        .collect();
-    let content = format!("{:#}\n", json!({"points": start.points, "parameters": parameters}));
+    let content = format!("{:#}\n", json!({"points": start.points, "parameters": start.space}));
     Op::Text { path: "space.json".to_owned(), content }
 }
 
@@ -399,13 +385,10 @@ mod tests {
                 points: 12,
                 description: None,
                 file: "name: emotion\n",
-                space: &[
-                    Axis {
-                        name: "learning_rate".into(),
-                        values: vec![Value::Number(2e-5), Value::Number(5e-5)],
-                    },
-                    Axis { name: "seed".into(), values: vec![Value::Integer(42)] },
-                ],
+                space: json!({
+                    "learning_rate": {"values": [2e-5, 5e-5]},
+                    "seed": {"value": 42},
+                }),
                 start_ms: 1000,
             },
         );

@@ -36,7 +36,7 @@ pub fn table(summary: &Summary, width: usize, color: bool) -> String {
     let sentences = [labels::sureness(summary, &tried), labels::insight(summary)];
     text.extend(sentences.iter().flatten().flat_map(|sentence| wrapped(sentence, width)));
     text.extend(below(summary, &ranked, &dropped));
-    text.extend(best(summary, &tried, &ranked));
+    text.extend(best(summary, &tried, &ranked, width));
     text.extend(summary.mlflow.url.iter().map(|url| format!("MLflow: {url}")));
     text.extend(labels::waiting(summary));
     text.push(String::new());
@@ -86,7 +86,7 @@ fn below(summary: &Summary, ranked: &[Ranked<'_>], dropped: &[String]) -> Vec<St
 }
 
 /// The best setting, and where its best trial is.
-fn best(summary: &Summary, tried: &[Setting], ranked: &[Ranked<'_>]) -> Vec<String> {
+fn best(summary: &Summary, tried: &[Setting], ranked: &[Ranked<'_>], width: usize) -> Vec<String> {
     let (Some(first), Some(Ranked { row, .. })) = (tried.first(), ranked.first()) else { return Vec::new() };
     let title = labels::metric_title(&summary.metric);
     let against = summary
@@ -94,14 +94,15 @@ fn best(summary: &Summary, tried: &[Setting], ranked: &[Ranked<'_>]) -> Vec<Stri
         .map(|guessed| format!(", {:+.4} against the majority class", first.mean - guessed))
         .unwrap_or_default();
     let score = labels::metric(first.mean);
-    let mut lines = vec![match first.trials[..] {
+    let sentence = match first.trials[..] {
         [trial] => format!("best: trial {trial}, {title} {score}{against}"),
         _ => format!(
             "best: {}, mean {title} {score}{against}; its best seed: trial {}",
             labels::setting(first),
             row.trial
         ),
-    }];
+    };
+    let mut lines = wrapped(&sentence, width);
     lines.extend(labels::alike(tried).map(|others| format!("  {others}")));
     lines.extend(row.checkpoint.iter().map(|checkpoint| format!("  checkpoint {checkpoint}")));
     lines.extend(row.mlflow_url.iter().map(|url| format!("  MLflow run {url}")));

@@ -4,7 +4,7 @@ use distilsweep_proto::params::{Parameter, ParameterError};
 
 use super::{
     Space, SpaceError, SweepSpec,
-    space::Axis,
+    grid::Axis,
     tree::{Scalar, resolve},
 };
 

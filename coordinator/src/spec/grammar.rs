@@ -8,9 +8,8 @@ use distilsweep_proto::{
 };
 
 use super::{
-    Limits, Method, MetricSpec, Origin, SweepSpec, data, form, models, parameters,
+    Limits, MetricSpec, Origin, SweepSpec, data, form, models, points,
     problem::{Problem, Problems, nearest},
-    space::Space,
     tree::{self, Content, Entry, Mark, Node},
 };
 
@@ -22,6 +21,9 @@ const KEYS: &[&str] = &[
     "method",
     "metric",
     "parameters",
+    "run_cap",
+    "repeats",
+    "seed",
     "max_retries",
     "max_concurrent_trials",
     "max_failed_trials",
@@ -86,13 +88,13 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
             .and_then(|entry| data::read(entry, problems));
     let method =
         required(entries, "method", "`method: grid` trains every combination of the values", problems)
-            .and_then(|entry| method(entry, problems));
+            .and_then(|entry| points::method(entry, problems));
     let metric = match form::find(entries, "metric") {
         Some(entry) => metric(entry, problems),
         None => Some(MetricSpec::default()),
     };
     let space = required(entries, "parameters", "the hyperparameters with their values", problems)
-        .and_then(|entry| space(entry, problems));
+        .and_then(|entry| points::space(entries, entry, method, problems));
     let limits = limits(entries, problems);
     let keep_models = form::find(entries, "keep_models").and_then(|entry| models::keep(entry, problems));
     let register = form::find(entries, "register").and_then(|entry| models::register(entry, problems));
@@ -164,21 +166,6 @@ fn name(entry: &Entry, problems: &mut Vec<Problem>) -> Option<String> {
     None
 }
 
-fn method(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Method> {
-    let method = form::text(entry, problems)?;
-    let wrong = match method.as_str() {
-        "grid" => return Some(Method::Grid),
-        "random" | "bayes" => {
-            format!(
-                "`method` is {method}, this version has grid alone: list the values to try and write `method: grid`"
-            )
-        }
-        _ => format!("`method` is \"{method}\", it must be grid"),
-    };
-    problems.push(entry.value.mark.problem(wrong));
-    None
-}
-
 fn metric(entry: &Entry, problems: &mut Vec<Problem>) -> Option<MetricSpec> {
     let shape = "a mapping: {name: best_validation_f1, goal: maximize}";
     let entries = form::mapping("metric", &entry.value, shape, problems)?;
@@ -219,17 +206,6 @@ fn metric(entry: &Entry, problems: &mut Vec<Problem>) -> Option<MetricSpec> {
     Some(MetricSpec { selection, maximize: goal.unwrap_or(selection.maximize) })
 }
 
-fn space(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Space> {
-    let axes = parameters::read(entry, problems);
-    match Space::new(axes) {
-        Ok(space) => Some(space),
-        Err(error) => {
-            problems.push(entry.mark.problem(error.to_string()));
-            None
-        }
-    }
-}
-
 /// Keys of W&B and their likes, with what there is here instead.
 fn elsewhere(key: &str) -> Option<&'static str> {
     match key {
@@ -237,7 +213,6 @@ fn elsewhere(key: &str) -> Option<&'static str> {
             Some("starts a training script in W&B, here the workers train `model` themselves: remove it")
         }
         "early_terminate" => Some("is not in this version, every trial runs to its end: remove it"),
-        "run_cap" => Some("is not in this version, a grid trains every point: list fewer values"),
         "project" => Some("is written `experiment` here, the experiment of MLflow"),
         "entity" | "job" | "image_uri" => Some("belongs to W&B's service, nothing here needs it: remove it"),
         "model_revision" | "revision" => Some("is written with the model here: `model: id@revision`"),

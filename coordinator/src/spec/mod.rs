@@ -14,15 +14,20 @@
 //! ```
 
 mod data;
+mod distribution;
+mod distributions;
+mod drawn;
 mod extension;
 mod filter;
 mod form;
 mod grammar;
+mod grid;
 mod models;
 mod narrowed;
 mod origin;
 mod parameters;
 mod paths;
+mod points;
 mod problem;
 mod space;
 #[cfg(test)]
@@ -41,11 +46,12 @@ use sha2::{Digest, Sha256};
 pub use extension::ExtensionError;
 pub use filter::{Filter, FilterError};
 pub use grammar::parse;
+pub use grid::{Axis, Digit, Grid, MAX_POINTS, SpaceError};
 pub use models::KeepModels;
 pub use narrowed::{NotReplaceable, narrowed};
 pub use origin::Origin;
 pub use problem::{Problem, Problems};
-pub use space::{Axis, Digit, MAX_POINTS, Space, SpaceError};
+pub use space::Space;
 
 /// A sweep, as its file says and checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,6 +93,10 @@ pub struct SweepSpec {
 pub enum Method {
     /// Every point once, by index.
     Grid,
+    /// Points drawn one by one.
+    Random,
+    /// Points of a sequence that covers the space evenly.
+    QuasiRandom,
 }
 
 /// What selects the best epoch of a trial and ranks the trials.

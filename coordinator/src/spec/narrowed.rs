@@ -6,7 +6,7 @@ use distilsweep_proto::params::{Params, Value};
 
 use super::{
     grammar::parse,
-    tree::{self, Content, Mark},
+    tree::{self, Content, Mark, Node},
 };
 
 /// The file's parameters do not stand in lines of their own, so that others cannot be put in their place.
@@ -23,22 +23,36 @@ pub struct NotReplaceable;
 /// [`NotReplaceable`] where the file is written in another way, as one line of JSON for instance.
 pub fn narrowed(source: &str, point: &Params) -> Result<String, NotReplaceable> {
     let lines: Vec<&str> = source.lines().collect();
-    let (first, end) = parameters(source, &lines).ok_or(NotReplaceable)?;
-    let mut text = String::new();
-    for line in &lines[..first] {
-        let _ = writeln!(text, "{line}");
-    }
-    text.push_str("parameters:\n");
+    let mut parameters = "parameters:\n".to_owned();
     for (name, value) in point {
         let value = match value {
             Value::Text(value) => format!("{value:?}"),
             Value::Flag(_) | Value::Integer(_) | Value::Number(_) => value.to_string(),
         };
-        let _ = writeln!(text, "  {name}: {{value: {value}}}");
+        let _ = writeln!(parameters, "  {name}: {{value: {value}}}");
     }
-    for line in &lines[end..] {
-        let _ = writeln!(text, "{line}");
+    // What says how points are found goes: one is there.
+    let instead = [
+        ("parameters", parameters.as_str()),
+        ("method", "method: grid\n"),
+        ("run_cap", ""),
+        ("repeats", ""),
+        ("seed", ""),
+    ];
+    let root = tree::read(source, &mut Vec::new()).ok_or(NotReplaceable)?;
+    let mut spans: Vec<(usize, usize, &str)> = instead
+        .into_iter()
+        .filter_map(|(key, text)| span(&root, &lines, key).map(|(first, end)| (first, end, text)))
+        .collect();
+    spans.sort_unstable();
+    let mut text = String::new();
+    let mut from = 0;
+    for (first, end, instead) in spans {
+        lines[from..first].iter().for_each(|line| text.extend([*line, "\n"]));
+        text.push_str(instead);
+        from = end;
     }
+    lines[from..].iter().for_each(|line| text.extend([*line, "\n"]));
     // Lines are a guess at what belongs together; what they make is not.
     match parse(&text) {
         Ok(spec) if spec.space.len() == 1 && spec.space.point(0) == *point => Ok(text),
@@ -46,11 +60,11 @@ pub fn narrowed(source: &str, point: &Params) -> Result<String, NotReplaceable> 
     }
 }
 
-/// The lines of the parameters, from 0, and the one after. Comments at the margin before the next key are that key's.
-fn parameters(source: &str, lines: &[&str]) -> Option<(usize, usize)> {
-    let root = tree::read(source, &mut Vec::new())?;
+/// The lines of a key with what belongs to it, from 0, and the one after; nothing where it shares its line with others.
+/// Comments at the margin before the next key are that key's.
+fn span(root: &Node, lines: &[&str], key: &str) -> Option<(usize, usize)> {
     let Content::Map(entries) = &root.content else { return None };
-    let at = entries.iter().position(|entry| entry.key == "parameters")?;
+    let at = entries.iter().position(|entry| entry.key == key)?;
     let Mark { line, column: 1 } = entries[at].mark else { return None };
     let next = entries.get(at + 1).map_or(lines.len() + 1, |entry| entry.mark.line);
     let (first, next) = (line - 1, next - 1);
@@ -102,6 +116,16 @@ max_retries: 2
         let one = Params::from([("learning_rate".to_owned(), Value::Number(2.0))]);
         let text = narrowed(last, &one).unwrap();
         assert!(text.ends_with("method: grid\nparameters:\n  learning_rate: {value: 2.0}\n"), "{text}");
+    }
+
+    #[test]
+    fn what_said_how_points_are_drawn_goes() {
+        let drawn = "name: mood\nmodel: m\ndataset: d\nmethod: random  # for now\nrun_cap: 40\nseed: 3\n# twice\n\
+                     repeats: 2\nparameters:\n  learning_rate: {min: 0.0, max: 1.0}\ntime_budget: 1h\n";
+        let one = Params::from([("learning_rate".to_owned(), Value::Number(0.25))]);
+        let expected = "name: mood\nmodel: m\ndataset: d\nmethod: grid\n# twice\nparameters:\n  \
+                        learning_rate: {value: 0.25}\ntime_budget: 1h\n";
+        assert_eq!(narrowed(drawn, &one).unwrap(), expected);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use distilsweep_proto::params::{Parameter, Value};
 
 use super::{
     form,
+    grid::Axis,
     problem::Problem,
-    space::Axis,
     tree::{Content, Entry, Node, Scalar, resolve},
 };
 
@@ -18,7 +18,8 @@ pub(super) fn read(entry: &Entry, problems: &mut Vec<Problem>) -> Vec<Axis> {
     entries.iter().filter_map(|entry| axis(entry, problems)).collect()
 }
 
-fn axis(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Axis> {
+/// A hyperparameter by its name, with what is said of it.
+pub(super) fn named<'a>(entry: &'a Entry, problems: &mut Vec<Problem>) -> Option<(Parameter, &'a [Entry])> {
     let parameter = match Parameter::named(&entry.key) {
         Ok(parameter) => parameter,
         Err(error) => {
@@ -28,19 +29,26 @@ fn axis(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Axis> {
     };
     let name = parameter.name;
     let mark = entry.value.mark;
-    let entries = match &entry.value.content {
-        Content::Map(entries) => entries,
+    match &entry.value.content {
+        Content::Map(entries) => Some((*parameter, entries)),
         Content::Scalar { .. } => {
             let found = entry.value.describe();
             let remedy = if found == "empty" { "0.1" } else { &found };
             problems.push(mark.problem(format!("`{name}` is {found}, write `{name}: {{value: {remedy}}}`")));
-            return None;
+            None
         }
         Content::List(_) => {
             problems.push(mark.problem(format!("`{name}` is a list, write `{name}: {{values: […]}}`")));
-            return None;
+            None
         }
-    };
+    }
+}
+
+fn axis(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Axis> {
+    let (parameter, entries) = named(entry, problems)?;
+    let parameter = &parameter;
+    let name = parameter.name;
+    let mark = entry.value.mark;
     let unknown =
         form::refuse_unknown(entries, &["value", "values"], &format!(" in `{name}`"), elsewhere, problems);
     match (form::find(entries, "value"), form::find(entries, "values")) {
@@ -63,7 +71,8 @@ fn axis(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Axis> {
     }
 }
 
-fn values(parameter: &Parameter, listed: &Entry, problems: &mut Vec<Problem>) -> Option<Axis> {
+/// The values that are listed for a hyperparameter, all different.
+pub(super) fn values(parameter: &Parameter, listed: &Entry, problems: &mut Vec<Problem>) -> Option<Axis> {
     let name = parameter.name;
     let nodes = match &listed.value.content {
         Content::List(nodes) if !nodes.is_empty() => nodes,
@@ -99,7 +108,8 @@ fn values(parameter: &Parameter, listed: &Entry, problems: &mut Vec<Problem>) ->
     (!values.is_empty()).then(|| Axis { name: name.to_owned(), values })
 }
 
-fn checked(parameter: &Parameter, node: &Node, problems: &mut Vec<Problem>) -> Option<Value> {
+/// A value that the hyperparameter may have.
+pub(super) fn checked(parameter: &Parameter, node: &Node, problems: &mut Vec<Problem>) -> Option<Value> {
     let problem = match &node.content {
         Content::Scalar { text, plain } => match resolve(text, *plain) {
             Scalar::Value(value) => match parameter.check(&value) {
@@ -120,7 +130,7 @@ fn checked(parameter: &Parameter, node: &Node, problems: &mut Vec<Problem>) -> O
 fn elsewhere(key: &str) -> Option<&'static str> {
     match key {
         "distribution" | "min" | "max" | "mu" | "sigma" | "q" => Some(
-            "describes a range to draw from, `method: grid` needs the values themselves: `values: [V, …]`",
+            "describes a range to draw from, `method: grid` needs the values themselves, `values: [V, …]`; `method: random` draws",
         ),
         "probabilities" => {
             Some("weighs random draws, `method: grid` takes every value of `values` once: remove it")

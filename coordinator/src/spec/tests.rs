@@ -1,5 +1,7 @@
 //! The wording of every problem, and what parses.
 
+mod drawn;
+
 use distilsweep_proto::{
     dataset::{DatasetSource, Limits as RowLimits},
     names,
@@ -8,7 +10,7 @@ use distilsweep_proto::{
 
 use proptest::prelude::*;
 
-use super::{KeepModels, MetricSpec, Origin, SweepSpec, parse};
+use super::{KeepModels, MetricSpec, Origin, Space, SweepSpec, parse};
 
 const GOOD: &str = "\
 name: demo
@@ -77,7 +79,7 @@ fn keys_that_are_unknown_or_missing_are_named() {
     ];
     insta::assert_snapshot!(cases.join("\n"), @r"
     sweep.yaml:7:1: unknown key `max_retires`, did you mean `max_retries`?
-    sweep.yaml:7:1: unknown key `colour`, known are name, description, model, dataset, method, metric, parameters, max_retries, max_concurrent_trials, max_failed_trials, time_budget, experiment, keep_models, register
+    sweep.yaml:7:1: unknown key `colour`, known are name, description, model, dataset, method, metric, parameters, run_cap, repeats, seed, max_retries, max_concurrent_trials, max_failed_trials, time_budget, experiment, keep_models, register
     sweep.yaml:1:1: missing key `name`: a name for the sweep
     sweep.yaml:1:1: missing key `model`: a Hub id or the directory of a checkpoint
     sweep.yaml:1:1: missing key `dataset`: a Hub id, a directory, or a mapping with `train` files
@@ -94,7 +96,7 @@ fn keys_of_other_programs_say_what_is_there_instead() {
         and("program: train.py"),
         and("command: [python, train.py]"),
         and("early_terminate: {type: hyperband}"),
-        and("run_cap: 10"),
+        and("run_cap: 1"),
         and("project: p"),
         and("entity: e"),
         and("model_revision: main"),
@@ -110,17 +112,17 @@ fn keys_of_other_programs_say_what_is_there_instead() {
     sweep.yaml:7:1: `program` starts a training script in W&B, here the workers train `model` themselves: remove it
     sweep.yaml:7:1: `command` starts a training script in W&B, here the workers train `model` themselves: remove it
     sweep.yaml:7:1: `early_terminate` is not in this version, every trial runs to its end: remove it
-    sweep.yaml:7:1: `run_cap` is not in this version, a grid trains every point: list fewer values
+    sweep.yaml:7:10: `run_cap` is 1, but the grid has 2 points and trains them all: list fewer values, or draw with `method: random`
     sweep.yaml:7:1: `project` is written `experiment` here, the experiment of MLflow
     sweep.yaml:7:1: `entity` belongs to W&B's service, nothing here needs it: remove it
     sweep.yaml:7:1: `model_revision` is written with the model here: `model: id@revision`
     sweep.yaml:7:1: `<<` merges mappings in YAML 1.1, sweep files have `*alias` alone: write the keys out
     sweep.yaml:7:27: `target` ends a sweep early in W&B, here every point is trained: remove it
-    sweep.yaml:4:9: `method` is bayes, this version has grid alone: list the values to try and write `method: grid`
-    sweep.yaml:4:9: `method` is "gird", it must be grid
-    sweep.yaml:6:19: `min` describes a range to draw from, `method: grid` needs the values themselves: `values: [V, …]`
-    sweep.yaml:6:30: `max` describes a range to draw from, `method: grid` needs the values themselves: `values: [V, …]`
-    sweep.yaml:6:19: `distribution` describes a range to draw from, `method: grid` needs the values themselves: `values: [V, …]`
+    sweep.yaml:4:9: `method` is bayes, which this version has not: quasi-random covers the space evenly from the first points
+    sweep.yaml:4:9: `method` is "gird", it must be grid, random or quasi-random
+    sweep.yaml:6:19: `min` describes a range to draw from, `method: grid` needs the values themselves, `values: [V, …]`; `method: random` draws
+    sweep.yaml:6:30: `max` describes a range to draw from, `method: grid` needs the values themselves, `values: [V, …]`; `method: random` draws
+    sweep.yaml:6:19: `distribution` describes a range to draw from, `method: grid` needs the values themselves, `values: [V, …]`; `method: random` draws
     sweep.yaml:3:11: `path` is written `id` (a Hub id or directory) or `train`, `validation`, `test` (files) here
     "#);
 }
@@ -306,7 +308,7 @@ fn a_space_beyond_the_limit_is_refused_with_its_size() {
         names.iter().map(|name| format!("  {name}: {{values: [{}]}}", values[3..].join(","))).collect();
     let source =
         format!("name: n\nmodel: m\ndataset: d\nmethod: grid\nparameters:\n{}\n", parameters.join("\n"));
-    insta::assert_snapshot!(problems(&source), @r"sweep.yaml:5:1: the values combine to 4701651857820438815449 points, more than the 9223372036854775808 (2^63) that a sweep may have");
+    insta::assert_snapshot!(problems(&source), @"sweep.yaml:5:1: the values combine to 4701651857820438815449 points, more than the 9223372036854775808 (2^63) that a sweep may have");
 }
 
 #[test]
@@ -356,7 +358,7 @@ parameters:
     assert_eq!((spec.limits.max_retries, spec.experiment()), (0, "another"));
     assert_eq!((spec.keep_models, spec.register.as_deref()), (KeepModels::Top(3), Some("mood")));
     assert_eq!(spec.space.len(), 6);
-    assert_eq!(spec.space.varied().collect::<Vec<_>>(), ["learning_rate", "seed"]);
+    assert_eq!(spec.space.varied(), ["learning_rate", "seed"]);
     let last = spec.space.point(5);
     assert_eq!(last["learning_rate"], Value::Number(1e-4));
     assert_eq!(last["seed"], Value::Integer(2));
@@ -400,7 +402,8 @@ fn numbers_are_read_as_yaml_1_1_and_1_2_users_write_them() {
     let file = GOOD.replace("2e-5, 5e-5", "1e-5, 1.0e-4, 2E-5, +3e-05, .5, 1., 0, 7");
     let spec = good(&file);
     let expected = [1e-5, 1e-4, 2e-5, 3e-5, 0.5, 1.0, 0.0, 7.0].map(Value::Number);
-    assert_eq!(spec.space.axes()[0].values, expected);
+    let Space::Grid(grid) = &spec.space else { panic!("a grid") };
+    assert_eq!(grid.axes()[0].values, expected);
 }
 
 #[test]

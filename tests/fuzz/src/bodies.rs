@@ -8,7 +8,7 @@ use distilsweep::{
         AttemptEnd, Effect, Event, Failure, FailureKind, Patience, Phase, Record, Report, ReportBody, Room,
         Scheduler, Seen, Structure, Submission, SweepState, Time,
     },
-    spec,
+    spec::{self, Space},
 };
 use distilsweep_proto::{
     ids::{SweepId, Term, TrialId, WorkerId},
@@ -39,7 +39,10 @@ pub fn sweep_file(input: &[u8]) {
     for index in (0..size.min(LOOKED_AT)).chain(size.checked_sub(1)) {
         let point = spec.space.point(index);
         assert_eq!(point, again.space.point(index));
-        assert_eq!(spec.space.index_of(&point), Some(index), "{point:?}");
+        // Drawn points may be equal, those of a grid have a number each.
+        if let Space::Grid(grid) = &spec.space {
+            assert_eq!(grid.index_of(&point), Some(index), "{point:?}");
+        }
     }
 }
 

@@ -1,0 +1,99 @@
+//! Points that are drawn, each by its number alone: the same file and seed propose the same points, whoever asks for them
+//! in whatever order, and a larger number of points begins with those of the smaller.
+
+use distilsweep_proto::params::{Parameter, Params, Value};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::distribution::Distribution;
+
+/// Points of a quasi-random sequence, at most: the generator's.
+pub(super) const MAX_SEQUENCE: u64 = 1 << 16;
+
+/// One hyperparameter with what it is drawn from, in the order of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dimension {
+    /// Hugging Face's name.
+    pub name: String,
+    /// What it is drawn from.
+    pub distribution: Distribution,
+}
+
+/// How the shares are made that go into the distributions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sequence {
+    /// Each by itself: a hash of seed, point and name.
+    Random,
+    /// A Sobol sequence with Owen's scrambling: the first points cover the space evenly, however many there are.
+    Sobol,
+}
+
+/// The points of a random search, numbered from 0 and computed when asked for.
+///
+/// With repeats, each draw is so many points one after the other that differ in `seed` alone, which counts from 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drawn {
+    /// The hyperparameters.
+    pub dimensions: Vec<Dimension>,
+    /// How shares are made.
+    pub sequence: Sequence,
+    /// What makes one search differ from another.
+    pub seed: u64,
+    /// Draws.
+    pub count: u64,
+    /// Points of a draw.
+    pub repeats: u64,
+}
+
+impl Drawn {
+    /// Number of points.
+    pub fn len(&self) -> u64 {
+        self.count.saturating_mul(self.repeats)
+    }
+
+    /// The point of an index.
+    pub fn point(&self, index: u64) -> Params {
+        let draw = index / self.repeats;
+        let of = |(place, dimension): (usize, &Dimension)| {
+            // A name that is no hyperparameter's is no longer one: the record of an older version.
+            let parameter = Parameter::named(&dimension.name).ok()?;
+            let value = dimension.distribution.value(parameter, self.share(draw, place, &dimension.name));
+            Some((dimension.name.clone(), value))
+        };
+        let mut point: Params = self.dimensions.iter().enumerate().filter_map(of).collect();
+        if self.repeats > 1 {
+            point.insert("seed".to_owned(), Value::Integer((index % self.repeats).cast_signed() + 1));
+        }
+        point
+    }
+
+    /// A number from 0 to 1, by the name and not the place where it can be: another hyperparameter in the file changes
+    /// no draw of those that were there.
+    fn share(&self, draw: u64, place: usize, name: &str) -> f64 {
+        match self.sequence {
+            Sequence::Random => {
+                let mut hash = Sha256::new();
+                hash.update(self.seed.to_le_bytes());
+                hash.update(draw.to_le_bytes());
+                hash.update(name.as_bytes());
+                let digest = hash.finalize();
+                let bits = digest.iter().take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+                // The middle of one of 2^53 equal parts: never 0 or 1, which some distributions send to infinity.
+                ((bits >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
+            }
+            Sequence::Sobol => {
+                let seed = (self.seed ^ (self.seed >> 32)) as u32;
+                let share = f64::from(sobol_burley::sample(draw as u32, place as u32, seed));
+                share.clamp(1e-9, 1.0 - 1e-9)
+            }
+        }
+    }
+
+    /// Names of what differs between points, in the order of the file.
+    pub fn varied(&self) -> impl Iterator<Item = &str> {
+        let repeated = (self.repeats > 1).then_some("seed");
+        let drawn = self.dimensions.iter().filter(|dimension| dimension.distribution.varies());
+        drawn.map(|dimension| dimension.name.as_str()).chain(repeated)
+    }
+}
