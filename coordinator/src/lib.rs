@@ -9,6 +9,7 @@ mod garbage;
 pub mod grpc;
 pub mod look;
 pub mod mlflow;
+pub mod naming;
 pub mod results;
 pub mod scheduler;
 pub mod server;

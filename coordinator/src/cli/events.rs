@@ -3,14 +3,14 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
-use distilsweep_proto::v1;
+use distilsweep_proto::{exit::Exit, v1};
 
-use super::{CliError, results, sweep::Named};
+use super::{CliError, results, sweep::Named, trial};
 
 /// Arguments of `sweep events`.
 #[derive(Debug, Args)]
 pub(super) struct Events {
-    /// Those of one trial alone
+    /// Those of one trial alone; SWEEP/NUMBER says the same
     #[arg(long)]
     trial: Option<u64>,
 
@@ -37,8 +37,17 @@ enum Format {
 impl Events {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let mut connection = self.named.target.connect().await?;
-        let request =
-            v1::ListEventsRequest { sweep: self.named.sweep, trial: self.trial, follow: self.follow };
+        let (sweep, trial) = match (trial::sweep_and_trial(&self.named.sweep)?, self.trial) {
+            (None, trial) => (self.named.sweep, trial),
+            (Some((sweep, trial)), None) => (sweep, Some(trial)),
+            (Some(_), Some(_)) => {
+                return Err(CliError::new(
+                    Exit::Usage,
+                    "the trial is named twice, by SWEEP/NUMBER and --trial",
+                ));
+            }
+        };
+        let request = v1::ListEventsRequest { sweep, trial, follow: self.follow };
         let told = match connection.client.list_events(request).await {
             Ok(events) => tell(events.into_inner(), self.format).await,
             Err(status) => Err(status),

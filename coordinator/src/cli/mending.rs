@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use distilsweep_proto::{
-    exit::Exit,
-    ids::{SweepId, TrialId},
-};
+use distilsweep_proto::ids::{SweepId, TrialId};
 use tokio::time::Instant;
 
 use super::{CliError, connect};
@@ -51,18 +48,6 @@ pub(super) struct Mended {
     pub(super) learned: BTreeMap<RunKey, RunIds>,
     /// Differences that are still there.
     pub(super) left: usize,
-}
-
-/// The sweep of a name or id.
-pub(super) fn find(reader: &Reader, sweep: &str) -> Result<SweepId, CliError> {
-    reader.find(sweep)?.ok_or_else(|| {
-        let message = if sweep.is_empty() {
-            "there is no sweep yet: start one with `distilsweep run SWEEP.yaml`".to_owned()
-        } else {
-            format!("there is no sweep `{sweep}`: `distilsweep sweep list` shows those that there are")
-        };
-        CliError::new(Exit::Usage, message)
-    })
 }
 
 impl From<MlflowError> for CliError {

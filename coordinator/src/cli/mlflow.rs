@@ -79,7 +79,7 @@ pub(super) enum Mlflow {
 /// Arguments of `mlflow sync`.
 #[derive(Debug, Args)]
 pub(super) struct Sync {
-    /// Id or name of the sweep [default: every one]
+    /// Id or name of the sweep, or what it alone begins with [default: every one]
     sweep: Option<String>,
 
     /// The state directory
@@ -97,7 +97,7 @@ pub(super) struct Sync {
 /// Arguments of `mlflow verify`.
 #[derive(Debug, Args)]
 pub(super) struct Verify {
-    /// Id or name of the sweep [default: the latest]
+    /// Id or name of the sweep, or what it alone begins with [default: the latest]
     #[arg(default_value = "", hide_default_value = true)]
     sweep: String,
 
@@ -123,7 +123,7 @@ impl Sync {
         let client = self.recording.named()?;
         let reader = Reader::open(&self.state)?;
         let sweeps = match &self.sweep {
-            Some(sweep) => vec![mending::find(&reader, sweep)?],
+            Some(sweep) => vec![reader.find(sweep)??],
             None => reader.sweeps()?.into_iter().map(|row| row.id).collect(),
         };
         client.check().await.map_err(|error| CliError::failure(error.to_string()))?;
@@ -179,7 +179,7 @@ impl Verify {
     async fn run(self) -> Result<Exit, CliError> {
         let client = self.recording.named()?;
         let reader = Reader::open(&self.state)?;
-        let sweep = mending::find(&reader, &self.sweep)?;
+        let sweep = reader.find(&self.sweep)??;
         let found = mending::look(&client, &reader, &sweep).await?;
         results::print(&mending::shown(&sweep, &found, client.address()));
         Ok(if found.is_sound() { Exit::Success } else { Exit::Failure })

@@ -25,7 +25,7 @@ use distilsweep_proto::{
     health::{Health, HealthError},
 };
 
-use crate::{engine::EngineError, server::ServerError, store::StoreError};
+use crate::{engine::EngineError, naming::Unnamed, server::ServerError, store::StoreError};
 
 /// One file of hyperparameters in, fine-tuned DistilBERTs out, ranked and recorded in MLflow.
 #[derive(Debug, Parser)]
@@ -108,6 +108,13 @@ impl From<StoreError> for CliError {
             | StoreError::Record(_) => Exit::Failure,
         };
         Self::new(exit, error.to_string())
+    }
+}
+
+impl From<Unnamed> for CliError {
+    fn from(error: Unnamed) -> Self {
+        // As where a coordinator says it.
+        Self::new(Exit::BadInput, error.to_string())
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 /// Arguments of `sweep extend`.
 #[derive(Debug, Args)]
 pub(super) struct Extend {
-    /// Id or name of the sweep
+    /// Id or name of the sweep, or what it alone begins with
     sweep: String,
 
     /// A parameter of the sweep's file with more values for it: learning_rate=1e-4,2e-4
@@ -51,7 +51,7 @@ pub(super) struct Retry {
 /// Arguments of `sweep priority`.
 #[derive(Debug, Args)]
 pub(super) struct Priority {
-    /// Id or name of the sweep
+    /// Id or name of the sweep, or what it alone begins with
     sweep: String,
 
     /// Its share of the workers against that of other sweeps: 2 gets twice the workers of 1
@@ -138,11 +138,12 @@ impl Priority {
     }
 }
 
-/// What an order changed, and the sweep after it.
+/// What an order changed, and the sweep after it or the worker.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     pub(super) changed: u64,
     pub(super) sweep: String,
+    pub(super) worker: String,
     pub(super) total: u64,
     pub(super) running: usize,
     pub(super) priority: u32,
@@ -157,11 +158,12 @@ pub(super) async fn give(
     let mut connection = target.connect().await?;
     let answered = order(&mut connection.client).await;
     connection.close().await?;
-    let v1::OrderResponse { changed, status } = answered?.into_inner();
+    let v1::OrderResponse { changed, status, worker } = answered?.into_inner();
     let status = status.unwrap_or_default();
     results::print(&told(&Answer {
         changed,
         sweep: status.sweep,
+        worker,
         total: status.total,
         running: status.running.len(),
         priority: status.priority,

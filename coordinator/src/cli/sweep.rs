@@ -73,7 +73,7 @@ pub(super) struct List {
 /// Arguments of commands about one sweep.
 #[derive(Debug, Args)]
 pub(super) struct Named {
-    /// Id or name of the sweep [default: the latest]
+    /// Id or name of the sweep, or what it alone begins with [default: the latest]
     #[arg(default_value = "", hide_default_value = true)]
     pub(super) sweep: String,
 

@@ -41,7 +41,7 @@ enum Format {
 /// Arguments of `worker drain`.
 #[derive(Debug, Args)]
 pub(super) struct Drain {
-    /// Name of the worker, as in the list
+    /// Name of the worker, as in the list, or what it alone begins with
     worker: String,
 
     #[command(flatten)]
@@ -62,10 +62,10 @@ impl Worker {
                 });
             }
             Worker::Drain(Drain { worker, target }) => {
-                let request = v1::DrainWorkerRequest { worker: worker.clone(), by: connect::user() };
+                let request = v1::DrainWorkerRequest { worker, by: connect::user() };
                 let told = |answer: &Answer| match answer.changed {
-                    0 => format!("worker {worker} drains already"),
-                    _ => format!("worker {worker} hands its trials back and ends"),
+                    0 => format!("worker {} drains already", answer.worker),
+                    _ => format!("worker {} hands its trials back and ends", answer.worker),
                 };
                 order::give(&target, told, async move |client| client.drain_worker(request).await).await?;
             }
