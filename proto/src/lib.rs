@@ -14,10 +14,12 @@ pub mod limits;
 pub mod logs;
 pub mod manifest;
 pub mod names;
+pub mod pages;
 pub mod params;
 pub mod plain;
 pub mod resource;
 pub mod storage;
+pub mod terminal;
 pub mod version;
 
 /// What KEDA asks of a scaler: generated from `proto/keda/externalscaler.proto`.

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use distilsweep_data::{DataError, Hub, TextTokenizer, inspect, locate, read, schema};
 use distilsweep_proto::{
     dataset::{Columns, DatasetSource, DatasetSpec},
+    examples,
     exit::Exit,
     resource::split_revision,
 };
@@ -27,6 +28,11 @@ pub(super) enum Data {
 
 /// Arguments of `data inspect`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep data inspect dair-ai/emotion --model distilbert-base-uncased",
+    "distilsweep data inspect sweep.yaml",
+    "distilsweep data inspect train.csv --text-column review --label-column stars",
+])]
 pub(super) struct Inspect {
     /// Hub id (id@revision), directory, file of training rows, or sweep file
     dataset: String,
@@ -59,6 +65,10 @@ enum Format {
 
 /// Arguments of `data tokenize`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep data tokenize --model distilbert-base-uncased \"a fine day\"",
+    "distilsweep data tokenize --model ./model 'a premise' 'a hypothesis'",
+])]
 pub(super) struct Tokenize {
     /// Hub id or directory of the model
     #[arg(long)]

@@ -3,12 +3,16 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
-use distilsweep_proto::{exit::Exit, v1};
+use distilsweep_proto::{examples, exit::Exit, v1};
 
 use super::{CliError, results, sweep::Named, trial};
 
 /// Arguments of `sweep events`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep sweep events emotion-lr --follow",
+    "distilsweep sweep events emotion-lr/3",
+])]
 pub(super) struct Events {
     /// Those of one trial alone; SWEEP/NUMBER says the same
     #[arg(long)]

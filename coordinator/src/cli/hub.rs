@@ -1,14 +1,11 @@
 //! The Hugging Face Hub: `distilsweep hub`, and questions of other commands, asked beside the runtime and watched on a
 //! terminal.
 
-use std::{
-    io::IsTerminal,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, Subcommand, ValueEnum};
 use distilsweep_data::{DataError, Hub, Kind, Progress, RepoInfo};
-use distilsweep_proto::{exit::Exit, resource::split_revision};
+use distilsweep_proto::{examples, exit::Exit, resource::split_revision};
 
 use super::{
     CliError, results,
@@ -20,8 +17,15 @@ use crate::{look, results::labels::bytes};
 #[derive(Debug, Subcommand)]
 pub(super) enum HubCommand {
     /// Models, the most downloaded first
+    #[command(after_help = examples![
+        "distilsweep hub models --search distilbert --limit 5",
+        "distilsweep hub models --task any --sort trending",
+    ])]
     Models(List),
     /// Data sets, the most downloaded first
+    #[command(after_help = examples![
+        "distilsweep hub datasets --search emotion",
+    ])]
     Datasets(List),
     /// One model or data set: its card's facts, its files, and whether it can be used
     Show(Show),
@@ -53,6 +57,10 @@ pub(super) struct List {
 
 /// Arguments of `hub show`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep hub show distilbert-base-uncased",
+    "distilsweep hub show dair-ai/emotion --kind dataset",
+])]
 pub(super) struct Show {
     /// Id, as owner/name; id@revision for another branch, tag or commit
     id: String,
@@ -104,7 +112,9 @@ impl List {
         let (query, limit) = (self.query(kind), self.limit);
         let found = ask(move |hub| hub.list(kind, &query, limit)).await?;
         match self.format {
-            Format::Table if found.is_empty() => eprintln!("nothing is called so; --task any looks further"),
+            Format::Table if found.is_empty() => {
+                terminal::note("nothing is called so; --task any looks further")
+            }
             Format::Table => results::print(&look::listed(&found, terminal::width())),
             Format::Json => results::print(&json(&found.iter().map(facts).collect::<Vec<_>>())),
         }
@@ -212,7 +222,7 @@ pub(super) async fn ask<A: Send + 'static>(
 ) -> Result<A, CliError> {
     let asked = tokio::task::spawn_blocking(move || {
         let hub = Hub::from_environment();
-        if !std::io::stderr().is_terminal() {
+        if !terminal::draws() {
             return question(&hub);
         }
         let drawn = Arc::new(Mutex::new((LiveLines::default(), String::new())));

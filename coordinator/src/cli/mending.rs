@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write};
 use distilsweep_proto::ids::{SweepId, TrialId};
 use tokio::time::Instant;
 
-use super::{CliError, connect};
+use super::{CliError, connect, terminal};
 use crate::{
     engine::{Retelling, Told},
     mlflow::{
@@ -156,7 +156,7 @@ pub(super) async fn mend(
     if before.differences.is_empty() {
         return Ok(Mended::default());
     }
-    eprintln!("{sweep}: {}", counted(before.differences.len() as u64, "difference"));
+    terminal::note(format_args!("{sweep}: {}", counted(before.differences.len() as u64, "difference")));
     let sides = Sides::new(client, reader, sweep).await?;
     let resend = Resend::new(sides.held.ids());
     let drained = async |told: Told| -> Result<(), CliError> {

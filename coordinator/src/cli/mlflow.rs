@@ -3,10 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use distilsweep_proto::{exit::Exit, ids::SweepId};
+use distilsweep_proto::{examples, exit::Exit, ids::SweepId};
 use tokio::time::Instant;
 
-use super::{CliError, connect, mending, results};
+use super::{CliError, connect, mending, results, terminal};
 use crate::{
     engine::EngineOutbox,
     mlflow::{
@@ -78,6 +78,9 @@ pub(super) enum Mlflow {
 
 /// Arguments of `mlflow sync`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep mlflow sync --mlflow http://127.0.0.1:5000",
+])]
 pub(super) struct Sync {
     /// Id or name of the sweep, or what it alone begins with [default: every one]
     sweep: Option<String>,
@@ -96,6 +99,9 @@ pub(super) struct Sync {
 
 /// Arguments of `mlflow verify`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep mlflow verify emotion-lr --mlflow http://127.0.0.1:5000",
+])]
 pub(super) struct Verify {
     /// Id or name of the sweep, or what it alone begins with [default: the latest]
     #[arg(default_value = "", hide_default_value = true)]
@@ -158,7 +164,7 @@ impl Sync {
             eprintln!("{left} cannot be mended: `distilsweep mlflow verify` says which");
             return Ok(Exit::Failure);
         }
-        eprintln!("MLflow at {} has been told everything", client.address());
+        terminal::note(format_args!("MLflow at {} has been told everything", client.address()));
         Ok(Exit::Success)
     }
 }

@@ -1,7 +1,7 @@
 //! What people order while a sweep runs: `distilsweep sweep pause|resume|extend|retry|priority`.
 
 use clap::Args;
-use distilsweep_proto::v1;
+use distilsweep_proto::{examples, v1};
 use tonic::{Response, Status};
 
 use super::{
@@ -13,6 +13,9 @@ use super::{
 
 /// Arguments of `sweep extend`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep sweep extend emotion-lr seed=4,5 learning_rate=1e-4",
+])]
 pub(super) struct Extend {
     /// Id or name of the sweep, or what it alone begins with
     sweep: String,
@@ -27,6 +30,10 @@ pub(super) struct Extend {
 
 /// Arguments of `sweep retry`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep sweep retry emotion-lr --failed",
+    "distilsweep sweep retry emotion-lr --where 'learning_rate>1e-4 and seed=3'",
+])]
 pub(super) struct Retry {
     /// Those that failed
     #[arg(long)]
@@ -50,6 +57,9 @@ pub(super) struct Retry {
 
 /// Arguments of `sweep priority`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep sweep priority emotion-lr 2",
+])]
 pub(super) struct Priority {
     /// Id or name of the sweep, or what it alone begins with
     sweep: String,

@@ -106,7 +106,7 @@ impl Results {
         };
         if let Some(directory) = &self.output {
             let report = write(directory, &summary)?;
-            eprintln!("report   {}", report.display());
+            terminal::note(format_args!("report   {}", report.display()));
         }
         if self.best {
             let file = results::best(&summary);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use distilsweep_proto::{exit::Exit, v1};
+use distilsweep_proto::{examples, exit::Exit, v1};
 
 use super::{
     CliError,
@@ -12,7 +12,7 @@ use super::{
     files::SweepFile,
     order::{Extend, Priority, Retry},
     origin::Experiment,
-    results, watch,
+    results, terminal, watch,
 };
 use crate::results::{
     convert,
@@ -27,14 +27,28 @@ pub(super) enum Sweep {
     /// One line a sweep
     List(List),
     /// State, trials under way and best so far of a sweep
+    #[command(after_help = examples![
+        "distilsweep sweep show",
+        "distilsweep sweep show emotion-lr",
+    ])]
     Show(Named),
     /// Follow a sweep until it ends
+    #[command(after_help = examples![
+        "distilsweep sweep watch",
+        "distilsweep sweep watch emotion-lr --coordinator http://127.0.0.1:7070",
+    ])]
     Watch(Named),
     /// Tell who did what to which trial, when and why
     Events(Events),
     /// Lease no more trials until it is resumed; those under way go on to their end
+    #[command(after_help = examples![
+        "distilsweep sweep pause emotion-lr",
+    ])]
     Pause(Named),
     /// Go on with a paused sweep
+    #[command(after_help = examples![
+        "distilsweep sweep resume emotion-lr",
+    ])]
     Resume(Named),
     /// Add values of parameters, and train the points that are missing
     Extend(Extend),
@@ -43,11 +57,18 @@ pub(super) enum Sweep {
     /// Give a sweep a larger or smaller share of the workers
     Priority(Priority),
     /// End a sweep and whatever of it is under way
+    #[command(after_help = examples![
+        "distilsweep sweep cancel emotion-lr",
+    ])]
     Cancel(Named),
 }
 
 /// Arguments of `sweep submit`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep sweep submit sweep.yaml",
+    "distilsweep sweep submit sweep.yaml --new --coordinator https://sweeps.example.org:7070",
+])]
 pub(super) struct Submit {
     /// The sweep file
     file: PathBuf,
@@ -65,6 +86,9 @@ pub(super) struct Submit {
 
 /// Arguments of `sweep list`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep sweep list",
+])]
 pub(super) struct List {
     #[command(flatten)]
     target: Target,
@@ -94,7 +118,7 @@ impl Sweep {
                 connection.close().await?;
                 let v1::SubmitSweepResponse { sweep, created } = submitted?.into_inner();
                 if !created {
-                    eprintln!("this file's sweep is there already; --new starts another");
+                    terminal::note("this file's sweep is there already; --new starts another");
                 }
                 results::print(&sweep);
             }

@@ -1,7 +1,7 @@
 //! `distilsweep trial stop|retry`, and how a trial is named.
 
 use clap::{Args, Subcommand};
-use distilsweep_proto::{exit::Exit, v1};
+use distilsweep_proto::{examples, exit::Exit, v1};
 
 use super::{
     CliError, connect,
@@ -13,8 +13,15 @@ use super::{
 #[derive(Debug, Subcommand)]
 pub(super) enum Trial {
     /// End a trial without a result, or leave it out where it has not begun
+    #[command(after_help = examples![
+        "distilsweep trial stop emotion-lr/3",
+    ])]
     Stop(Named),
     /// Try a trial again that ended without a result
+    #[command(after_help = examples![
+        "distilsweep trial retry emotion-lr/3",
+        "distilsweep trial retry 3",
+    ])]
     Retry(Named),
 }
 

@@ -1,6 +1,6 @@
 //! Following a sweep until it ends.
 
-use std::{io::IsTerminal, time::Duration};
+use std::time::Duration;
 
 use distilsweep_proto::v1;
 use futures::StreamExt;
@@ -20,7 +20,7 @@ pub(super) async fn follow(
 ) -> Result<v1::SweepStatus, CliError> {
     let request = v1::GetSweepRequest { sweep: sweep.to_owned() };
     let mut statuses = client.watch_sweep(request).await?.into_inner();
-    let live = std::io::stderr().is_terminal();
+    let live = terminal::draws();
     let since = tokio::time::Instant::now();
     let mut screen = terminal::LiveLines::default();
     let mut before: Option<ProgressView> = None;
@@ -47,7 +47,7 @@ pub(super) async fn follow(
             screen.draw(&progress::lines(&view, terminal::width()));
         } else {
             for line in progress::events(before.as_ref(), &view) {
-                eprintln!("{line}");
+                terminal::note(line);
             }
             before = Some(view);
         }

@@ -1,7 +1,7 @@
 //! `distilsweep worker list|drain`.
 
 use clap::{Args, Subcommand, ValueEnum};
-use distilsweep_proto::{exit::Exit, v1};
+use distilsweep_proto::{examples, exit::Exit, v1};
 
 use super::{
     CliError, connect,
@@ -21,6 +21,9 @@ pub(super) enum Worker {
 
 /// Arguments of `worker list`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep worker list",
+])]
 pub(super) struct List {
     /// How to show them
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -40,6 +43,9 @@ enum Format {
 
 /// Arguments of `worker drain`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep worker drain gpu-1",
+])]
 pub(super) struct Drain {
     /// Name of the worker, as in the list, or what it alone begins with
     worker: String,

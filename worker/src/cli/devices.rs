@@ -1,13 +1,17 @@
 //! `distilsweep-worker devices`: where training can be done on this machine.
 
 use clap::Args;
-use distilsweep_proto::exit::Exit;
+use distilsweep_proto::{examples, exit::Exit};
 
 use super::CliError;
 use crate::devices::Survey;
 
 /// Arguments of `devices`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep-worker devices",
+    "distilsweep-worker devices --json",
+])]
 pub(super) struct Devices {
     /// As JSON, for programs
     #[arg(long)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use distilsweep_proto::dataset::Columns;
+use distilsweep_proto::{dataset::Columns, examples};
 use serde::Serialize;
 
 use super::{
@@ -15,6 +15,9 @@ use crate::{train::metrics::Report, trainer::Ended};
 
 /// The classes are those of the model's `config.json`; a label is a class's name or its number.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep-worker evaluate --model out/model --file test.csv",
+])]
 pub(super) struct Evaluate {
     #[command(flatten)]
     model: Model,

@@ -7,6 +7,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use distilsweep_data::Split;
+use distilsweep_proto::{examples, terminal::note};
 use serde::Serialize;
 
 use super::{
@@ -23,6 +24,10 @@ const LEAST_TEXT: usize = 16;
 
 /// Texts come from the command line, from a file, or a line each from standard input.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep-worker predict --model out/model 'a fine day'",
+    "distilsweep-worker predict --model out/model --file texts.csv --format csv",
+])]
 pub(super) struct Predict {
     #[command(flatten)]
     model: Model,
@@ -100,7 +105,7 @@ impl Predict {
             return Ok(single(self.texts.clone()));
         }
         if io::stdin().is_terminal() {
-            eprintln!("reading texts, one a line; Ctrl-D ends them");
+            note("reading texts, one a line; Ctrl-D ends them");
         }
         let mut bytes = Vec::new();
         io::stdin()
