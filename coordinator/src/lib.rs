@@ -15,4 +15,5 @@ pub mod scheduler;
 pub mod server;
 pub mod spec;
 pub mod store;
+pub mod times;
 pub mod web;

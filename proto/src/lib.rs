@@ -10,6 +10,7 @@ pub mod exit;
 pub mod health;
 pub mod hex;
 pub mod ids;
+pub mod json;
 pub mod limits;
 pub mod logs;
 pub mod manifest;

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use distilsweep_proto::ids::{SweepId, TrialId};
+use distilsweep_proto::{
+    ids::{SweepId, TrialId},
+    json,
+};
 use tokio::time::Instant;
 
 use super::{CliError, connect, terminal};
@@ -196,6 +199,26 @@ pub(super) async fn mend(
     }
     let left = look(client, reader, sweep).await?.differences.len();
     Ok(Mended { learned: resent.learned, left })
+}
+
+/// What `mlflow verify` prints for programs.
+pub(super) fn json(sweep: &SweepId, found: &Found, address: &str) -> String {
+    let Found { looked, differences, untold } = found;
+    let wrong = |(run, wrong): &(String, String)| serde_json::json!({"run": run, "difference": wrong});
+    let refused = |(run, why): &(RunKey, String)| serde_json::json!({"run": run.as_str(), "why": why});
+    json::document(serde_json::json!({
+        "sweep": sweep.as_str(),
+        "mlflow": address,
+        "sound": found.is_sound(),
+        "runs": looked.runs,
+        "params": looked.params,
+        "points": looked.points,
+        "artifacts": looked.artifacts,
+        "models": looked.models,
+        "differences": differences.iter().map(wrong).collect::<Vec<_>>(),
+        "waiting": untold.waiting.iter().map(RunKey::as_str).collect::<Vec<_>>(),
+        "refused": untold.refused.iter().map(refused).collect::<Vec<_>>(),
+    }))
 }
 
 /// What `mlflow verify` prints.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use distilsweep_proto::{examples, exit::Exit, ids::SweepId};
+use distilsweep_proto::{examples, exit::Exit, ids::SweepId, json::Json};
 use tokio::time::Instant;
 
 use super::{CliError, connect, mending, results, terminal};
@@ -107,6 +107,9 @@ pub(super) struct Verify {
     #[arg(default_value = "", hide_default_value = true)]
     sweep: String,
 
+    #[command(flatten)]
+    json: Json,
+
     /// The state directory; its coordinator may be at work
     #[arg(long, value_name = "DIR", default_value = ".distilsweep")]
     state: PathBuf,
@@ -187,7 +190,10 @@ impl Verify {
         let reader = Reader::open(&self.state)?;
         let sweep = reader.find(&self.sweep)??;
         let found = mending::look(&client, &reader, &sweep).await?;
-        results::print(&mending::shown(&sweep, &found, client.address()));
+        results::print(&match self.json.json {
+            true => mending::json(&sweep, &found, client.address()),
+            false => mending::shown(&sweep, &found, client.address()),
+        });
         Ok(if found.is_sound() { Exit::Success } else { Exit::Failure })
     }
 }

@@ -13,6 +13,7 @@ mod origin;
 mod results;
 mod run;
 mod serve;
+mod status;
 mod sweep;
 mod terminal;
 mod trial;

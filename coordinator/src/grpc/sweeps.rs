@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     engine::{EngineHandle, NewSweep, Ordered},
     naming::{self, Unnamed},
-    scheduler::{Order, Time},
+    scheduler::Order,
     spec::{self, Origin, SweepSpec},
     store::StoreError,
 };
@@ -72,7 +72,7 @@ impl SweepsService {
     async fn with_outbox(&self, status: v1::SweepStatus, sweep: &SweepId) -> Result<v1::SweepStatus, Status> {
         let id = sweep.clone();
         let outbox = self.engine.read(move |reader| reader.outbox_of(&id)).await?;
-        Ok(convert::with_outbox(status, outbox, Clock::start_after(Time::default()).now()))
+        Ok(convert::with_outbox(status, outbox, Clock::wall()))
     }
 
     /// The status for somebody who watches, where `shown` is what was shown last.
