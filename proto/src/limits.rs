@@ -21,6 +21,10 @@ pub const POINTS: usize = 10_000;
 pub const RESULT_ENTRIES: usize = 256;
 /// Classes of which a result has a confusion matrix.
 pub const CLASSES: usize = 200;
+/// Mistakes that a result shows.
+pub const MISTAKES: usize = 100;
+/// Bytes of a row's text that is shown to people.
+pub const ROW_BYTES: usize = 1 << 10;
 /// Splits of a data set.
 pub const SPLITS: usize = 16;
 /// Leases that a worker holds.
@@ -33,10 +37,15 @@ pub const PRECISIONS: usize = 16;
 pub const SLOTS: u32 = 1024;
 
 /// The beginning of a text that fits into [`TEXT_BYTES`].
-pub fn shortened(mut text: String) -> String {
+pub fn shortened(text: String) -> String {
+    shortened_to(text, TEXT_BYTES)
+}
+
+/// The beginning of a text that fits into `most` bytes.
+pub fn shortened_to(mut text: String, most: usize) -> String {
     const ELLIPSIS: &str = "…";
-    if text.len() > TEXT_BYTES {
-        let mut end = TEXT_BYTES - ELLIPSIS.len();
+    if text.len() > most {
+        let mut end = most - ELLIPSIS.len();
         while !text.is_char_boundary(end) {
             end -= 1;
         }

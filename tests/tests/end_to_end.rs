@@ -147,6 +147,43 @@ fn the_best_trial_is_trained_again_as_a_sweep_of_its_own_with_the_same_numbers()
         assert!(best.metric(metric).is_some());
         assert_eq!(trials[0].metric(metric), best.metric(metric), "{metric}");
     }
+
+    // The same trial in full, and both sweeps beside each other.
+    let results = |arguments: &[&str]| -> anyhow::Result<serde_json::Value> {
+        let fixed = ["results", "--json", "--coordinator", &coordinator.url];
+        let printed = scene.run("distilsweep", &[&fixed, arguments].concat())?;
+        anyhow::ensure!(printed.code == Some(0), "{printed:?}");
+        Ok(serde_json::from_str(&printed.out)?)
+    };
+    let (number, sweep) = (best.number().to_string(), all.sweep());
+    let [first, second] =
+        [results(&[sweep, "--trial", &number])?, results(&[again.sweep(), "--trial", "0"])?];
+    for key in ["metrics", "errors", "splits", "mistakes", "curves", "classes"] {
+        assert!(!first[key].is_null() && first[key] == second[key], "{key}: {first} {second}");
+    }
+    check_mistakes(&first).with_context(|| first.to_string())?;
+    let both = results(&[sweep, again.sweep()])?;
+    assert_eq!(both["sweeps"][1]["better"], "not_to_be_told_apart", "{both}");
+    assert_eq!(both["differences"][0]["name"], "learning_rate", "{both}");
+    Ok(())
+}
+
+/// The confusion matrix of the test split makes the accuracy, and its wrong rows are those that are shown.
+fn check_mistakes(trial: &serde_json::Value) -> anyhow::Result<()> {
+    let splits = trial["splits"].as_array().context("splits")?;
+    let test = splits.iter().find(|split| split["name"] == "test").context("a test split")?;
+    let counts: Vec<Vec<u64>> = serde_json::from_value(test["confusion"].clone())?;
+    let rows: u64 = counts.iter().flatten().sum();
+    let right: u64 = counts.iter().enumerate().map(|(class, row)| row[class]).sum();
+    assert_eq!(trial["metrics"]["test_accuracy"], right as f64 / rows as f64);
+    let mistakes = trial["mistakes"].as_array().context("mistakes")?;
+    assert_eq!(mistakes.len() as u64, (rows - right).min(10));
+    for mistake in mistakes {
+        assert!(mistake["truth"] != mistake["taken"]);
+        assert!(mistake["text"].as_str().is_some_and(|text| !text.is_empty()));
+    }
+    let sure: Vec<f64> = mistakes.iter().filter_map(|mistake| mistake["probability"].as_f64()).collect();
+    assert!(sure.is_sorted_by(|a, b| a >= b), "{sure:?}");
     Ok(())
 }
 

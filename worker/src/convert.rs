@@ -11,7 +11,7 @@ use distilsweep_proto::{
 };
 
 use crate::{
-    trainer::{Ended, Split},
+    trainer::{Ended, Mistake, Split},
     wire::{Assignment, FromCoordinator, Point, Progress, Published, Report, ReportBody},
 };
 
@@ -125,6 +125,7 @@ impl From<Report> for v1::Report {
                 baseline: completed.trained.baseline.into_iter().collect(),
                 tags: completed.trained.tags.into_iter().collect(),
                 splits: completed.trained.splits.into_iter().map(split).collect(),
+                mistakes: completed.trained.mistakes.into_iter().map(mistake).collect(),
                 classes: completed
                     .trained
                     .classes
@@ -167,6 +168,11 @@ impl TryFrom<v1::Report> for Report {
         let lease = report.lease.ok_or_else(|| missing("lease"))?.into();
         Ok(Self { lease, sequence: report.sequence, body })
     }
+}
+
+fn mistake(mistake: Mistake) -> v1::Mistake {
+    let Mistake { text, truth, taken, probability } = mistake;
+    v1::Mistake { text, truth, taken, probability }
 }
 
 fn split(split: Split) -> v1::Split {

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, fmt, fs, io, path::Path, str::FromStr, time::Du
 use serde::{Deserialize, Serialize};
 
 use crate::trainer::{
-    Checkpoint, Ended, EvaluationRecord, Job, Observer, Phase, Request, Scores, Split, StepRecord, Trained,
-    Trainer,
+    Checkpoint, Ended, EvaluationRecord, Job, Mistake, Observer, Phase, Request, Scores, Split, StepRecord,
+    Trained, Trainer,
 };
 
 /// What one trial is said to take, in bytes.
@@ -260,6 +260,12 @@ impl<'a> Lane<'a> {
             baseline: BTreeMap::from([("eval_f1_score".to_owned(), 0.25)]),
             tags: BTreeMap::from([("device".to_owned(), "scripted".to_owned())]),
             classes: vec!["no".to_owned(), "yes".to_owned()],
+            mistakes: vec![Mistake {
+                text: "a made-up text".to_owned(),
+                truth: 0,
+                taken: 1,
+                probability: value,
+            }],
             splits: self.splits(),
         })
     }

@@ -184,6 +184,21 @@ pub struct Trained {
     pub classes: Vec<String>,
     /// The data that it worked with: `train`, `validation` and, where there is one, `test`.
     pub splits: Vec<Split>,
+    /// The rows of the test split that the best evaluation's weights take for another class with the most confidence.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// A text that was taken for another class than its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Mistake {
+    /// What the model saw of it: its tokens, decoded.
+    pub text: String,
+    /// Its own class, by number.
+    pub truth: u32,
+    /// The class that it was taken for.
+    pub taken: u32,
+    /// Probability of that class.
+    pub probability: f64,
 }
 
 /// One split as a trial worked with it.

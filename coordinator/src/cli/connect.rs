@@ -1,7 +1,7 @@
 //! Whom a command speaks to: a coordinator by its URL, the one that lives on a state directory, or, where none does,
 //! one that is started on the directory for as long as the command takes. It is gRPC in each case.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use distilsweep_proto::{
@@ -23,6 +23,9 @@ use crate::{
 /// A client of a coordinator.
 pub(super) type Client = SweepsClient<Line>;
 
+/// The state directory where none is named.
+const STATE: &str = ".distilsweep";
+
 /// Which coordinator a command speaks to.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Target {
@@ -31,7 +34,7 @@ pub(super) struct Target {
     coordinator: Option<String>,
 
     /// The state directory
-    #[arg(long, value_name = "DIR", default_value = ".distilsweep")]
+    #[arg(long, value_name = "DIR", default_value = STATE)]
     state: PathBuf,
 
     #[command(flatten)]
@@ -54,6 +57,16 @@ impl Target {
     /// Connects, making the state directory where it is missing.
     pub(super) async fn connect_or_create(&self) -> Result<Connection, CliError> {
         self.open(true).await
+    }
+
+    /// The options that name it, for a shell, each with a space before it.
+    pub(super) fn arguments(&self) -> String {
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+        match &self.coordinator {
+            Some(url) => format!(" --coordinator {}", quoted(url)),
+            None if self.state == Path::new(STATE) => String::new(),
+            None => format!(" --state {}", quoted(&self.state.to_string_lossy())),
+        }
     }
 
     async fn open(&self, create: bool) -> Result<Connection, CliError> {

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock::Clock,
     mlflow::{client::Client as Mlflow, op::RunIds},
-    results::{self, Curve, Summary},
+    results::{self, Curve, Summary, trial::TrialView},
     scheduler::Time,
 };
 
@@ -31,17 +31,29 @@ const CURVES: usize = 8;
 /// Arguments of `results`.
 #[derive(Debug, Args)]
 pub(super) struct Results {
-    /// Id or name of the sweep [default: the latest]
-    #[arg(default_value = "", hide_default_value = true)]
-    sweep: String,
+    /// Id or name of the sweep [default: the latest]; several are compared
+    #[arg(value_name = "SWEEP")]
+    sweeps: Vec<String>,
 
-    /// How to show it
+    /// How to show it; several sweeps or one trial as table or json
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 
-    /// Print the sweep file with the best trial's hyperparameters alone instead, to train it again
+    /// The same as --format json
     #[arg(long, conflicts_with = "format")]
+    json: bool,
+
+    /// Print the sweep file with the best trial's hyperparameters alone instead, to train it again
+    #[arg(long, conflicts_with_all = ["format", "json", "trial"])]
     best: bool,
+
+    /// With --best: the command that trains it, for a shell in the directory of the sweep file
+    #[arg(long, requires = "best")]
+    command: bool,
+
+    /// Show one trial: settings, curves, confusion matrix, worst mistakes, tries, files
+    #[arg(long, value_name = "N")]
+    trial: Option<u64>,
 
     /// Also write the report and the ranking into this directory: HTML, Markdown, CSV and JSON
     #[arg(short, long, value_name = "DIR")]
@@ -96,11 +108,20 @@ enum Format {
 
 impl Results {
     pub(super) async fn run(self) -> Result<Exit, CliError> {
+        let format = if self.json { Format::Json } else { self.format };
+        let sweep = match &self.sweeps[..] {
+            [] => "",
+            [one] => one,
+            several => return self.compare(several, format).await,
+        };
+        if let Some(trial) = self.trial {
+            return self.one(sweep, trial, format).await;
+        }
         let summary = if self.held.mlflow.is_some() || self.held.experiment.is_some() {
-            self.held.read(&self.sweep).await?
+            self.held.read(sweep).await?
         } else {
             let connection = self.target.connect().await?;
-            let summary = fetch(&connection.client, &self.sweep).await;
+            let summary = fetch(&connection.client, sweep).await;
             connection.close().await?;
             summary?
         };
@@ -108,12 +129,20 @@ impl Results {
             let report = write(directory, &summary)?;
             terminal::note(format_args!("report   {}", report.display()));
         }
+        if self.command {
+            let sweep = &summary.sweep;
+            let from = self.target.arguments();
+            print(&format!(
+                "distilsweep results {sweep}{from} --best > {sweep}-best.yaml && distilsweep run {sweep}-best.yaml --new"
+            ));
+            return Ok(Exit::Success);
+        }
         if self.best {
             let file = results::best(&summary);
             print(&file.map_err(|error| CliError::new(Exit::BadInput, error.to_string()))?);
             return Ok(Exit::Success);
         }
-        let text = match self.format {
+        let text = match format {
             Format::Table => results::table(&summary, terminal::width(), terminal::color()),
             Format::Markdown => results::markdown(&summary),
             Format::Csv => results::csv(&summary),
@@ -121,6 +150,68 @@ impl Results {
         };
         print(&text);
         Ok(Exit::Success)
+    }
+}
+
+impl Results {
+    /// Shows sweeps side by side.
+    async fn compare(&self, sweeps: &[String], format: Format) -> Result<Exit, CliError> {
+        self.refuse_for("several sweeps", format)?;
+        let connection = self.target.connect().await?;
+        let mut summaries = Vec::new();
+        let mut failed = None;
+        for sweep in sweeps {
+            match fetch(&connection.client, sweep).await {
+                Ok(summary) => summaries.push(summary),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        connection.close().await?;
+        failed.map_or(Ok(()), Err)?;
+        let comparison = results::Comparison::new(&summaries)
+            .map_err(|error| CliError::new(Exit::BadInput, error.to_string()))?;
+        print(&match format {
+            Format::Json => comparison.json(),
+            _ => comparison.table(terminal::width(), terminal::color()),
+        });
+        Ok(Exit::Success)
+    }
+
+    /// Shows one trial.
+    async fn one(&self, sweep: &str, trial: u64, format: Format) -> Result<Exit, CliError> {
+        self.refuse_for("one trial", format)?;
+        let connection = self.target.connect().await?;
+        let view = fetch_trial(&connection.client, sweep, trial).await;
+        connection.close().await?;
+        let view = view?;
+        print(&match format {
+            Format::Json => results::trial::json(&view),
+            _ => {
+                let now = Clock::start_after(Time::default()).now().0;
+                results::trial::table(&view, terminal::width(), terminal::color(), now)
+            }
+        });
+        Ok(Exit::Success)
+    }
+
+    /// Refuses what is there for one whole sweep alone.
+    fn refuse_for(&self, what: &str, format: Format) -> Result<(), CliError> {
+        let held = self.held.mlflow.is_some() || self.held.experiment.is_some();
+        let given = [
+            ("--best", self.best),
+            ("--output", self.output.is_some()),
+            ("--mlflow and --experiment", held),
+            ("--format markdown and csv", matches!(format, Format::Markdown | Format::Csv)),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((option, _)) => {
+                Err(CliError::new(Exit::Usage, format!("{option} is for a whole sweep, not for {what}")))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -196,6 +287,14 @@ pub(super) async fn fetch(client: &Client, sweep: &str) -> Result<Summary, CliEr
         results.trials.extend(part.trials);
     }
     Ok(results::convert::summary(results, Clock::start_after(Time::default()).now().0))
+}
+
+/// Asks for one trial of a sweep.
+async fn fetch_trial(client: &Client, sweep: &str, trial: u64) -> Result<TrialView, CliError> {
+    let request = v1::GetTrialRequest { sweep: sweep.to_owned(), trial };
+    let detail = client.clone().get_trial(request).await?.into_inner();
+    let summary = fetch(client, &detail.sweep).await?;
+    Ok(results::convert::trial(detail, &summary))
 }
 
 /// Writes the outcome's files into a directory; answers where the report is.

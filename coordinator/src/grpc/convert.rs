@@ -8,12 +8,13 @@ use tonic::Status;
 use crate::{
     engine::{Chosen, Progress, Snapshot, ToWorker, WorkerNow},
     mlflow::op::RunIds,
+    results,
     scheduler::{
-        AttemptEnd, Best, EndedHow, Failure, FailureKind, Point, Report, ReportBody, Split, StoredFiles,
-        SweepState, Time, TrialResult,
+        AttemptEnd, Best, EndedHow, Failure, FailureKind, Mistake, Point, Report, ReportBody, Split,
+        StoredFiles, SweepState, Time, TrialResult,
     },
     spec::{Filter, FilterError},
-    store::{JournalRow, SweepOutbox, SweepRow, TrialRow},
+    store::{Attempt, JournalRow, SweepOutbox, SweepRow, TrialRow},
 };
 
 /// A message that makes no sense, by its field.
@@ -43,11 +44,8 @@ impl TryFrom<v1::Report> for Report {
                 steps: completed.steps,
                 steps_per_second: completed.steps_per_second,
                 tags: completed.tags.into_iter().collect(),
-                splits: completed
-                    .splits
-                    .into_iter()
-                    .map(|split| whole(split, completed.classes.len()))
-                    .collect(),
+                splits: splits(completed.splits, completed.classes.len()),
+                mistakes: mistakes(completed.mistakes),
                 classes: completed.classes,
             })),
             Body::Failed(failure) => ReportBody::Ended(AttemptEnd::Failed(Failure {
@@ -61,16 +59,49 @@ impl TryFrom<v1::Report> for Report {
     }
 }
 
-/// A split of a data set; counts that are no square of its classes are none.
-fn whole(split: v1::Split, classes: usize) -> Split {
-    let square = classes > 0 && split.confusion.len() == classes * classes;
-    let rows = split.confusion.chunks(classes.max(1)).filter(|_| square);
-    Split {
-        name: split.name,
-        rows: split.rows,
-        sha256: split.sha256,
-        confusion: rows.map(<[u64]>::to_vec).collect(),
+/// The splits of a data set; counts that are no square of its classes are none.
+pub fn splits(splits: Vec<v1::Split>, classes: usize) -> Vec<Split> {
+    let whole = |split: v1::Split| {
+        let square = classes > 0 && split.confusion.len() == classes * classes;
+        let rows = split.confusion.chunks(classes.max(1)).filter(|_| square);
+        Split {
+            name: split.name,
+            rows: split.rows,
+            sha256: split.sha256,
+            confusion: rows.map(<[u64]>::to_vec).collect(),
+        }
+    };
+    splits.into_iter().map(whole).collect()
+}
+
+/// The worst mistakes of a trial.
+pub fn mistakes(mistakes: Vec<v1::Mistake>) -> Vec<Mistake> {
+    let mistake =
+        |v1::Mistake { text, truth, taken, probability }| Mistake { text, truth, taken, probability };
+    mistakes.into_iter().map(mistake).collect()
+}
+
+/// A mistake for the wire.
+pub fn mistake(mistake: Mistake) -> v1::Mistake {
+    let Mistake { text, truth, taken, probability } = mistake;
+    v1::Mistake { text, truth, taken, probability }
+}
+
+/// A try at a trial for the wire.
+pub fn attempt(attempt: Attempt) -> v1::Attempt {
+    v1::Attempt {
+        attempt: attempt.attempt,
+        worker: attempt.worker,
+        granted_ms: attempt.granted_ms,
+        ended_ms: attempt.ended_ms.unwrap_or_default(),
+        failure: attempt.failure.map(failure_message),
     }
+}
+
+/// A split for the wire.
+pub fn split(split: Split) -> v1::Split {
+    let Split { name, rows, sha256, confusion } = split;
+    v1::Split { name, rows, sha256, confusion: confusion.into_iter().flatten().collect() }
 }
 
 fn point(point: v1::MetricPoint) -> Point {
@@ -332,6 +363,7 @@ pub fn trial_result(row: TrialRow, point: Params) -> v1::TrialResult {
         failure: row.failure.map(failure_message),
         started_ms: row.started_ms,
         finished_ms: row.finished_ms.unwrap_or_default(),
+        errors: results::errors(&result.splits).into_iter().collect(),
         data: result.splits.into_iter().map(|split| (split.name, split.sha256)).collect(),
     }
 }

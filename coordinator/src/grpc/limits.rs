@@ -6,8 +6,8 @@
 use distilsweep_proto::{
     ids::Lease,
     limits::{
-        CLASSES, DEVICES, FILE_BYTES, ID_BYTES, LEASES, NAME_BYTES, PATH_BYTES, POINTS, PRECISIONS,
-        RESULT_ENTRIES, SLOTS, SPLITS, TEXT_BYTES,
+        CLASSES, DEVICES, FILE_BYTES, ID_BYTES, LEASES, MISTAKES, NAME_BYTES, PATH_BYTES, POINTS, PRECISIONS,
+        RESULT_ENTRIES, ROW_BYTES, SLOTS, SPLITS, TEXT_BYTES,
     },
     manifest::CHECKPOINT,
     v1,
@@ -189,6 +189,10 @@ pub fn report(report: &Report, store_url: &str) -> Result<(), Unacceptable> {
             for split in &result.splits {
                 name("completed.splits.name", &split.name)?;
                 digest(&split.sha256)?;
+            }
+            count("completed.mistakes", result.mistakes.len(), MISTAKES)?;
+            if result.mistakes.iter().any(|mistake| mistake.text.len() > ROW_BYTES) {
+                return Err(Unacceptable::Text { field: "completed.mistakes.text", most: ROW_BYTES });
             }
             let own = |files: &StoredFiles| format!("{}{}", prefix(store_url, &report.lease), files.step);
             result.model.as_ref().map_or(Ok(()), |files| stored(files, own(files)))

@@ -1,6 +1,7 @@
 //! The gRPC services: they validate, ask the engine and convert; they decide nothing.
 
 pub mod convert;
+pub mod detail;
 mod gate;
 pub mod limits;
 mod orders;

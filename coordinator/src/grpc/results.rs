@@ -47,16 +47,27 @@ pub(super) fn beginning(
     let spec: SweepSpec = serde_json::from_str(&reader.sweep(sweep)?.spec)?;
     let shown = [names::LOSS, spec.metric.selection.evaluation];
     let mut curves = Vec::new();
-    for index in reader.best(sweep, CURVES)? {
+    let best = reader.best(sweep, CURVES)?;
+    for index in best.iter().copied() {
         let points = reader.points(&TrialId { sweep: sweep.clone(), index })?;
         curves.extend(shown.into_iter().map(|metric| curve(index, metric, &points)));
     }
     curves.retain(|curve| !curve.steps.is_empty());
     let varied = spec.space.varied().map(ToOwned::to_owned).collect();
+    let first = best.first().map(|first| reader.trials(sweep, *first, 1)).transpose()?.unwrap_or_default();
+    let result = first.into_iter().next().and_then(|row| row.result).unwrap_or_default();
     let source = reader.source(sweep)?;
     let resources = spec.origin.resources.iter().cloned().map(Into::into).collect();
-    let results =
-        v1::SweepResults { status: Some(status), trials: Vec::new(), varied, curves, source, resources };
+    let results = v1::SweepResults {
+        status: Some(status),
+        trials: Vec::new(),
+        varied,
+        curves,
+        source,
+        resources,
+        classes: result.classes,
+        splits: result.splits.into_iter().map(convert::split).collect(),
+    };
     Ok((spec, results))
 }
 
@@ -70,7 +81,7 @@ pub(super) fn trials(spec: &SweepSpec, rows: Vec<TrialRow>) -> Vec<v1::TrialResu
 }
 
 /// A metric's curve, thinned out evenly; its last point stays.
-fn curve(trial: u64, metric: &str, points: &[Point]) -> v1::Curve {
+pub(super) fn curve(trial: u64, metric: &str, points: &[Point]) -> v1::Curve {
     let all: BTreeMap<i64, f64> = points
         .iter()
         .filter(|point| point.key == metric && point.value.is_finite())

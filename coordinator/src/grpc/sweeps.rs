@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{convert, limits, orders, results};
+use super::{convert, detail, limits, orders, results};
 use crate::{
     clock::Clock,
     engine::{EngineHandle, NewSweep, Ordered},
@@ -327,6 +327,19 @@ impl Sweeps for SweepsService {
             Ok(Some((part, left)))
         });
         Ok(Response::new(stream.boxed()))
+    }
+
+    async fn get_trial(
+        &self,
+        request: Request<v1::GetTrialRequest>,
+    ) -> Result<Response<v1::TrialDetail>, Status> {
+        let v1::GetTrialRequest { sweep, trial } = request.into_inner();
+        let sweep = self.find(sweep).await?;
+        let (id, mlflow) = (sweep.clone(), self.mlflow_url.clone());
+        let found = self.engine.read(move |reader| detail::detail(reader, &id, trial, &mlflow)).await?;
+        found.map(Response::new).ok_or_else(|| {
+            Status::not_found(format!("trial {trial} of sweep {sweep} has not begun, or there is none"))
+        })
     }
 }
 

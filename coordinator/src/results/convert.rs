@@ -11,7 +11,9 @@ use distilsweep_proto::{
 use super::{
     Curve, MlflowNote, Summary, TrialRow, TrialState,
     progress::{ProgressView, RunningView},
+    trial::{Attempt, TrialView},
 };
+use crate::grpc::convert::{mistakes, splits};
 
 /// A sweep's results as the summary that every form renders. `now_ms` ends the time of a sweep that still runs.
 pub fn summary(results: v1::SweepResults, now_ms: i64) -> Summary {
@@ -48,6 +50,8 @@ pub fn summary(results: v1::SweepResults, now_ms: i64) -> Summary {
         curves: results.curves.into_iter().map(curve).collect(),
         file: results.source,
         resources: resources(results.resources),
+        splits: splits(results.splits, results.classes.len()),
+        classes: results.classes,
     }
 }
 
@@ -74,6 +78,7 @@ fn row(trial: v1::TrialResult, mlflow: Option<&str>) -> TrialRow {
         state,
         params: params(trial.parameters),
         metrics: trial.metrics.into_iter().collect(),
+        errors: trial.errors.into_iter().collect(),
         seconds: (state == TrialState::Completed).then_some(trial.seconds),
         attempts: trial.attempts,
         worker: present(trial.worker),
@@ -82,6 +87,37 @@ fn row(trial: v1::TrialResult, mlflow: Option<&str>) -> TrialRow {
         checkpoint: trial.model.map(|files| location(files.url)),
         data: trial.data.into_iter().collect(),
         failure: trial.failure.map(|failure| failure.message),
+    }
+}
+
+/// A trial in full as what is shown of it, with its place in its sweep's `summary`.
+pub fn trial(detail: v1::TrialDetail, summary: &Summary) -> TrialView {
+    let url = present(detail.mlflow_url);
+    let index = detail.result.as_ref().map(|result| result.trial);
+    let ranked = super::rank(summary);
+    let of = ranked.iter().filter(|ranked| ranked.rank.is_some()).count() as u64;
+    let own = ranked.iter().find(|ranked| Some(ranked.row.trial) == index).and_then(|ranked| ranked.rank);
+    let attempt = |attempt: v1::Attempt| Attempt {
+        attempt: attempt.attempt,
+        worker: attempt.worker,
+        granted_ms: attempt.granted_ms,
+        ended_ms: Some(attempt.ended_ms).filter(|ended| *ended > 0),
+        failure: attempt.failure.map(|failure| failure.message),
+    };
+    TrialView {
+        sweep: detail.sweep,
+        metric: detail.metric.map(|metric| metric.name).unwrap_or_default(),
+        row: row(detail.result.unwrap_or_default(), url.as_deref()),
+        rank: own.map(|own| (own, of)),
+        varied: summary.varied.clone(),
+        splits: splits(detail.splits, detail.classes.len()),
+        classes: detail.classes,
+        mistakes: mistakes(detail.mistakes),
+        attempts: detail.attempts.into_iter().map(attempt).collect(),
+        curves: detail.curves.into_iter().map(curve).collect(),
+        tags: detail.tags.into_iter().collect(),
+        steps: u64::try_from(detail.steps).unwrap_or(0),
+        steps_per_second: detail.steps_per_second,
     }
 }
 

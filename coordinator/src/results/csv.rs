@@ -1,16 +1,17 @@
 //! One row a trial, for spreadsheets and data frames.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use distilsweep_proto::names;
 
-use super::{Summary, TrialRow, rank};
+use super::{Setting, Summary, TrialRow, rank, settings};
 
 /// Comma-separated values under a header, best first.
 ///
 /// Columns: `rank`, `trial`, `state`; `params.NAME` for each hyperparameter, the varied ones first in the order of the
 /// file; `metrics.NAME` for the metric that ranks, those of the test split (in [`names::TEST`]'s order) and any others
-/// in alphabetical order; `seconds`, `attempts`, `worker`, `mlflow_run`, `mlflow_url`, `checkpoint`, `failure`.
+/// in alphabetical order; `seconds`, `attempts`, `worker`, `mlflow_run`, `mlflow_url`, `checkpoint`, `failure`; of its
+/// setting `setting.mean`, `setting.spread`, `setting.error`, `setting.low` and `setting.high`.
 /// Prefixes are those of MLflow's data frames. What a trial has not is empty; numbers have full precision.
 pub fn csv(summary: &Summary) -> String {
     let params: Vec<&str> =
@@ -30,14 +31,23 @@ pub fn csv(summary: &Summary) -> String {
         .chain(
             ["seconds", "attempts", "worker", "mlflow_run", "mlflow_url", "checkpoint", "failure"]
                 .map(str::to_owned),
-        );
+        )
+        .chain(["mean", "spread", "error", "low", "high"].map(|name| format!("setting.{name}")));
+    let settings = settings(summary);
+    let by_trial: BTreeMap<u64, &Setting> = settings
+        .iter()
+        .flat_map(|setting| setting.trials.iter().map(move |trial| (*trial, setting)))
+        .collect();
     let rows = rank(summary).into_iter().map(|ranked| {
         let head = [
             ranked.rank.map(|rank| rank.to_string()).unwrap_or_default(),
             ranked.row.trial.to_string(),
             ranked.row.state.name().to_owned(),
         ];
-        head.into_iter().chain(values(ranked.row, &params, &metrics)).collect()
+        head.into_iter()
+            .chain(values(ranked.row, &params, &metrics))
+            .chain(of_setting(by_trial.get(&ranked.row.trial).copied()))
+            .collect()
     });
     written(std::iter::once(header.collect()).chain(rows))
 }
@@ -57,6 +67,16 @@ fn values(row: &TrialRow, params: &[&str], metrics: &[&str]) -> Vec<String> {
         text(&row.failure),
     ]);
     values
+}
+
+fn of_setting(setting: Option<&Setting>) -> [String; 5] {
+    let of = |value: fn(&Setting) -> Option<f64>| {
+        setting.and_then(value).map(|v| v.to_string()).unwrap_or_default()
+    };
+    let end = |end: fn((f64, f64)) -> f64| {
+        setting.and_then(|setting| setting.interval).map(|ends| end(ends).to_string()).unwrap_or_default()
+    };
+    [of(|s| Some(s.mean)), of(|s| s.spread), of(|s| s.error), end(|ends| ends.0), end(|ends| ends.1)]
 }
 
 fn written(records: impl Iterator<Item = Vec<String>>) -> String {

@@ -165,6 +165,7 @@ fn row(run: &HeldRun, trial: u64, page: &str) -> TrialRow {
         mlflow_url: Some(format!("{page}/runs/{}", run.ids.run_id)),
         checkpoint: tag(BEST_CHECKPOINT_PATH).map(location),
         data: BTreeMap::new(),
+        errors: BTreeMap::new(),
         failure: reason.cloned().filter(|_| state != TrialState::Completed),
     }
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use distilsweep_proto::{params::Params, resource::Resource};
 use serde::Serialize;
 
-use super::{MlflowNote, Summary, TrialRow, rank};
+use super::{Insight, MlflowNote, Setting, Summary, TrialRow, insight, rank, settings};
 
 /// Version of the JSON form: it grows when a key changes its meaning or goes; new keys may come without.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -24,6 +24,10 @@ struct Document<'a> {
     constant: &'a Params,
     mlflow: &'a MlflowNote,
     resources: &'a [Resource],
+    classes: &'a [String],
+    splits: Vec<Rows<'a>>,
+    settings: Vec<Setting>,
+    insight: Option<Insight>,
     trials: Vec<Trial<'a>>,
 }
 
@@ -31,6 +35,13 @@ struct Document<'a> {
 struct Metric<'a> {
     name: &'a str,
     goal: &'static str,
+}
+
+#[derive(Serialize)]
+struct Rows<'a> {
+    name: &'a str,
+    rows: u64,
+    sha256: &'a str,
 }
 
 #[derive(Serialize)]
@@ -54,11 +65,14 @@ struct Trial<'a> {
 /// | `varied`, `constant` | names of the hyperparameters that differ; the values of the others |
 /// | `mlflow` | `{"url", "runs_waiting", "messages_waiting"}` |
 /// | `resources` | model and data set as they were found: `kind` (`model`, `dataset`), `id`, `commit`, `license`, `page`, `files` (`path`, `bytes`, `sha256`) |
-/// | `trials` | the trials, best first |
+/// | `classes`, `splits` | names of the classes; `name`, `rows` and `sha256` of each split, of the best trial; empty while unknown |
+/// | `settings` | what was tried, best first: see [`Setting`]; an interval is a pair of its ends |
+/// | `insight` | what mattered: see [`Insight`]; null where too little is known |
+/// | `trials` | the trials: by setting, within each by score, those without a score last |
 ///
-/// Of a trial: `rank` (from 1, equal values share one; null without a final finite metric), `trial` (index of its
-/// point), `state` (`completed`, `running`, `pending`, `diverged`, `failed` or `cancelled`), `params` and `metrics` by
-/// name, `seconds`, `attempts`, `worker`, `mlflow_run`, `mlflow_url`, `checkpoint` (a URL), `data` (SHA-256 over
+/// Of a trial: `rank` (its setting's; null without a final finite metric), `trial` (index of its
+/// point), `state` (`completed`, `running`, `pending`, `diverged`, `failed` or `cancelled`), `params`, `metrics` and their
+/// standard `errors` by name, `seconds`, `attempts`, `worker`, `mlflow_run`, `mlflow_url`, `checkpoint` (a URL), `data` (SHA-256 over
 /// the tokens and classes of each split) and `failure` (why there is no result), each null or empty where there is none. A
 /// metric that is not finite is null.
 pub fn json(summary: &Summary) -> String {
@@ -76,6 +90,14 @@ pub fn json(summary: &Summary) -> String {
         constant: &summary.constant,
         mlflow: &summary.mlflow,
         resources: &summary.resources,
+        classes: &summary.classes,
+        splits: summary
+            .splits
+            .iter()
+            .map(|split| Rows { name: &split.name, rows: split.rows, sha256: &split.sha256 })
+            .collect(),
+        settings: settings(summary),
+        insight: insight(summary),
         trials: rank(summary)
             .into_iter()
             .map(|ranked| Trial { rank: ranked.rank, row: ranked.row })

@@ -2,7 +2,17 @@
 
 use distilsweep_proto::params::Value;
 
-use super::{Summary, TrialRow};
+use super::{Setting, Summary, TrialRow, insight::insight as mattered, settings::repeated};
+
+/// What stands where there is nothing.
+pub(super) const DASH: &str = "–";
+
+/// Trials that are named one by one.
+const NAMED: usize = 8;
+/// Hyperparameters of which it is said how much they matter.
+const MATTERING: usize = 4;
+/// Below this share of explained variance nothing is said about causes.
+const FIT: f64 = 0.2;
 
 /// Four decimals: the resolution of a test split of ten thousand rows.
 pub(super) fn metric(value: f64) -> String {
@@ -121,6 +131,78 @@ pub(super) fn waiting(summary: &Summary) -> Option<String> {
         counted(note.runs_waiting, "run"),
         counted(note.messages_waiting, "message"),
     ))
+}
+
+/// A line of at most `width` characters.
+pub(super) fn cut(line: String, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line;
+    }
+    let kept: String = line.chars().take(width.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
+}
+
+/// `3, 5, 8`; of many the first ones and how many more there are.
+pub(super) fn numbers(trials: &[u64]) -> String {
+    let named: Vec<String> = trials.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = trials.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", named.join(", "))
+}
+
+/// A setting by what makes it differ.
+pub(super) fn setting(setting: &Setting) -> String {
+    if setting.params.is_empty() {
+        return "the only setting".to_owned();
+    }
+    listed(setting.params.iter().map(|(name, value)| (name.as_str(), value)))
+}
+
+/// Which other settings share the best one's rank; nothing where none does.
+pub(super) fn alike(tried: &[Setting]) -> Option<String> {
+    let others: Vec<u64> =
+        tried.iter().skip(1).take_while(|other| other.rank == 1).map(|other| other.trials[0]).collect();
+    let what = if repeated(tried) { "setting" } else { "trial" };
+    (!others.is_empty()).then(|| {
+        let which = if repeated(tried) { String::new() } else { format!(": {}", numbers(&others)) };
+        format!("not to be told apart from it: {}{which}", counted(others.len() as u64, what))
+    })
+}
+
+/// What the ranks and the figures after ± say, on one line; nothing where nothing is known of errors.
+pub(super) fn sureness(summary: &Summary, tried: &[Setting]) -> Option<String> {
+    if tried.iter().all(|setting| setting.error.is_none()) {
+        return None;
+    }
+    let shared = "a rank is shared where the difference may be chance";
+    if repeated(tried) {
+        return Some(format!(
+            "± over seeds is a standard deviation, the interval is for other seeds and rows; {shared}"
+        ));
+    }
+    let errors = summary.trials.iter().filter_map(|row| row.errors.get(&summary.metric));
+    let (low, high) = errors.fold((f64::MAX, f64::MIN), |(low, high), e| (low.min(*e), high.max(*e)));
+    let [low, high] = [low, high].map(|error| format!("{error:.3}"));
+    let range = if low == high { low } else { format!("{low} to {high}") };
+    let title = metric_title(&summary.metric);
+    Some(format!("{title} has a standard error of {range}, for its rows are a sample; {shared}"))
+}
+
+/// What mattered, on one line; nothing where too few settings were tried.
+pub(super) fn insight(summary: &Summary) -> Option<String> {
+    let found = mattered(summary)?;
+    if found.fit < FIT {
+        return Some(format!(
+            "what mattered cannot be told: a random forest explains {:.0} % of the variance",
+            found.fit.max(0.0) * 100.0
+        ));
+    }
+    let parts = found.importance.iter().zip(&found.effects).map(|(one, effect)| {
+        // Nothing is less than nothing: below zero is chance.
+        format!("{} {:.2} ±{:.2} (best {})", short(&one.name), one.mean.max(0.0), one.spread, effect.best)
+    });
+    let parts: Vec<String> = parts.take(MATTERING).collect();
+    Some(format!("what mattered: {}; a random forest explains {:.0} %", parts.join(", "), found.fit * 100.0))
 }
 
 /// Why a trial has no result, on one line and without saying its state twice.

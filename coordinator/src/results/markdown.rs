@@ -4,24 +4,10 @@ use std::fmt::Write;
 
 use distilsweep_proto::params::Value;
 
-use super::{Ranked, Summary, TrialRow, labels, rank, resources};
-
-/// The report as Markdown.
-pub fn markdown(summary: &Summary) -> String {
-    let ranked = rank(summary);
-    let mut out = String::new();
-    title(summary, &mut out);
-    match ranked.first() {
-        Some(Ranked { rank: Some(_), .. }) => best(summary, &ranked[0], &mut out),
-        Some(_) | None => out.push_str("\nNo trial has a result yet.\n"),
-    }
-    if !ranked.is_empty() {
-        ranking(summary, &ranked, &mut out);
-    }
-    failures(&ranked, &mut out);
-    mlflow(summary, &mut out);
-    out
-}
+use super::{
+    Ranked, Setting, Summary, TrialRow, insight, labels, rank, resources,
+    settings::{repeated, settings as tried, varied},
+};
 
 /// Appends a line; writing to a text cannot fail.
 macro_rules! line {
@@ -30,11 +16,37 @@ macro_rules! line {
     };
 }
 
+/// The report as Markdown.
+pub fn markdown(summary: &Summary) -> String {
+    let (ranked, tried) = (rank(summary), tried(summary));
+    let mut out = String::new();
+    title(summary, &mut out);
+    match ranked.first() {
+        Some(Ranked { rank: Some(_), row }) => best(summary, &tried, row, &mut out),
+        Some(_) | None => out.push_str("\nNo trial has a result yet.\n"),
+    }
+    by_setting(summary, &tried, &mut out);
+    if !ranked.is_empty() {
+        ranking(summary, &ranked, if repeated(&tried) { "Trials" } else { "Ranking" }, &mut out);
+    }
+    if let Some(sureness) = labels::sureness(summary, &tried) {
+        line!(out, "\nIn this table, {sureness}.");
+    }
+    mattered(summary, &mut out);
+    failures(&ranked, &mut out);
+    mlflow(summary, &mut out);
+    out
+}
+
 fn title(summary: &Summary, out: &mut String) {
     line!(out, "# Sweep {}", escaped(&summary.name));
     line!(out, "\n`{}` is {}: {}.", summary.sweep, summary.state, labels::standing(summary));
     let order = if summary.maximize { "highest" } else { "lowest" };
-    line!(out, "Trials are ranked by `{}`, {order} first.", summary.metric);
+    line!(
+        out,
+        "Ranked by `{}`, {order} first: settings are chosen on the validation split alone.",
+        summary.metric
+    );
     if !summary.constant.is_empty() {
         let constant: Vec<String> =
             summary.constant.iter().map(|(name, value)| format!("`{name}` {value}")).collect();
@@ -48,19 +60,84 @@ fn title(summary: &Summary, out: &mut String) {
     }
 }
 
-fn best(summary: &Summary, first: &Ranked<'_>, out: &mut String) {
+fn best(summary: &Summary, tried: &[Setting], row: &TrialRow, out: &mut String) {
+    let Some(first) = tried.first() else { return };
     line!(out, "\n## Best settings\n");
-    let mut sentence = format!("Trial {}", first.row.trial);
-    if let Some(score) = summary.score(first.row) {
-        let _ = write!(sentence, " reaches a `{}` of {}", summary.metric, labels::metric(score));
-        if let Some(guessed) = summary.baseline_of_metric() {
-            let _ = write!(sentence, " ({:+.4} against the majority class)", score - guessed);
-        }
+    let who = match first.trials[..] {
+        [trial] => format!("Trial {trial} reaches a"),
+        _ => format!("Trials {} reach a mean", labels::numbers(&first.trials)),
+    };
+    let mut sentence = format!("{who} `{}` of {}", summary.metric, labels::metric(first.mean));
+    if let Some(error) = first.error {
+        let _ = write!(sentence, " ± {}", labels::metric(error));
     }
-    line!(out, "{sentence}. To train it again:\n");
-    line!(out, "```yaml\n{}```", settings(first.row));
-    if let Some(checkpoint) = &first.row.checkpoint {
+    if let Some(guessed) = summary.baseline_of_metric() {
+        let _ = write!(sentence, " ({:+.4} against the majority class)", first.mean - guessed);
+    }
+    if let Some(others) = labels::alike(tried) {
+        let _ = write!(sentence, "; {others}");
+    }
+    let which = if first.trials.len() > 1 { format!(" (trial {})", row.trial) } else { String::new() };
+    line!(out, "{sentence}. To train it again{which}:\n");
+    line!(out, "```yaml\n{}```", settings(row));
+    if let Some(checkpoint) = &row.checkpoint {
         line!(out, "\nIts model, for `from_pretrained`: `{checkpoint}`");
+    }
+}
+
+/// The settings, where each was tried with several seeds.
+fn by_setting(summary: &Summary, tried: &[Setting], out: &mut String) {
+    if !repeated(tried) {
+        return;
+    }
+    line!(out, "\n## Ranking\n");
+    let mut header = vec!["rank".to_owned()];
+    header.extend(varied(summary).map(str::to_owned));
+    let title = labels::metric_title(&summary.metric);
+    header.extend([title.to_owned(), "over seeds".into(), "95 % interval".into(), "trials".into()]);
+    row(&header, out);
+    row(&header.iter().map(|_| "---:".to_owned()).collect::<Vec<_>>(), out);
+    let dash = || labels::DASH.to_owned();
+    for setting in tried {
+        let mut cells = vec![setting.rank.to_string()];
+        cells.extend(
+            varied(summary).map(|name| setting.params.get(name).map_or_else(dash, ToString::to_string)),
+        );
+        cells.push(labels::metric(setting.mean));
+        cells.push(setting.spread.map_or_else(dash, |spread| format!("± {}", labels::metric(spread))));
+        let interval =
+            |(low, high): (f64, f64)| format!("{} to {}", labels::metric(low), labels::metric(high));
+        cells.push(setting.interval.map_or_else(dash, interval));
+        cells.push(labels::numbers(&setting.trials));
+        row(&cells, out);
+    }
+}
+
+/// What mattered, by the random forest.
+fn mattered(summary: &Summary, out: &mut String) {
+    let Some(found) = insight(summary) else { return };
+    line!(out, "\n## What mattered\n");
+    line!(
+        out,
+        "A random forest explains {:.0} % of the variance of settings that it has not seen. Importance is the share of \
+         the variance that a hyperparameter has a part in.\n",
+        found.fit.max(0.0) * 100.0
+    );
+    row(&["hyperparameter", "importance", "best value", "predicted with it"].map(str::to_owned), out);
+    row(&["---", "---:", "---:", "---:"].map(str::to_owned), out);
+    for (one, effect) in found.importance.iter().zip(&found.effects) {
+        let best = effect.levels.iter().find(|level| level.value == effect.best);
+        let cells = [
+            one.name.clone(),
+            format!("{:.3} ± {:.3}", one.mean.max(0.0), one.spread),
+            effect.best.to_string(),
+            best.map_or_else(String::new, |level| labels::metric(level.mean)),
+        ];
+        row(&cells, out);
+    }
+    if let Some(both) = &found.interaction {
+        let [first, second] = &both.names;
+        line!(out, "\nInteraction of `{first}` and `{second}` (H²): {:.2}.", both.strength);
     }
 }
 
@@ -73,12 +150,12 @@ pub(super) fn settings(row: &TrialRow) -> String {
     out
 }
 
-fn ranking(summary: &Summary, ranked: &[Ranked<'_>], out: &mut String) {
+fn ranking(summary: &Summary, ranked: &[Ranked<'_>], title: &str, out: &mut String) {
     let measured = |name: &str| ranked.iter().any(|r| r.row.metrics.contains_key(name));
     let mut metrics = vec![summary.metric.as_str()];
     metrics.extend(["test_f1_score", "test_accuracy"].into_iter().filter(|name| measured(name)));
 
-    line!(out, "\n## Ranking\n");
+    line!(out, "\n## {title}\n");
     let mut header: Vec<String> = vec!["rank".into(), "trial".into(), "state".into()];
     header.extend(summary.varied.iter().cloned());
     header.extend(metrics.iter().map(|name| labels::metric_title(name).to_owned()));

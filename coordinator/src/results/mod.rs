@@ -5,31 +5,43 @@
 //! renders a sweep that still runs.
 
 mod best;
+mod columns;
+mod compare;
 pub mod convert;
 mod csv;
+mod error;
 pub mod held;
 pub(crate) mod html;
+mod insight;
 mod json;
 pub(crate) mod labels;
 mod markdown;
 pub mod progress;
 mod resources;
+mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod trial;
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use distilsweep_proto::{names::Selection, params::Params, resource::Resource};
 use serde::{Deserialize, Serialize};
 
 pub use best::{NoBest, best};
+pub use compare::{Comparison, Incomparable};
 pub use csv::csv;
+pub use error::errors;
 pub use html::html;
+pub use insight::{Effect, Importance, Insight, Interaction, Level, SETTINGS, insight};
 pub use json::{VERSION, json};
 pub use markdown::markdown;
 pub use resources::resources;
+pub use settings::{SEEDS, Setting, settings};
 pub use table::table;
+
+use crate::scheduler::Split;
 
 /// Everything that the rendered forms show.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,6 +77,10 @@ pub struct Summary {
     pub file: String,
     /// Model and data set as they were found when it was handed in.
     pub resources: Vec<Resource>,
+    /// Names of the classes, in class order; empty while unknown.
+    pub classes: Vec<String>,
+    /// The splits of the data set as the best trial worked with them, its confusion matrices included.
+    pub splits: Vec<Split>,
 }
 
 /// How one metric of a trial went.
@@ -112,6 +128,8 @@ pub struct TrialRow {
     pub params: Params,
     /// Its final metrics.
     pub metrics: BTreeMap<String, f64>,
+    /// Standard errors of its metrics, for the rows that they were measured on are a sample; see [`errors()`].
+    pub errors: BTreeMap<String, f64>,
     /// Seconds of training and evaluating.
     pub seconds: Option<f64>,
     /// Tries at it.
@@ -173,7 +191,7 @@ impl TrialState {
 /// A trial in its place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ranked<'a> {
-    /// From 1; equal values share a rank (1, 1, 3). Only completed trials with a finite metric have one.
+    /// Its setting's rank, from 1; see [`settings()`]. Only completed trials with a finite metric have one.
     pub rank: Option<u64>,
     /// The trial.
     pub row: &'a TrialRow,
@@ -198,29 +216,30 @@ impl Summary {
     }
 }
 
-/// The trials, best first; trials without a rank come after, grouped by state. Ties go by index.
+/// The trials in the order of [`settings()`], within each by score; trials without a score come after, grouped by state.
+/// Ties go by index.
 pub fn rank(summary: &Summary) -> Vec<Ranked<'_>> {
-    let mut rows: Vec<(Option<f64>, &TrialRow)> =
-        summary.trials.iter().map(|row| (summary.score(row), row)).collect();
-    rows.sort_by(|(a, left), (b, right)| {
-        let by_score = match (a, b) {
-            (Some(a), Some(b)) if summary.maximize => b.total_cmp(a),
-            (Some(a), Some(b)) => a.total_cmp(b),
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (None, None) => left.state.cmp(&right.state),
-        };
-        by_score.then(left.trial.cmp(&right.trial))
-    });
-    let mut ranked: Vec<Ranked<'_>> = Vec::with_capacity(rows.len());
-    let mut previous = None;
-    for (place, (score, row)) in rows.into_iter().enumerate() {
-        let rank = score.map(|score| match previous {
-            Some((value, rank)) if value == score => rank,
-            Some(_) | None => place as u64 + 1,
-        });
-        previous = score.zip(rank);
-        ranked.push(Ranked { rank, row });
-    }
+    let by_trial: BTreeMap<u64, &TrialRow> = summary.trials.iter().map(|row| (row.trial, row)).collect();
+    let mut ranked: Vec<Ranked<'_>> = settings(summary)
+        .iter()
+        .flat_map(|setting| setting.trials.iter().map(|trial| (setting.rank, by_trial[trial])))
+        .map(|(rank, row)| Ranked { rank: Some(rank), row })
+        .collect();
+    let mut others: Vec<&TrialRow> =
+        summary.trials.iter().filter(|row| summary.score(row).is_none()).collect();
+    others.sort_by(|a, b| order(summary, a, b));
+    ranked.extend(others.into_iter().map(|row| Ranked { rank: None, row }));
     ranked
+}
+
+/// By score, best first, then by state, then by index.
+fn order(summary: &Summary, left: &TrialRow, right: &TrialRow) -> Ordering {
+    let by_score = match (summary.score(left), summary.score(right)) {
+        (Some(a), Some(b)) if summary.maximize => b.total_cmp(&a),
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => left.state.cmp(&right.state),
+    };
+    by_score.then(left.trial.cmp(&right.trial))
 }

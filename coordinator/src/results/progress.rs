@@ -99,7 +99,7 @@ pub fn lines(view: &ProgressView, width: usize) -> Vec<String> {
         // The bar says nothing that the numbers do not.
         if line.chars().count() <= width { line } else { trial_line(view, trial, false) }
     }));
-    lines.into_iter().map(|line| cut(line, width)).collect()
+    lines.into_iter().map(|line| labels::cut(line, width)).collect()
 }
 
 fn sweep_line(view: &ProgressView) -> String {
@@ -156,14 +156,6 @@ fn trial_line(view: &ProgressView, trial: &RunningView, bar: bool) -> String {
 
 fn varied(view: &ProgressView, trial: &RunningView) -> String {
     labels::listed(view.varied.iter().filter_map(|name| Some((name.as_str(), trial.params.get(name)?))))
-}
-
-fn cut(line: String, width: usize) -> String {
-    if line.chars().count() <= width {
-        return line;
-    }
-    let kept: String = line.chars().take(width.saturating_sub(1)).collect();
-    format!("{}…", kept.trim_end())
 }
 
 /// What happened between two moments, a line each: trials that began, ended, or lost their worker. `before` is nothing

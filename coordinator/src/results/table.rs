@@ -4,63 +4,49 @@
 //! asked for first. What went is named under the table, and the best trial's checkpoint and run are always there in
 //! full.
 
-use super::{Ranked, Summary, TrialState, labels, rank, resources};
+use std::collections::BTreeMap;
 
-const BOLD: &str = "\x1b[1m";
-const DIM: &str = "\x1b[2m";
-const RED: &str = "\x1b[31m";
-const GREEN: &str = "\x1b[32m";
-const RESET: &str = "\x1b[0m";
-
-/// Spaces between columns.
-const GAP: usize = 2;
+use super::{
+    Ranked, Setting, Summary, TrialRow, TrialState,
+    columns::{Column, Style, fit, lines},
+    labels, rank, resources,
+    settings::{repeated, settings as tried, varied},
+};
 
 /// Characters of a run's id where there is little room: enough to find it in MLflow's search.
 const SHORT_RUN: usize = 8;
 
-struct Column {
-    title: String,
-    /// Title and cells where there is little room, if they can be shorter.
-    short: Option<(String, Vec<String>)>,
-    cells: Vec<String>,
-    right: bool,
-    /// Columns go in falling order of this; 0 never goes.
-    expendable: u32,
-}
-
-impl Column {
-    fn right(title: &str, expendable: u32, cells: Vec<String>) -> Self {
-        Self { title: title.to_owned(), short: None, cells, right: true, expendable }
-    }
-
-    fn width(&self) -> usize {
-        self.cells.iter().map(|cell| length(cell)).fold(length(&self.title), usize::max)
-    }
-
-    fn shorten(&mut self) {
-        if let Some((title, cells)) = self.short.take() {
-            (self.title, self.cells) = (title, cells);
-        }
-    }
-}
-
-fn length(text: &str) -> usize {
-    text.chars().count()
-}
-
 /// The ranking for a terminal of `width` columns, with ANSI colours where asked for; lines around it say what is the
-/// same in all trials, what guessing reaches, what failed and how MLflow stands.
+/// same in all trials, what guessing reaches, what mattered, what failed and how MLflow stands. Where settings were tried
+/// with several seeds they are the rows, else the trials.
 pub fn table(summary: &Summary, width: usize, color: bool) -> String {
     let ranked = rank(summary);
-    let mut lines = above(summary);
-    lines.push(String::new());
-    let mut columns = columns(summary, &ranked);
+    let tried = tried(summary);
+    let repeated = repeated(&tried);
+    let mut text = above(summary);
+    text.push(String::new());
+    let (mut columns, styles) = if repeated {
+        (by_setting(summary, &tried), tried.iter().map(of_setting).collect())
+    } else {
+        (by_trial(summary, &ranked), ranked.iter().map(of_trial).collect::<Vec<_>>())
+    };
     let dropped = fit(&mut columns, width);
-    lines.extend(rows(&columns, &ranked, color));
-    lines.push(String::new());
-    lines.extend(below(summary, &ranked, &dropped));
-    lines.push(String::new());
-    lines.join("\n")
+    text.extend(lines(&columns, &styles, color));
+    text.push(String::new());
+    let sentences = [labels::sureness(summary, &tried), labels::insight(summary)];
+    text.extend(sentences.iter().flatten().flat_map(|sentence| wrapped(sentence, width)));
+    text.extend(below(summary, &ranked, &dropped));
+    text.extend(best(summary, &tried, &ranked));
+    text.extend(summary.mlflow.url.iter().map(|url| format!("MLflow: {url}")));
+    text.extend(labels::waiting(summary));
+    text.push(String::new());
+    text.join("\n")
+}
+
+/// A sentence in lines of at most `width` characters, all but the first set in.
+fn wrapped(sentence: &str, width: usize) -> Vec<String> {
+    let lines = textwrap::wrap(sentence, textwrap::Options::new(width).subsequent_indent("  "));
+    lines.into_iter().map(|line| line.into_owned()).collect()
 }
 
 fn above(summary: &Summary) -> Vec<String> {
@@ -96,54 +82,92 @@ fn below(summary: &Summary, ranked: &[Ranked<'_>], dropped: &[String]) -> Vec<St
             lines.push(format!("trial {} {}: {failure}", row.trial, row.state.name()));
         }
     }
-    if let Some(Ranked { rank: Some(_), row }) = ranked.first() {
-        if let Some(score) = summary.score(row) {
-            let against = summary
-                .baseline_of_metric()
-                .map(|guessed| format!(", {:+.4} against the majority class", score - guessed))
-                .unwrap_or_default();
-            let title = labels::metric_title(&summary.metric);
-            lines.push(format!("best: trial {}, {title} {}{against}", row.trial, labels::metric(score)));
-        }
-        if let Some(checkpoint) = &row.checkpoint {
-            lines.push(format!("  checkpoint {checkpoint}"));
-        }
-        if let Some(url) = &row.mlflow_url {
-            lines.push(format!("  MLflow run {url}"));
-        }
-    }
-    if let Some(url) = &summary.mlflow.url {
-        lines.push(format!("MLflow: {url}"));
-    }
-    lines.extend(labels::waiting(summary));
     lines
 }
 
-fn columns(summary: &Summary, ranked: &[Ranked<'_>]) -> Vec<Column> {
+/// The best setting, and where its best trial is.
+fn best(summary: &Summary, tried: &[Setting], ranked: &[Ranked<'_>]) -> Vec<String> {
+    let (Some(first), Some(Ranked { row, .. })) = (tried.first(), ranked.first()) else { return Vec::new() };
+    let title = labels::metric_title(&summary.metric);
+    let against = summary
+        .baseline_of_metric()
+        .map(|guessed| format!(", {:+.4} against the majority class", first.mean - guessed))
+        .unwrap_or_default();
+    let score = labels::metric(first.mean);
+    let mut lines = vec![match first.trials[..] {
+        [trial] => format!("best: trial {trial}, {title} {score}{against}"),
+        _ => format!(
+            "best: {}, mean {title} {score}{against}; its best seed: trial {}",
+            labels::setting(first),
+            row.trial
+        ),
+    }];
+    lines.extend(labels::alike(tried).map(|others| format!("  {others}")));
+    lines.extend(row.checkpoint.iter().map(|checkpoint| format!("  checkpoint {checkpoint}")));
+    lines.extend(row.mlflow_url.iter().map(|url| format!("  MLflow run {url}")));
+    lines
+}
+
+fn of_trial(ranked: &Ranked<'_>) -> Style {
+    match (ranked.rank, ranked.row.state) {
+        (Some(1), _) => Style::Best,
+        (_, TrialState::Diverged | TrialState::Failed) => Style::Failed,
+        (_, TrialState::Pending | TrialState::Cancelled) => Style::Faint,
+        (_, TrialState::Completed | TrialState::Running) => Style::Plain,
+    }
+}
+
+fn of_setting(setting: &Setting) -> Style {
+    if setting.rank == 1 { Style::Best } else { Style::Plain }
+}
+
+/// A metric's column: with its standard error while there is room.
+fn measured<T>(
+    name: &str,
+    expendable: u32,
+    rows: &[T],
+    of: impl Fn(&T) -> (Option<f64>, Option<f64>),
+) -> Column {
+    let cells = |with_error: bool| {
+        let cell = |row: &T| match of(row) {
+            (None, _) => labels::DASH.to_owned(),
+            (Some(value), Some(error)) if with_error => {
+                format!("{} ±{}", labels::metric(value), labels::metric(error))
+            }
+            (Some(value), _) => labels::metric(value),
+        };
+        rows.iter().map(cell).collect()
+    };
+    let title = labels::metric_title(name);
+    Column::right(title, expendable, cells(true)).or(title, cells(false))
+}
+
+fn by_trial(summary: &Summary, ranked: &[Ranked<'_>]) -> Vec<Column> {
     let cells = |cell: &dyn Fn(&Ranked<'_>) -> Option<String>| -> Vec<String> {
-        ranked.iter().map(|ranked| cell(ranked).unwrap_or_else(|| "–".to_owned())).collect()
+        ranked.iter().map(|ranked| cell(ranked).unwrap_or_else(|| labels::DASH.to_owned())).collect()
     };
     let mut columns = vec![
         Column::right("rank", 0, cells(&|r| r.rank.map(|rank| rank.to_string()))),
         Column::right("trial", 0, cells(&|r| Some(r.row.trial.to_string()))),
     ];
     if ranked.iter().any(|ranked| ranked.row.state != TrialState::Completed) {
-        let state = cells(&|r| Some(r.row.state.name().to_owned()));
-        columns.push(Column { right: false, ..Column::right("state", 0, state) });
+        columns.push(Column::left("state", 0, cells(&|r| Some(r.row.state.name().to_owned()))));
     }
     for (place, name) in summary.varied.iter().enumerate() {
         let values = cells(&|r| r.row.params.get(name).map(ToString::to_string));
-        let short = Some((labels::short(name).to_owned(), values.clone()));
         // The first listed parameters are those that people vary on purpose: they go last.
-        columns.push(Column { short, ..Column::right(name, 1 + place as u32, values) });
+        columns.push(Column::values(name, 1 + place as u32, values));
     }
     let beyond_parameters = 1 + summary.varied.len() as u32;
-    let metric = |name: &str| cells(&|r| r.row.metrics.get(name).map(|value| labels::metric(*value)));
-    columns.push(Column::right(labels::metric_title(&summary.metric), 0, metric(&summary.metric)));
+    let metric = |name: &str, expendable| {
+        measured(name, expendable, ranked, |r| {
+            (r.row.metrics.get(name).copied(), r.row.errors.get(name).copied())
+        })
+    };
+    columns.push(metric(&summary.metric, 0));
     for (name, expendable) in [("test_f1_score", 1), ("test_accuracy", 2)] {
         if ranked.iter().any(|ranked| ranked.row.metrics.contains_key(name)) {
-            let title = labels::metric_title(name);
-            columns.push(Column::right(title, beyond_parameters + expendable, metric(name)));
+            columns.push(metric(name, beyond_parameters + expendable));
         }
     }
     let seconds = cells(&|r| r.row.seconds.map(labels::duration));
@@ -151,69 +175,64 @@ fn columns(summary: &Summary, ranked: &[Ranked<'_>]) -> Vec<Column> {
     if ranked.iter().any(|ranked| ranked.row.mlflow_run.is_some()) {
         let runs = cells(&|r| r.row.mlflow_run.clone());
         let short = runs.iter().map(|run| run.chars().take(SHORT_RUN).collect()).collect();
-        columns.push(Column {
-            short: Some(("MLflow run".to_owned(), short)),
-            right: false,
-            ..Column::right("MLflow run", beyond_parameters + 4, runs)
-        });
+        columns.push(Column::left("MLflow run", beyond_parameters + 4, runs).or("MLflow run", short));
     }
     if ranked.iter().any(|ranked| ranked.row.checkpoint.is_some()) {
         let urls = cells(&|r| r.row.checkpoint.clone());
-        columns.push(Column { right: false, ..Column::right("checkpoint", beyond_parameters + 5, urls) });
+        columns.push(Column::left("checkpoint", beyond_parameters + 5, urls));
     }
     columns
 }
 
-/// Shortens and drops columns until they fit; returns the titles of those dropped.
-fn fit(columns: &mut Vec<Column>, width: usize) -> Vec<String> {
-    let total = |columns: &[Column]| {
-        columns.iter().map(Column::width).sum::<usize>() + GAP * columns.len().saturating_sub(1)
+fn by_setting(summary: &Summary, tried: &[Setting]) -> Vec<Column> {
+    let rows: BTreeMap<u64, &TrialRow> = summary.trials.iter().map(|row| (row.trial, row)).collect();
+    let cells = |cell: &dyn Fn(&Setting) -> Option<String>| -> Vec<String> {
+        tried.iter().map(|setting| cell(setting).unwrap_or_else(|| labels::DASH.to_owned())).collect()
     };
-    if total(columns) > width {
-        columns.iter_mut().for_each(Column::shorten);
-    }
-    let mut dropped = Vec::new();
-    while total(columns) > width
-        && let Some((place, _)) = columns
-            .iter()
-            .enumerate()
-            .filter(|(_, column)| column.expendable > 0)
-            .max_by_key(|(_, column)| column.expendable)
-    {
-        dropped.push(columns.remove(place).title);
-    }
-    dropped.reverse();
-    dropped
-}
-
-fn rows(columns: &[Column], ranked: &[Ranked<'_>], color: bool) -> Vec<String> {
-    let widths: Vec<usize> = columns.iter().map(Column::width).collect();
-    let line = |cell: &dyn Fn(&Column) -> String| {
-        let cells: Vec<String> = columns
-            .iter()
-            .zip(&widths)
-            .map(|(column, width)| {
-                let text = cell(column);
-                let room = " ".repeat(width - length(&text));
-                if column.right { format!("{room}{text}") } else { format!("{text}{room}") }
-            })
-            .collect();
-        cells.join(&" ".repeat(GAP)).trim_end().to_owned()
+    let mean = |setting: &Setting, of: &dyn Fn(&TrialRow) -> Option<f64>| {
+        let values: Vec<f64> = setting.trials.iter().filter_map(|trial| of(rows[trial])).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
-    let painted = |style: &str, text: String| {
-        if color && !style.is_empty() { format!("{style}{text}{RESET}") } else { text }
-    };
-    let mut lines = vec![painted(BOLD, line(&|column| column.title.clone()))];
-    let rule = widths.iter().map(|width| "─".repeat(*width)).collect::<Vec<_>>().join(&" ".repeat(GAP));
-    lines.push(painted(DIM, rule));
-    for (place, Ranked { rank, row }) in ranked.iter().enumerate() {
-        let style = match (rank, row.state) {
-            (Some(1), _) => GREEN,
-            (_, TrialState::Diverged | TrialState::Failed) => RED,
-            (_, TrialState::Pending | TrialState::Cancelled) => DIM,
-            (_, TrialState::Completed | TrialState::Running) => "",
-        };
-        lines.push(painted(style, line(&|column| column.cells[place].clone())));
+    let mut columns = vec![Column::right("rank", 0, cells(&|s| Some(s.rank.to_string())))];
+    let names: Vec<&str> = varied(summary).collect();
+    for (place, name) in names.iter().enumerate() {
+        let values = cells(&|s| s.params.get(*name).map(ToString::to_string));
+        columns.push(Column::values(name, 1 + place as u32, values));
     }
-    lines
+    let beyond_parameters = 1 + names.len() as u32;
+    let title = labels::metric_title(&summary.metric);
+    columns.push(Column::right(title, 0, cells(&|s| Some(labels::metric(s.mean)))));
+    columns.push(
+        Column::right("over seeds", 0, cells(&|s| s.spread.map(|sd| format!("±{}", labels::metric(sd)))))
+            .or("±", cells(&|s| s.spread.map(labels::metric))),
+    );
+    let interval = cells(&|s| {
+        s.interval.map(|(low, high)| format!("{} to {}", labels::metric(low), labels::metric(high)))
+    });
+    columns.push(Column::right("95 % interval", beyond_parameters, interval));
+    columns.push(Column::right(
+        "seeds",
+        0,
+        cells(&|s| {
+            let without =
+                if s.without.is_empty() { String::new() } else { format!("+{} failed", s.without.len()) };
+            Some(format!("{}{without}", s.trials.len()))
+        }),
+    ));
+    for (name, expendable) in [("test_f1_score", 1), ("test_accuracy", 2)] {
+        if summary.trials.iter().any(|row| row.metrics.contains_key(name)) {
+            let of = |setting: &Setting| {
+                (
+                    mean(setting, &|row| row.metrics.get(name).copied()),
+                    mean(setting, &|row| row.errors.get(name).copied()),
+                )
+            };
+            columns.push(measured(name, beyond_parameters + expendable, tried, of));
+        }
+    }
+    let seconds = cells(&|s| mean(s, &|row| row.seconds).map(labels::duration));
+    columns.push(Column::right("time", beyond_parameters + 3, seconds));
+    let trials = cells(&|s| Some(labels::numbers(&s.trials)));
+    columns.push(Column::left("trials", beyond_parameters + 4, trials));
+    columns
 }

@@ -30,6 +30,7 @@ fn completed(trial: u64, learning_rate: f64, weight_decay: f64, f1: f64) -> Tria
         mlflow_run: Some(run),
         checkpoint: Some(format!("file:///data/.distilsweep/store/sentiment-1f3a/{trial}/7/100/")),
         data: BTreeMap::new(),
+        errors: BTreeMap::new(),
         failure: None,
     }
 }
@@ -73,6 +74,8 @@ pub(super) fn summary() -> Summary {
         curves: Vec::new(),
         file: String::new(),
         resources: Vec::new(),
+        classes: Vec::new(),
+        splits: Vec::new(),
     }
 }
 
@@ -89,7 +92,8 @@ fn the_best_trial_comes_first_and_trials_without_a_result_last() {
 
 #[test]
 fn equal_values_share_a_rank_and_go_by_index() {
-    let trials = [(2, 0.5), (0, 0.7), (1, 0.7), (3, 0.4)].map(|(trial, f1)| completed(trial, 1e-5, 0.0, f1));
+    let trials =
+        [(2, 0.5), (0, 0.7), (1, 0.7), (3, 0.4)].map(|(trial, f1)| completed(trial, trial as f64, 0.0, f1));
     let tied = Summary { trials: trials.to_vec(), ..summary() };
     assert_eq!(ranks(&tied), [(Some(1), 0), (Some(1), 1), (Some(3), 2), (Some(4), 3)]);
 }
@@ -133,6 +137,100 @@ fn wide_terminals_show_everything() {
       MLflow run http://127.0.0.1:5000/#/experiments/1/runs/22222222222222222222222222222222
     MLflow: http://127.0.0.1:5000/#/experiments/1
     ");
+}
+
+/// Three settings with two seeds each, measured on rows that leave an error.
+pub(super) fn seeded() -> Summary {
+    let scores = [
+        (2e-5, 1, 0.61),
+        (2e-5, 2, 0.63),
+        (5e-5, 1, 0.69),
+        (5e-5, 2, 0.71),
+        (1e-4, 1, 0.68),
+        (1e-4, 2, 0.69),
+    ];
+    let trial = |(trial, (rate, seed, f1)): (usize, (f64, i64, f64))| {
+        let mut row = completed(trial as u64, rate, 0.0, f1);
+        row.params.insert("seed".to_owned(), Value::Integer(seed));
+        row.errors =
+            [("best_validation_f1", 0.016), ("test_f1_score", 0.017)].map(|(n, e)| (n.to_owned(), e)).into();
+        row
+    };
+    let trials = scores.into_iter().enumerate().map(trial).collect();
+    Summary { varied: vec!["learning_rate".to_owned(), "seed".to_owned()], trials, total: 6, ..summary() }
+}
+
+#[test]
+fn repeats_of_a_setting_are_one_row_with_their_spread() {
+    insta::assert_snapshot!(table(&seeded(), 100, false), @"
+    sentiment-1f3a (completed): 6 of 6 trials completed, in 3m 12s
+    ranked by best_validation_f1, highest first
+    all trials: steps 100
+    majority class: val F1 0.2471, val acc 0.4123, test F1 0.2502, test acc 0.4155
+
+    rank  learning_rate  val F1  over seeds     95 % interval  seeds  test F1  test acc  time  trials
+    ────  ─────────────  ──────  ──────────  ────────────────  ─────  ───────  ────────  ────  ──────
+       1          5e-05  0.7000     ±0.0141  0.6626 to 0.7353      2   0.6875    0.6900   44s  3, 2
+       1         0.0001  0.6850     ±0.0071  0.6510 to 0.7178      2   0.6725    0.6750   46s  5, 4
+       3          2e-05  0.6200     ±0.0141  0.5854 to 0.6580      2   0.6075    0.6100   42s  1, 0
+
+    ± over seeds is a standard deviation, the interval is for other seeds and rows; a rank is shared
+      where the difference may be chance
+    best: lr 5e-05, mean val F1 0.7000, +0.4529 against the majority class; its best seed: trial 3
+      not to be told apart from it: 1 setting
+      checkpoint file:///data/.distilsweep/store/sentiment-1f3a/3/7/100/
+      MLflow run http://127.0.0.1:5000/#/experiments/1/runs/33333333333333333333333333333333
+    MLflow: http://127.0.0.1:5000/#/experiments/1
+    ");
+    insta::assert_snapshot!(markdown(&seeded()).split("## Trials").next().unwrap(), @"
+    # Sweep sentiment
+
+    `sentiment-1f3a` is completed: 6 of 6 trials completed, in 3m 12s.
+    Ranked by `best_validation_f1`, highest first: settings are chosen on the validation split alone.
+
+    The same in all trials: `max_steps` 100.
+
+    Always guessing the commonest class of the training split reaches val F1 0.2471, val acc 0.4123, test F1 0.2502, test acc 0.4155.
+
+    ## Best settings
+
+    Trials 3, 2 reach a mean `best_validation_f1` of 0.7000 ± 0.0191 (+0.4529 against the majority class); not to be told apart from it: 1 setting. To train it again (trial 3):
+
+    ```yaml
+    parameters:
+      learning_rate: {value: 5.0e-05}
+      max_steps: {value: 100}
+      seed: {value: 2}
+      weight_decay: {value: 0.0}
+    ```
+
+    Its model, for `from_pretrained`: `file:///data/.distilsweep/store/sentiment-1f3a/3/7/100/`
+
+    ## Ranking
+
+    | rank | learning_rate | val F1 | over seeds | 95 % interval | trials |
+    | ---: | ---: | ---: | ---: | ---: | ---: |
+    | 1 | 5e-05 | 0.7000 | ± 0.0141 | 0.6626 to 0.7353 | 3, 2 |
+    | 1 | 0.0001 | 0.6850 | ± 0.0071 | 0.6510 to 0.7178 | 5, 4 |
+    | 3 | 2e-05 | 0.6200 | ± 0.0141 | 0.5854 to 0.6580 | 1, 0 |
+    ");
+}
+
+#[test]
+fn scores_have_their_standard_errors_beside_them_where_there_is_room() {
+    let alone = Summary {
+        trials: seeded().trials.into_iter().step_by(2).collect(),
+        varied: vec!["learning_rate".to_owned()],
+        ..seeded()
+    };
+    let wide = table(&alone, 200, false);
+    assert!(wide.contains("0.6900 ±0.0160  0.6775 ±0.0170"), "{wide}");
+    let narrow = table(&alone, 80, false);
+    assert!(!narrow.contains("0.6900 ±"), "{narrow}");
+    let ranks: Vec<&str> = narrow.lines().skip(7).take(3).map(|line| line[..6].trim()).collect();
+    assert_eq!(ranks, ["1", "1", "3"], "{narrow}");
+    assert!(narrow.contains("val F1 has a standard error of 0.016"), "{narrow}");
+    assert!(narrow.contains("not to be told apart from it: 1 trial: 4"), "{narrow}");
 }
 
 #[test]
@@ -216,7 +314,7 @@ fn the_report_holds_settings_to_copy_the_ranking_and_the_failures() {
     # Sweep sentiment
 
     `sentiment-1f3a` is completed: 3 of 4 trials completed, 1 diverged, in 3m 12s.
-    Trials are ranked by `best_validation_f1`, highest first.
+    Ranked by `best_validation_f1`, highest first: settings are chosen on the validation split alone.
 
     The same in all trials: `max_steps` 100.
 
@@ -266,11 +364,11 @@ fn the_report_s_settings_are_a_sweep_file_s_parameters() {
 #[test]
 fn csv_has_a_row_a_trial_under_stable_columns() {
     insta::assert_snapshot!(csv(&summary()), @r"
-    rank,trial,state,params.learning_rate,params.weight_decay,params.max_steps,metrics.best_validation_f1,metrics.test_loss,metrics.test_accuracy,metrics.test_f1_score,metrics.test_f1_macro,seconds,attempts,worker,mlflow_run,mlflow_url,checkpoint,failure
-    1,2,completed,5e-05,0.0,100,0.7021,,0.6920999999999999,0.6896,,43.25,1,box-1,22222222222222222222222222222222,http://127.0.0.1:5000/#/experiments/1/runs/22222222222222222222222222222222,file:///data/.distilsweep/store/sentiment-1f3a/2/7/100/,
-    2,1,completed,2e-05,0.1,100,0.625,,0.615,0.6125,,42.25,1,box-1,11111111111111111111111111111111,http://127.0.0.1:5000/#/experiments/1/runs/11111111111111111111111111111111,file:///data/.distilsweep/store/sentiment-1f3a/1/7/100/,
-    3,0,completed,2e-05,0.0,100,0.61,,0.6,0.5975,,41.25,1,box-1,00000000000000000000000000000000,http://127.0.0.1:5000/#/experiments/1/runs/00000000000000000000000000000000,file:///data/.distilsweep/store/sentiment-1f3a/0/7/100/,
-    ,3,diverged,1.0,0.1,100,,,,,,44.25,1,box-1,33333333333333333333333333333333,http://127.0.0.1:5000/#/experiments/1/runs/33333333333333333333333333333333,,diverged: the loss is nan at step 12
+    rank,trial,state,params.learning_rate,params.weight_decay,params.max_steps,metrics.best_validation_f1,metrics.test_loss,metrics.test_accuracy,metrics.test_f1_score,metrics.test_f1_macro,seconds,attempts,worker,mlflow_run,mlflow_url,checkpoint,failure,setting.mean,setting.spread,setting.error,setting.low,setting.high
+    1,2,completed,5e-05,0.0,100,0.7021,,0.6920999999999999,0.6896,,43.25,1,box-1,22222222222222222222222222222222,http://127.0.0.1:5000/#/experiments/1/runs/22222222222222222222222222222222,file:///data/.distilsweep/store/sentiment-1f3a/2/7/100/,,0.7021,,,,
+    2,1,completed,2e-05,0.1,100,0.625,,0.615,0.6125,,42.25,1,box-1,11111111111111111111111111111111,http://127.0.0.1:5000/#/experiments/1/runs/11111111111111111111111111111111,file:///data/.distilsweep/store/sentiment-1f3a/1/7/100/,,0.625,,,,
+    3,0,completed,2e-05,0.0,100,0.61,,0.6,0.5975,,41.25,1,box-1,00000000000000000000000000000000,http://127.0.0.1:5000/#/experiments/1/runs/00000000000000000000000000000000,file:///data/.distilsweep/store/sentiment-1f3a/0/7/100/,,0.61,,,,
+    ,3,diverged,1.0,0.1,100,,,,,,44.25,1,box-1,33333333333333333333333333333333,http://127.0.0.1:5000/#/experiments/1/runs/33333333333333333333333333333333,,diverged: the loss is nan at step 12,,,,,
     ");
 }
 
@@ -280,8 +378,9 @@ fn csv_quotes_what_holds_commas_and_newlines() {
     summary.trials[3].failure = Some("a, \"b\"\nc".to_owned());
     let text = csv(&summary);
     let mut reader = ::csv::Reader::from_reader(text.as_bytes());
+    let place = reader.headers().unwrap().iter().position(|name| name == "failure").unwrap();
     let last = reader.records().last().unwrap().unwrap();
-    assert_eq!(last.iter().next_back(), Some("a, \"b\"\nc"));
+    assert_eq!(last.get(place), Some("a, \"b\"\nc"));
 }
 
 #[test]
@@ -290,7 +389,7 @@ fn json_is_best_first_with_its_version() {
     summary.trials.drain(..2);
     insta::assert_snapshot!(json(&summary), @r#"
     {
-      "version": 1,
+      "version": 2,
       "sweep": "sentiment-1f3a",
       "name": "sentiment",
       "state": "completed",
@@ -319,6 +418,26 @@ fn json_is_best_first_with_its_version() {
         "messages_waiting": 0
       },
       "resources": [],
+      "classes": [],
+      "splits": [],
+      "settings": [
+        {
+          "rank": 1,
+          "params": {
+            "learning_rate": 0.00005,
+            "weight_decay": 0.0
+          },
+          "trials": [
+            2
+          ],
+          "without": [],
+          "mean": 0.7021,
+          "spread": null,
+          "error": null,
+          "interval": null
+        }
+      ],
+      "insight": null,
       "trials": [
         {
           "rank": 1,
@@ -334,6 +453,7 @@ fn json_is_best_first_with_its_version() {
             "test_accuracy": 0.6920999999999999,
             "test_f1_score": 0.6896
           },
+          "errors": {},
           "seconds": 43.25,
           "attempts": 1,
           "worker": "box-1",
@@ -353,6 +473,7 @@ fn json_is_best_first_with_its_version() {
             "weight_decay": 0.1
           },
           "metrics": {},
+          "errors": {},
           "seconds": 44.25,
           "attempts": 1,
           "worker": "box-1",

@@ -203,6 +203,23 @@ pub struct TrialResult {
     /// The data as the trial worked with it.
     #[serde(default)]
     pub splits: Vec<Split>,
+    /// Rows of the test split that were taken for another class with the most confidence, the worst first.
+    #[serde(default)]
+    pub mistakes: Vec<Mistake>,
+}
+
+/// A row that was taken for another class than its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Mistake {
+    /// What the model saw of its text.
+    pub text: String,
+    /// Place of its own class among the classes.
+    pub truth: u32,
+    /// Place of the class that it was taken for.
+    pub taken: u32,
+    /// Probability of the latter.
+    #[serde(with = "crate::finite")]
+    pub probability: f64,
 }
 
 /// One split of a data set.

@@ -29,7 +29,7 @@ use distilsweep_proto::ids::{Lease, SweepId, Term, TrialId, WorkerId};
 pub use census::{Census, SweepCensus, WorkerCensus};
 pub use effect::{Change, Effect, Lane, Mark, Message, Record, SweepState, TrialEnd};
 pub use event::{
-    AttemptEnd, Event, Failure, FailureKind, Limits, Point, Report, ReportBody, Split, StoredFiles,
+    AttemptEnd, Event, Failure, FailureKind, Limits, Mistake, Point, Report, ReportBody, Split, StoredFiles,
     Submission, Time, TrialResult,
 };
 pub use order::{Answer, Ended, EndedHow, Extension, Order, Refusal};

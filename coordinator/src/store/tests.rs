@@ -55,6 +55,7 @@ fn point(step: i64, value: f64) -> Point {
 
 fn result(value: f64) -> TrialResult {
     TrialResult {
+        mistakes: Vec::new(),
         metrics: BTreeMap::from([("best_validation_f1".to_owned(), value), ("test_loss".to_owned(), 0.1)]),
         baseline: BTreeMap::from([("test_f1_score".to_owned(), f64::NAN)]),
         model: Some(StoredFiles { url: "file:///m".into(), step: 9, manifest_sha256: "ab".into() }),

@@ -5,15 +5,15 @@ use std::{
     rc::Rc,
 };
 
-use distilsweep_data::{DataError, Hub, TokenizedSplit};
-use distilsweep_proto::{dataset::DatasetSpec, hex::hex};
+use distilsweep_data::{DataError, Hub, TextTokenizer, TokenizedSplit};
+use distilsweep_proto::{dataset::DatasetSpec, hex::hex, limits};
 use sha2::{Digest, Sha256};
 use tch::{Device, Tensor};
 
 use crate::{
     model::{Config, ModelError, Parameters, TorchError, WORD_EMBEDDINGS},
-    train::{Prepared, Tokenized},
-    trainer::{Ended, Job},
+    train::{Mistake, Prepared, Tokenized},
+    trainer::{self, Ended, Job},
 };
 
 /// The local directory of a job's checkpoint.
@@ -39,6 +39,25 @@ pub(super) fn prepare(directory: &Path, dataset: &DatasetSpec, max_length: usize
     let (train, validation) = (examples(&dataset.train), examples(&dataset.validation));
     let test = dataset.test.as_ref().map(examples);
     Ok(Prepared::new(dataset.classes, majority, train, validation, test))
+}
+
+/// Mistakes on the test split with their texts.
+pub(super) fn told(
+    directory: &Path,
+    data: &Prepared,
+    mistakes: &[Mistake],
+) -> Result<Vec<trainer::Mistake>, Ended> {
+    if mistakes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tokenizer = TextTokenizer::from_directory(directory)?;
+    let with_text = |mistake: &Mistake| {
+        let text = tokenizer.decode(&data.test_row(mistake.row))?;
+        let text = limits::shortened_to(text, limits::ROW_BYTES);
+        let Mistake { truth, taken, probability, .. } = *mistake;
+        Ok(trainer::Mistake { text, truth, taken, probability })
+    };
+    mistakes.iter().map(with_text).collect()
 }
 
 pub(super) fn check_vocabulary(data: &Prepared, config: &Config, directory: &Path) -> Result<(), Ended> {

@@ -23,7 +23,7 @@ use distilsweep_proto::{
 };
 use tch::Device;
 
-use self::load::{Kept, check_vocabulary, digest, expand, locate, prepare};
+use self::load::{Kept, check_vocabulary, digest, expand, locate, prepare, told};
 pub(crate) use self::load::{find_model, unknown_token};
 pub use self::options::{DeviceChoice, Options, Precision, device_name};
 use crate::{
@@ -208,8 +208,18 @@ impl TorchTrainer {
 
     /// Saves a finished trial's model.
     fn keep(&self, job: &Job, pack: &Pack, finished: Finished) -> Result<Trained, Ended> {
-        let Finished { mut parameters, best, confusion, test, steps, samples, stepping, seconds, decay } =
-            finished;
+        let Finished {
+            mut parameters,
+            best,
+            confusion,
+            test,
+            mistakes,
+            steps,
+            samples,
+            stepping,
+            seconds,
+            decay,
+        } = finished;
         expand(&mut parameters, &pack.loaded.parameters, &pack.rows, decay)?;
         let output = job.output.join("model");
         fs::create_dir_all(&output).map_err(|source| ModelError::Write { path: output.clone(), source })?;
@@ -239,6 +249,7 @@ impl TorchTrainer {
             tags: self.tags(pack.precision),
             classes: data.classes.clone(),
             splits,
+            mistakes: told(&pack.directory, data, &mistakes)?,
         })
     }
 

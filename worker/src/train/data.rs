@@ -101,6 +101,13 @@ impl Prepared {
         i64::try_from(place).ok()
     }
 
+    /// A row of the test split as the checkpoint numbers its tokens; empty where there is none.
+    pub fn test_row(&self, row: usize) -> Vec<u32> {
+        let split = self.test.as_ref().filter(|split| row < split.len());
+        let tokens = split.map(|split| split.example(row).tokens).unwrap_or_default();
+        tokens.iter().map(|place| self.vocabulary[*place as usize]).collect()
+    }
+
     /// The splits by name, none of them evaluated yet.
     pub fn splits(&self) -> Vec<Split> {
         let splits = [

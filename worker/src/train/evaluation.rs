@@ -2,7 +2,11 @@
 
 use tch::{Device, Kind};
 
-use super::{data::Tokenized, metrics::Report};
+use super::{
+    data::Tokenized,
+    metrics::Report,
+    mistakes::{self, Mistake},
+};
 use crate::model::{Batch, DistilBertForSequenceClassification, Example, TorchError};
 
 /// What an evaluation needs besides the model.
@@ -31,6 +35,17 @@ impl Evaluation {
     ) -> Result<Option<Report>, TorchError> {
         let logits = self.logits_while(model, split, go_on)?;
         Ok(logits.map(|logits| Report::new(&logits, split.labels(), self.classes, self.smoothing)))
+    }
+
+    /// What is measured on all of `split`, with its worst mistakes.
+    pub(super) fn in_full(
+        &self,
+        model: &DistilBertForSequenceClassification,
+        split: &Tokenized,
+    ) -> Result<(Report, Vec<Mistake>), TorchError> {
+        let logits = self.logits(model, split)?;
+        let mistakes = mistakes::worst(&logits, split.labels(), self.classes);
+        Ok((Report::new(&logits, split.labels(), self.classes, self.smoothing), mistakes))
     }
 
     /// Logits [texts, classes], row by row in the split's order.

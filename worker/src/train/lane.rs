@@ -307,12 +307,14 @@ impl Lane {
         self.trial.parameters.restore(&best.parameters)?;
         let split = shared.data.test.as_ref();
         let evaluation = self.evaluation(shared);
-        let test = split.map(|split| evaluation.report(&self.model, split, &mut || true)).transpose()?;
+        let test = split.map(|split| evaluation.in_full(&self.model, split)).transpose()?;
+        let (test, mistakes) = test.map_or((None, Vec::new()), |(report, mistakes)| (Some(report), mistakes));
         Ok(Finished {
             parameters: best.parameters,
             best: best.record,
             confusion: best.confusion,
-            test: test.flatten(),
+            test,
+            mistakes,
             steps: self.step,
             samples: self.samples,
             stepping: self.stepping,

@@ -14,6 +14,7 @@ mod evaluation;
 mod feed;
 mod lane;
 pub mod metrics;
+mod mistakes;
 mod optimizer;
 mod order;
 mod room;
@@ -30,6 +31,7 @@ pub use self::{
     evaluation::Evaluation,
     lane::Trial,
     metrics::{Confusion, Report},
+    mistakes::Mistake,
     optimizer::Optimizer,
     schedule::Plan,
     state::Identity,
@@ -76,6 +78,8 @@ pub struct Finished {
     pub confusion: Confusion,
     /// Its weights on the test split.
     pub test: Option<Report>,
+    /// The worst that they do there.
+    pub mistakes: Vec<Mistake>,
     /// Optimizer steps done, those of earlier attempts included; as the next three.
     pub steps: u64,
     /// Examples trained on, repetitions counted.
