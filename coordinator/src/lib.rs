@@ -1,6 +1,7 @@
 //! The coordinator: splits sweeps into trials, leases them to workers, records everything.
 
 pub mod access;
+pub mod card;
 pub mod cli;
 pub mod clock;
 pub mod engine;
@@ -10,6 +11,7 @@ pub mod grpc;
 pub mod look;
 pub mod mlflow;
 pub mod naming;
+pub mod published;
 pub mod results;
 pub mod scheduler;
 pub mod server;

@@ -4,7 +4,6 @@ use chrono::{Local, TimeZone};
 use clap::Args;
 use distilsweep_proto::{
     examples,
-    exit::Exit,
     json::{self, Json},
     v1,
 };
@@ -36,17 +35,12 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let mut connection = self.named.target.connect().await?;
         let (sweep, trial) = match (trial::sweep_and_trial(&self.named.sweep)?, self.trial) {
             (None, trial) => (self.named.sweep, trial),
             (Some((sweep, trial)), None) => (sweep, Some(trial)),
-            (Some(_), Some(_)) => {
-                return Err(CliError::new(
-                    Exit::Usage,
-                    "the trial is named twice, by SWEEP/NUMBER and --trial",
-                ));
-            }
+            (Some(_), Some(_)) => return Err(trial::named_twice()),
         };
+        let mut connection = self.named.target.connect().await?;
         let request = v1::ListEventsRequest { sweep, trial, follow: self.follow };
         let told = match connection.client.list_events(request).await {
             Ok(events) => tell(events.into_inner(), self.json).await,

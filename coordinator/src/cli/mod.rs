@@ -3,6 +3,7 @@
 mod connect;
 mod data;
 mod events;
+mod export;
 mod files;
 mod fleet;
 mod hub;
@@ -64,6 +65,8 @@ enum Command {
         "distilsweep results emotion-lr --best > best.yaml",
     ])]
     Results(results::Results),
+    /// Write the model of the best trial as a directory that transformers loads, with a model card
+    Export(export::Export),
     /// Look for models and data sets on the Hugging Face Hub
     #[command(subcommand, after_help = examples![
         "distilsweep hub datasets --search emotion",
@@ -207,6 +210,7 @@ impl Cli {
                 Command::Trial(trial) => trial.run().await,
                 Command::Worker(worker) => worker.run().await,
                 Command::Results(results) => results.run().await,
+                Command::Export(export) => export.run().await,
                 Command::Hub(hub) => hub.run().await,
                 Command::Data(data) => data.run().await,
                 Command::Mlflow(mlflow) => mlflow.run().await,

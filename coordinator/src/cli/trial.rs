@@ -89,6 +89,11 @@ pub(super) fn sweep_and_trial(word: &str) -> Result<Option<(String, u64)>, CliEr
     Ok(Some((sweep.to_owned(), number)))
 }
 
+/// What to say to SWEEP/NUMBER beside `--trial`.
+pub(super) fn named_twice() -> CliError {
+    CliError::new(Exit::Usage, "the trial is named twice, by SWEEP/NUMBER and --trial")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
