@@ -59,7 +59,7 @@ async fn tell(mut events: tonic::Streaming<v1::Event>, json: Json) -> Result<(),
 }
 
 /// A line for people, by the clock of `zone`.
-fn line<Z: TimeZone<Offset: std::fmt::Display>>(event: &v1::Event, zone: &Z) -> String {
+pub(super) fn line<Z: TimeZone<Offset: std::fmt::Display>>(event: &v1::Event, zone: &Z) -> String {
     let about = match event.trial {
         Some(trial) => format!("trial {trial}"),
         None if event.worker.is_empty() => "sweep".to_owned(),

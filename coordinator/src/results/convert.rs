@@ -127,24 +127,20 @@ pub(super) fn location(url: String) -> String {
     path.map_or(url, |path| path.display().to_string())
 }
 
-/// A status as what the live view renders.
-pub fn progress(
-    status: &v1::SweepStatus,
-    varied: &[String],
-    ended_before: u64,
-    elapsed: f64,
-) -> ProgressView {
+/// A status as what the live view renders; what it does not say is the caller's.
+pub fn progress(status: &v1::SweepStatus, varied: &[String]) -> ProgressView {
     ProgressView {
         sweep: status.name.clone(),
         metric: status.metric.as_ref().map(|metric| metric.name.clone()).unwrap_or_default(),
         varied: varied.to_vec(),
         total: status.total,
         completed: status.completed,
-        failed: status.failed + status.diverged,
-        ended_before,
+        failed: status.failed + status.diverged + status.cancelled,
         running: status.running.iter().map(running).collect(),
         best: status.best.map(|best| (best.trial, best.value)),
-        elapsed,
+        workers: status.workers.into(),
+        outbox: (status.outbox_depth, status.outbox_refused),
+        ..ProgressView::default()
     }
 }
 

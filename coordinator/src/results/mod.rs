@@ -16,6 +16,7 @@ mod insight;
 mod json;
 pub(crate) mod labels;
 mod markdown;
+pub mod pace;
 pub mod progress;
 mod resources;
 mod settings;

@@ -1,10 +1,10 @@
 //! A running sweep for people: a line a trial and one for the sweep, or one line an event where nobody watches.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use distilsweep_proto::params::Params;
 
-use super::labels;
+use super::{labels, pace::Pace};
 
 /// Cells of a trial's bar.
 const BAR: usize = 12;
@@ -32,6 +32,16 @@ pub struct ProgressView {
     pub best: Option<(u64, f64)>,
     /// Seconds since this command began to watch.
     pub elapsed: f64,
+    /// What the journal says of the sweep's pace.
+    pub pace: Pace,
+    /// Devices of the workers that are there, by name, and how many of each.
+    pub devices: BTreeMap<String, u64>,
+    /// Workers that are there.
+    pub workers: u64,
+    /// Messages that MLflow has still to be told, and those that it refused.
+    pub outbox: (u64, u64),
+    /// Why nothing new is heard, where nothing is.
+    pub lost: Option<String>,
 }
 
 /// A trial in training at one moment.
@@ -88,34 +98,86 @@ impl ProgressView {
     }
 }
 
-/// The lines of a terminal of `width` columns: one for the sweep, then one for each running trial by index. Each
-/// fits, losing what is least asked for at its end.
-pub fn lines(view: &ProgressView, width: usize) -> Vec<String> {
+/// The lines of a terminal of `width` columns and `height` rows: what the sweep has reached, how it goes on, then one for
+/// each running trial by index, as many as there is room for. Each fits, losing what is least asked for at its end.
+pub fn lines(view: &ProgressView, width: usize, height: usize) -> Vec<String> {
     let mut lines = vec![sweep_line(view)];
+    lines.extend(pace_lines(view, width));
+    lines.extend(view.lost.iter().map(|why| format!("  not heard of: {why}; trying again")));
     let mut running: Vec<&RunningView> = view.running.iter().collect();
     running.sort_by_key(|trial| trial.trial);
-    lines.extend(running.into_iter().map(|trial| {
+    // One row is the cursor's.
+    let room = height.saturating_sub(lines.len() + 1);
+    let shown = if running.len() > room { room.saturating_sub(1) } else { running.len() };
+    let more = running.len() - shown;
+    lines.extend(running.into_iter().take(shown).map(|trial| {
         let line = trial_line(view, trial, true);
         // The bar says nothing that the numbers do not.
         if line.chars().count() <= width { line } else { trial_line(view, trial, false) }
     }));
+    if more > 0 {
+        lines.push(format!("{more} more run"));
+    }
     lines.into_iter().map(|line| labels::cut(line, width)).collect()
 }
 
 fn sweep_line(view: &ProgressView) -> String {
     let mut parts = vec![format!("{}  {}/{} trials", view.sweep, view.ended(), view.total)];
     if view.failed > 0 {
-        parts.push(format!("{} failed", view.failed));
+        parts.push(format!("{} without a result", view.failed));
     }
     if let Some((trial, value)) = view.best {
         let title = labels::metric_title(&view.metric);
         parts.push(format!("best {title} {} (trial {trial})", labels::metric(value)));
     }
-    parts.push(format!("{} gone", labels::duration(view.elapsed)));
-    if let Some(seconds) = view.seconds_left() {
-        parts.push(format!("{} left", labels::duration(seconds)));
-    }
     parts.join("  ")
+}
+
+/// How it goes on, in as many lines as that takes: pace, time left, who works, what waits.
+fn pace_lines(view: &ProgressView, width: usize) -> Vec<String> {
+    let mut parts = vec![format!("{} gone", labels::duration(view.elapsed))];
+    if let Some(seconds) = view.seconds_left() {
+        let running: f64 = view.running.iter().map(RunningView::share).sum();
+        let left = (view.total.saturating_sub(view.ended()) as f64 - running).max(0.0);
+        let spread = view.pace.spread(left, view.running.len() as f64);
+        // Less than a second is not worth a figure that changes each second.
+        let spread = spread.filter(|spread| *spread >= 1.0);
+        let spread = spread.map(|spread| format!(" ±{}", labels::duration(spread))).unwrap_or_default();
+        parts.push(format!("{}{spread} left", labels::duration(seconds)));
+    }
+    let ended = view.ended().saturating_sub(view.ended_before);
+    if ended > 0 && view.elapsed > 0.0 {
+        parts.push(format!("{:.1} trials/min", ended as f64 * 60.0 / view.elapsed));
+    }
+    let steps: f64 = view.running.iter().map(|trial| trial.steps_per_second).sum();
+    if steps > 0.0 {
+        parts.push(format!("{steps:.1} steps/s"));
+    }
+    let devices: Vec<String> = view
+        .devices
+        .iter()
+        .map(|(name, count)| if *count > 1 { format!("{count} × {name}") } else { name.clone() })
+        .collect();
+    let devices = if devices.is_empty() { String::new() } else { format!(" ({})", devices.join(", ")) };
+    parts.push(format!("{}{devices}", labels::counted(view.workers, "worker")));
+    let (waiting, refused) = view.outbox;
+    if waiting > 0 {
+        parts.push(format!("{} for MLflow", labels::counted(waiting, "message")));
+    }
+    if refused > 0 {
+        parts.push(format!("{refused} refused by MLflow"));
+    }
+    let mut lines = vec![String::new()];
+    for part in parts {
+        let line = lines.last_mut().expect("there is always a line");
+        if !line.is_empty() && line.chars().count() + 2 + part.chars().count() > width {
+            lines.push(format!("  {part}"));
+        } else {
+            line.push_str("  ");
+            line.push_str(&part);
+        }
+    }
+    lines
 }
 
 fn trial_line(view: &ProgressView, trial: &RunningView, bar: bool) -> String {
@@ -156,59 +218,6 @@ fn trial_line(view: &ProgressView, trial: &RunningView, bar: bool) -> String {
 
 fn varied(view: &ProgressView, trial: &RunningView) -> String {
     labels::listed(view.varied.iter().filter_map(|name| Some((name.as_str(), trial.params.get(name)?))))
-}
-
-/// What happened between two moments, a line each: trials that began, ended, or lost their worker. `before` is nothing
-/// at the first look.
-pub fn events(before: Option<&ProgressView>, now: &ProgressView) -> Vec<String> {
-    let tries = |view: &ProgressView| -> BTreeSet<(u64, u32)> {
-        view.running.iter().map(|trial| (trial.trial, trial.attempt)).collect()
-    };
-    let known = before.map(tries).unwrap_or_default();
-    let present = tries(now);
-    let mut lines = Vec::new();
-
-    let mut gone: Vec<&RunningView> = before
-        .iter()
-        .flat_map(|view| &view.running)
-        .filter(|trial| !present.contains(&(trial.trial, trial.attempt)))
-        .collect();
-    // Only counts say how many have ended: those that were nearest to their last step did.
-    gone.sort_by(|a, b| b.share().total_cmp(&a.share()).then(a.trial.cmp(&b.trial)));
-    let again: BTreeSet<u64> = now.running.iter().map(|trial| trial.trial).collect();
-    let mut ended = now.ended().saturating_sub(before.map_or(0, ProgressView::ended));
-    for trial in gone {
-        let at = match trial.total_steps {
-            0 => String::new(),
-            total => format!(" at step {} of {total}", trial.step),
-        };
-        if ended > 0 && !again.contains(&trial.trial) {
-            ended -= 1;
-            let metric = trial
-                .best_metric
-                .map(|best| format!(", {} {}", labels::metric_title(&now.metric), labels::metric(best)))
-                .unwrap_or_default();
-            lines.push(format!("trial {} ended{at}{metric}; {}", trial.trial, tally(now)));
-        } else {
-            lines.push(format!("trial {} left {}{at}, it goes on elsewhere", trial.trial, trial.worker));
-        }
-    }
-    let mut begun: Vec<&RunningView> =
-        now.running.iter().filter(|trial| !known.contains(&(trial.trial, trial.attempt))).collect();
-    begun.sort_by_key(|trial| trial.trial);
-    for trial in begun {
-        let verb =
-            if trial.attempt > 1 { format!("starts attempt {}", trial.attempt) } else { "starts".to_owned() };
-        let varied = varied(now, trial);
-        let colon = if varied.is_empty() { "" } else { ": " };
-        lines.push(format!("trial {} {verb} on {}{colon}{varied}", trial.trial, trial.worker));
-    }
-    lines
-}
-
-fn tally(view: &ProgressView) -> String {
-    let failed = if view.failed > 0 { format!(", {} failed", view.failed) } else { String::new() };
-    format!("{} of {} trials done{failed}", view.ended(), view.total)
 }
 
 #[cfg(test)]
@@ -262,13 +271,19 @@ mod tests {
             running: vec![loading, trial(1, 40), evaluating],
             best: Some((0, 0.70214)),
             elapsed: 68.0,
+            pace: Pace::default(),
+            devices: BTreeMap::from([("cpu".to_owned(), 2)]),
+            workers: 2,
+            outbox: (34, 0),
+            lost: None,
         }
     }
 
     #[test]
     fn each_running_trial_has_a_line_under_the_sweep_s() {
-        insta::assert_snapshot!(lines(&view(), 200).join("\n"), @r"
-        sentiment  4/12 trials  1 failed  best val F1 0.7021 (trial 0)  1m 08s gone  2m 12s left
+        insta::assert_snapshot!(lines(&view(), 200, 40).join("\n"), @"
+        sentiment  4/12 trials  1 without a result  best val F1 0.7021 (trial 0)
+          1m 08s gone  2m 12s left  1.8 trials/min  4.0 steps/s  2 workers (2 × cpu)  34 messages for MLflow
         trial 1    ████░░░░░░░░   40/100  loss 0.9123  30s left  lr 5e-05, seed 1  box-1
         trial 2    ████████████  100/100  evaluating  loss 0.9123  val F1 0.6100  lr 5e-05, seed 2  attempt 2  box-2
         trial 11   ░░░░░░░░░░░░  loading  lr 5e-05, seed 11  box-1
@@ -277,15 +292,39 @@ mod tests {
 
     #[test]
     fn lines_are_cut_to_the_terminal() {
-        insta::assert_snapshot!(lines(&view(), 60).join("\n"), @r"
-        sentiment  4/12 trials  1 failed  best val F1 0.7021 (trial…
+        insta::assert_snapshot!(lines(&view(), 60, 40).join("\n"), @"
+        sentiment  4/12 trials  1 without a result  best val F1 0.7…
+          1m 08s gone  2m 12s left  1.8 trials/min  4.0 steps/s
+          2 workers (2 × cpu)  34 messages for MLflow
         trial 1     40/100  loss 0.9123  30s left  lr 5e-05, seed 1…
         trial 2    100/100  evaluating  loss 0.9123  val F1 0.6100…
         trial 11   ░░░░░░░░░░░░  loading  lr 5e-05, seed 11  box-1
         ");
         for width in 1..120 {
-            assert!(lines(&view(), width).iter().all(|line| line.chars().count() <= width), "{width}");
+            assert!(lines(&view(), width, 40).iter().all(|line| line.chars().count() <= width), "{width}");
         }
+    }
+
+    #[test]
+    fn what_the_terminal_has_no_rows_for_is_counted() {
+        let few = lines(&view(), 200, 5);
+        assert_eq!(few.len(), 4, "{few:?}");
+        assert_eq!(few.last().unwrap(), "2 more run");
+        assert!(lines(&view(), 200, 6).iter().all(|line| !line.contains("more")));
+    }
+
+    #[test]
+    fn time_left_has_its_spread_and_what_is_wrong_is_said() {
+        let mut pace = Pace::default();
+        for (trial, took) in [(0, 20_000), (1, 26_000), (2, 23_000)] {
+            pace.hear("leased", trial, 0);
+            pace.hear("completed", trial, took);
+        }
+        let lost = Some("connection refused".to_owned());
+        let text = lines(&ProgressView { pace, lost, outbox: (0, 3), ..view() }, 200, 40).join("\n");
+        assert!(text.contains("2m 12s ±4.6s left"), "{text}");
+        assert!(text.contains("3 refused by MLflow"), "{text}");
+        assert!(text.contains("not heard of: connection refused; trying again"), "{text}");
     }
 
     #[test]
@@ -298,36 +337,5 @@ mod tests {
         assert!((left - 6.6 * 68.0 / 3.4).abs() < 1e-9, "{left}");
         let fresh = ProgressView { ended_before: 4, running: Vec::new(), ..view() };
         assert_eq!(fresh.seconds_left(), None);
-    }
-
-    #[test]
-    fn events_tell_what_began_ended_and_lost_its_worker() {
-        let before = view();
-        let ended = ProgressView { completed: 4, running: vec![trial(1, 60), trial(4, 0)], ..view() };
-        let moved = ProgressView {
-            running: vec![
-                RunningView { attempt: 2, worker: "box-3".to_owned(), ..trial(1, 40) },
-                trial(4, 10),
-            ],
-            ..ended.clone()
-        };
-        let mut told = events(None, &before);
-        told.push("--".to_owned());
-        told.extend(events(Some(&before), &ended));
-        told.push("--".to_owned());
-        told.extend(events(Some(&ended), &moved));
-        assert_eq!(events(Some(&moved), &moved), Vec::<String>::new());
-        insta::assert_snapshot!(told.join("\n"), @r"
-        trial 1 starts on box-1: lr 5e-05, seed 1
-        trial 2 starts attempt 2 on box-2: lr 5e-05, seed 2
-        trial 11 starts on box-1: lr 5e-05, seed 11
-        --
-        trial 2 ended at step 100 of 100, val F1 0.6100; 5 of 12 trials done, 1 failed
-        trial 11 left box-1, it goes on elsewhere
-        trial 4 starts on box-1: lr 5e-05, seed 4
-        --
-        trial 1 left box-1 at step 60 of 100, it goes on elsewhere
-        trial 1 starts attempt 2 on box-3: lr 5e-05, seed 1
-        ");
     }
 }

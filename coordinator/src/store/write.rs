@@ -456,6 +456,8 @@ fn trial_ended(t: &Transaction<'_>, now: Time, trial: &TrialId, end: &TrialEnd) 
         TrialEnd::Cancelled(reason) => ("cancelled", None, None, Some(reason.clone())),
     };
     let metric = result.map(|result| metric_of(t, &trial.sweep, result)).transpose()?.flatten();
+    let score = metric.as_ref().map(|(name, value)| format!("{name} {value:.4}"));
+    let metric = metric.map(|(_, value)| value);
     t.prepare_cached(
         "UPDATE trials SET state = ?3, result = ?4, failure = ?5, finished_ms = ?6, metric = ?7
          WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
@@ -469,15 +471,20 @@ fn trial_ended(t: &Transaction<'_>, now: Time, trial: &TrialId, end: &TrialEnd) 
         now.0,
         metric,
     ])?;
-    let detail = failure.map(|failure| format!("{}: {}", failure.kind.name(), failure.message)).or(reason);
+    let failed = failure.map(|failure| format!("{}: {}", failure.kind.name(), failure.message));
+    let detail = failed.or(reason).or(score);
     let (sweep, trial) = (trial.sweep.as_str(), Some(trial.index));
     Line { sweep, trial, detail: detail.as_deref(), ..Line::default() }.write(t, now, state)
 }
 
-/// What ranks a result, where it is finite: SQLite has no other numbers.
-fn metric_of(t: &Transaction<'_>, sweep: &SweepId, result: &TrialResult) -> Result<Option<f64>, WriteError> {
+/// What ranks a result by name, where it is finite: SQLite has no other numbers.
+fn metric_of(
+    t: &Transaction<'_>,
+    sweep: &SweepId,
+    result: &TrialResult,
+) -> Result<Option<(String, f64)>, WriteError> {
     let name: String = t
         .prepare_cached("SELECT metric FROM sweeps WHERE id = ?1")?
         .query_row([sweep.as_str()], |row| row.get(0))?;
-    Ok(result.metrics.get(&name).copied().filter(|value| value.is_finite()))
+    Ok(result.metrics.get(&name).copied().filter(|value| value.is_finite()).map(|value| (name, value)))
 }
