@@ -23,6 +23,11 @@ impl Clock {
         Self { start: wall.max(latest), since: Instant::now() }
     }
 
+    /// The time of day.
+    pub fn wall() -> Time {
+        Self::start_after(Time::default()).start
+    }
+
     /// Since its start.
     pub fn elapsed(&self) -> Duration {
         self.since.elapsed()

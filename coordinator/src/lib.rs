@@ -1,6 +1,7 @@
 //! The coordinator: splits sweeps into trials, leases them to workers, records everything.
 
 pub mod access;
+pub mod card;
 pub mod cli;
 pub mod clock;
 pub mod engine;
@@ -9,9 +10,12 @@ mod garbage;
 pub mod grpc;
 pub mod look;
 pub mod mlflow;
+pub mod naming;
+pub mod published;
 pub mod results;
 pub mod scheduler;
 pub mod server;
 pub mod spec;
 pub mod store;
+pub mod times;
 pub mod web;

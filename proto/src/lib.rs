@@ -10,14 +10,17 @@ pub mod exit;
 pub mod health;
 pub mod hex;
 pub mod ids;
+pub mod json;
 pub mod limits;
 pub mod logs;
 pub mod manifest;
 pub mod names;
+pub mod pages;
 pub mod params;
 pub mod plain;
 pub mod resource;
 pub mod storage;
+pub mod terminal;
 pub mod version;
 
 /// What KEDA asks of a scaler: generated from `proto/keda/externalscaler.proto`.

@@ -6,6 +6,8 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::terminal;
+
 /// Which variable chooses the form: `human` or `json`.
 const FORM_VARIABLE: &str = "DISTILSWEEP_LOG";
 
@@ -15,7 +17,7 @@ pub fn start(default: &str, service: bool) {
     let terminal = std::io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(terminal)
+        .with_ansi(terminal::colors(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .with_target(false);
     if is_json(std::env::var(FORM_VARIABLE).ok().as_deref(), service && !terminal) {

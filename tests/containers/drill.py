@@ -61,7 +61,7 @@ class Stack:
         return json.loads(self.client("results", sweep, "--format", "json"))
 
     def events(self, sweep):
-        lines = self.client("sweep", "events", sweep, "--format", "json").splitlines()
+        lines = self.client("sweep", "events", sweep, "--json").splitlines()
         return [json.loads(line) for line in lines]
 
 

@@ -91,7 +91,7 @@ fn orders_survive_a_coordinator_that_is_killed_right_after_them() -> anyhow::Res
         ["completed", "cancelled", "completed", "completed", "completed", "completed"]
     );
     let events = stage.order(&["sweep", "events", "grid"])?;
-    let told: Vec<&str> = events.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
+    let told: Vec<&str> = events.lines().filter_map(|line| line.split_whitespace().nth(3)).collect();
     assert_eq!(told[..3], ["submitted", "paused", "extended"], "{events}");
     assert_eq!(told.iter().filter(|event| **event == "extended").count(), 1, "twice is once: {events}");
     assert!(events.contains(" by "), "who did it: {events}");

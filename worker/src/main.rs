@@ -8,7 +8,7 @@ use distilsweep_worker::cli::Cli;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logs::start("info", cli.is_service());
+    logs::start(cli.begin(), cli.is_service());
     match cli.run() {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -118,7 +118,7 @@ fn evaluate_measures_what_transformers_does() {
     let directory = scene();
     let file = fixture("validation.csv");
     let file = file.to_str().unwrap();
-    let arguments = ["evaluate", "--model", "start", "--file", file, "--format", "json"];
+    let arguments = ["evaluate", "--model", "start", "--file", file, "--json"];
     let report: Value = serde_json::from_str(&text(&worker(directory.path(), &arguments, b""))).unwrap();
     let recorded = &recorded()["validation"];
     for score in ["loss", "accuracy"] {

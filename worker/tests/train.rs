@@ -203,8 +203,7 @@ fn pairs_of_texts_are_trained_on_and_evaluated_as_pairs() {
     let result: Value = serde_json::from_slice(&fs::read(path("out/result.json")).unwrap()).unwrap();
     let evaluated = |more: &[&str]| -> Value {
         let arguments =
-            [&["evaluate", "--model", "out/model", "--file", "validation.csv", "--format", "json"], more]
-                .concat();
+            [&["evaluate", "--model", "out/model", "--file", "validation.csv", "--json"], more].concat();
         let output = worker(directory.path(), &arguments);
         assert!(output.status.success(), "{}", error(&output));
         serde_json::from_slice(&output.stdout).unwrap()

@@ -6,7 +6,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use distilsweep_data::{DataError, Hub, TextTokenizer, inspect, locate, read, schema};
 use distilsweep_proto::{
     dataset::{Columns, DatasetSource, DatasetSpec},
+    examples,
     exit::Exit,
+    json::{self, Json},
     resource::split_revision,
 };
 
@@ -27,6 +29,11 @@ pub(super) enum Data {
 
 /// Arguments of `data inspect`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep data inspect dair-ai/emotion --model distilbert-base-uncased",
+    "distilsweep data inspect sweep.yaml",
+    "distilsweep data inspect train.csv --text-column review --label-column stars",
+])]
 pub(super) struct Inspect {
     /// Hub id (id@revision), directory, file of training rows, or sweep file
     dataset: String,
@@ -43,8 +50,11 @@ pub(super) struct Inspect {
     columns: Columns,
 
     /// How to show it
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t = Format::Text, conflicts_with = "json")]
     format: Format,
+
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -59,6 +69,10 @@ enum Format {
 
 /// Arguments of `data tokenize`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep data tokenize --model distilbert-base-uncased \"a fine day\"",
+    "distilsweep data tokenize --model ./model 'a premise' 'a hypothesis'",
+])]
 pub(super) struct Tokenize {
     /// Hub id or directory of the model
     #[arg(long)]
@@ -72,17 +86,8 @@ pub(super) struct Tokenize {
     #[arg(required = true, num_args = 1..=2)]
     text: Vec<String>,
 
-    /// How to show them
-    #[arg(long, value_enum, default_value_t = TokenFormat::Table)]
-    format: TokenFormat,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum TokenFormat {
-    /// For people
-    Table,
-    /// For a program
-    Json,
+    #[command(flatten)]
+    json: Json,
 }
 
 impl Data {
@@ -99,11 +104,11 @@ impl Inspect {
         let (spec, model) = self.wanted()?;
         let name = self.dataset.clone();
         let seen = hub::ask(move |hub| seen(hub, name, &spec, model)).await?;
-        results::print(&match self.format {
+        let format = if self.json.json { Format::Json } else { self.format };
+        results::print(&match format {
             Format::Text => look::inspection(&seen, terminal::width()),
             Format::Html => look::page(&seen),
-            Format::Json => serde_json::to_string_pretty(&seen)
-                .map_err(|error| CliError::failure(format!("the inspection is no JSON: {error}")))?,
+            Format::Json => json::document(&seen),
         });
         Ok(Exit::Success)
     }
@@ -157,7 +162,7 @@ fn seen(
 
 impl Tokenize {
     async fn run(self) -> Result<Exit, CliError> {
-        let Self { model, max_length, text, format } = self;
+        let Self { model, max_length, text, json } = self;
         let (first, pair) = (text[0].clone(), text.get(1).cloned());
         let (tokens, decoded) = hub::ask(move |hub| {
             let tokenizer = TextTokenizer::from_directory(&hub.tokenizer(&model, None)?.directory)?;
@@ -168,21 +173,20 @@ impl Tokenize {
         })
         .await?;
         let pair = text.get(1).map(String::as_str);
-        results::print(&match format {
-            TokenFormat::Table => look::tokens(&tokens, &text[0], pair, &decoded, terminal::width()),
-            TokenFormat::Json => {
-                let token = |token: &distilsweep_data::Token| {
-                    serde_json::json!({
-                        "id": token.id,
-                        "token": token.token,
-                        "characters": token.characters,
-                        "text": usize::from(token.second),
-                    })
-                };
-                let tokens: Vec<_> = tokens.iter().map(token).collect();
-                serde_json::json!({"tokens": tokens, "decoded": decoded}).to_string()
-            }
-        });
+        if !json.json {
+            results::print(&look::tokens(&tokens, &text[0], pair, &decoded, terminal::width()));
+            return Ok(Exit::Success);
+        }
+        let token = |token: &distilsweep_data::Token| {
+            serde_json::json!({
+                "id": token.id,
+                "token": token.token,
+                "characters": token.characters,
+                "text": usize::from(token.second),
+            })
+        };
+        let tokens: Vec<_> = tokens.iter().map(token).collect();
+        results::print(&json::document(serde_json::json!({"tokens": tokens, "decoded": decoded})));
         Ok(Exit::Success)
     }
 }

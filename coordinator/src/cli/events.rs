@@ -1,16 +1,24 @@
 //! `distilsweep sweep events`: the journal for people and for programs.
 
-use std::time::{Duration, UNIX_EPOCH};
+use chrono::{Local, TimeZone};
+use clap::Args;
+use distilsweep_proto::{
+    examples,
+    json::{self, Json},
+    v1,
+};
 
-use clap::{Args, ValueEnum};
-use distilsweep_proto::v1;
-
-use super::{CliError, results, sweep::Named};
+use super::{CliError, results, sweep::Named, trial};
+use crate::times;
 
 /// Arguments of `sweep events`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep sweep events emotion-lr --follow",
+    "distilsweep sweep events emotion-lr/3",
+])]
 pub(super) struct Events {
-    /// Those of one trial alone
+    /// Those of one trial alone; SWEEP/NUMBER says the same
     #[arg(long)]
     trial: Option<u64>,
 
@@ -18,29 +26,24 @@ pub(super) struct Events {
     #[arg(long, short)]
     follow: bool,
 
-    /// How to show them
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    json: Json,
 
     #[command(flatten)]
     named: Named,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// A line an event
-    Text,
-    /// An object a line, for a program
-    Json,
-}
-
 impl Events {
     pub(super) async fn run(self) -> Result<(), CliError> {
+        let (sweep, trial) = match (trial::sweep_and_trial(&self.named.sweep)?, self.trial) {
+            (None, trial) => (self.named.sweep, trial),
+            (Some((sweep, trial)), None) => (sweep, Some(trial)),
+            (Some(_), Some(_)) => return Err(trial::named_twice()),
+        };
         let mut connection = self.named.target.connect().await?;
-        let request =
-            v1::ListEventsRequest { sweep: self.named.sweep, trial: self.trial, follow: self.follow };
+        let request = v1::ListEventsRequest { sweep, trial, follow: self.follow };
         let told = match connection.client.list_events(request).await {
-            Ok(events) => tell(events.into_inner(), self.format).await,
+            Ok(events) => tell(events.into_inner(), self.json).await,
             Err(status) => Err(status),
         };
         connection.close().await?;
@@ -48,23 +51,15 @@ impl Events {
     }
 }
 
-async fn tell(mut events: tonic::Streaming<v1::Event>, format: Format) -> Result<(), tonic::Status> {
+async fn tell(mut events: tonic::Streaming<v1::Event>, json: Json) -> Result<(), tonic::Status> {
     while let Some(event) = events.message().await? {
-        results::print(&match format {
-            Format::Text => line(&event),
-            Format::Json => json(&event),
-        });
+        results::print(&if json.json { for_programs(&event) } else { line(&event, &Local) });
     }
     Ok(())
 }
 
-fn time(at_ms: i64) -> String {
-    let since = Duration::from_millis(u64::try_from(at_ms).unwrap_or_default());
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
-}
-
-/// An event on one line.
-pub(super) fn line(event: &v1::Event) -> String {
+/// A line for people, by the clock of `zone`.
+pub(super) fn line<Z: TimeZone<Offset: std::fmt::Display>>(event: &v1::Event, zone: &Z) -> String {
     let about = match event.trial {
         Some(trial) => format!("trial {trial}"),
         None if event.worker.is_empty() => "sweep".to_owned(),
@@ -87,21 +82,23 @@ pub(super) fn line(event: &v1::Event) -> String {
         let between = if said.is_empty() { "" } else { ": " };
         said.push_str(&format!("{between}{}", event.detail));
     }
-    format!("{}  {about:<10} {:<13}  {said}", time(event.at_ms), event.event).trim_end().to_owned()
+    format!("{}  {about:<10} {:<13}  {said}", times::clock(event.at_ms, zone), event.event)
+        .trim_end()
+        .to_owned()
 }
 
-fn json(event: &v1::Event) -> String {
+/// An object a line, with null for what is not there.
+fn for_programs(event: &v1::Event) -> String {
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    serde_json::json!({
-        "time": time(event.at_ms),
+    json::line(serde_json::json!({
+        "time": times::rfc3339(event.at_ms),
         "trial": event.trial,
         "attempt": event.attempt,
         "worker": text(&event.worker),
         "actor": text(&event.actor),
         "event": event.event,
         "detail": text(&event.detail),
-    })
-    .to_string()
+    }))
 }
 
 #[cfg(test)]
@@ -110,6 +107,7 @@ mod tests {
 
     #[test]
     fn the_journal_reads_as_who_did_what_to_which_trial_when_and_why() {
+        let zone = chrono::FixedOffset::east_opt(2 * 3600).unwrap();
         let event = |event: &str, detail: &str| v1::Event {
             at_ms: 1_790_000_000_000,
             event: event.into(),
@@ -138,15 +136,16 @@ mod tests {
                 ..event("quarantined", "3 different trials failed on it in a row")
             },
         ];
-        insta::assert_snapshot!(events.iter().map(line).collect::<Vec<_>>().join("\n"), @r"
-        2026-09-21T14:13:20Z  sweep      submitted      4 points
-        2026-09-21T14:13:20Z  trial 3    leased         attempt 1 on gpu-1-77-0a
-        2026-09-21T14:13:20Z  trial 3    attempt_ended  attempt 1 on gpu-1-77-0a: worker_lost: worker gpu-1-77-0a was not heard of for 30 s
-        2026-09-21T14:13:20Z  sweep      paused         by ada
-        2026-09-21T14:13:20Z  trial 9    cancelled      by ada: left out before it began
-        2026-09-21T14:13:20Z  worker     quarantined    gpu-1-77-0a: 3 different trials failed on it in a row
+        insta::assert_snapshot!(events.iter().map(|event| line(event, &zone)).collect::<Vec<_>>().join("\n"), @r"
+        2026-09-21 16:13:20  sweep      submitted      4 points
+        2026-09-21 16:13:20  trial 3    leased         attempt 1 on gpu-1-77-0a
+        2026-09-21 16:13:20  trial 3    attempt_ended  attempt 1 on gpu-1-77-0a: worker_lost: worker gpu-1-77-0a was not heard of for 30 s
+        2026-09-21 16:13:20  sweep      paused         by ada
+        2026-09-21 16:13:20  trial 9    cancelled      by ada: left out before it began
+        2026-09-21 16:13:20  worker     quarantined    gpu-1-77-0a: 3 different trials failed on it in a row
         ");
-        let object: serde_json::Value = serde_json::from_str(&json(&events[1])).unwrap();
+        let object: serde_json::Value = serde_json::from_str(&for_programs(&events[1])).unwrap();
         assert_eq!((&object["trial"], &object["detail"]), (&3.into(), &serde_json::Value::Null));
+        assert_eq!(object["time"], "2026-09-21T14:13:20.000Z");
     }
 }

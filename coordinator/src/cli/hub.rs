@@ -1,27 +1,37 @@
 //! The Hugging Face Hub: `distilsweep hub`, and questions of other commands, asked beside the runtime and watched on a
 //! terminal.
 
-use std::{
-    io::IsTerminal,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, Subcommand, ValueEnum};
 use distilsweep_data::{DataError, Hub, Kind, Progress, RepoInfo};
-use distilsweep_proto::{exit::Exit, resource::split_revision};
+use distilsweep_proto::{
+    examples,
+    exit::Exit,
+    json::{self, Json},
+    resource::split_revision,
+};
+use serde::Serialize;
 
 use super::{
     CliError, results,
     terminal::{self, LiveLines},
 };
-use crate::{look, results::labels::bytes};
+use crate::{clock::Clock, look, results::labels::bytes};
 
 /// Commands about the Hub.
 #[derive(Debug, Subcommand)]
 pub(super) enum HubCommand {
     /// Models, the most downloaded first
+    #[command(after_help = examples![
+        "distilsweep hub models --search distilbert --limit 5",
+        "distilsweep hub models --task any --sort trending",
+    ])]
     Models(List),
     /// Data sets, the most downloaded first
+    #[command(after_help = examples![
+        "distilsweep hub datasets --search emotion",
+    ])]
     Datasets(List),
     /// One model or data set: its card's facts, its files, and whether it can be used
     Show(Show),
@@ -46,13 +56,16 @@ pub(super) struct List {
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
 
-    /// How to show them
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[command(flatten)]
+    json: Json,
 }
 
 /// Arguments of `hub show`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep hub show distilbert-base-uncased",
+    "distilsweep hub show dair-ai/emotion --kind dataset",
+])]
 pub(super) struct Show {
     /// Id, as owner/name; id@revision for another branch, tag or commit
     id: String,
@@ -61,9 +74,8 @@ pub(super) struct Show {
     #[arg(long, value_enum)]
     kind: Option<Which>,
 
-    /// How to show it
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -73,14 +85,6 @@ enum Sort {
     Trending,
     Modified,
     Created,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// For people
-    Table,
-    /// For a program
-    Json,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -103,10 +107,13 @@ impl List {
     async fn run(self, kind: Kind) -> Result<Exit, CliError> {
         let (query, limit) = (self.query(kind), self.limit);
         let found = ask(move |hub| hub.list(kind, &query, limit)).await?;
-        match self.format {
-            Format::Table if found.is_empty() => eprintln!("nothing is called so; --task any looks further"),
-            Format::Table => results::print(&look::listed(&found, terminal::width())),
-            Format::Json => results::print(&json(&found.iter().map(facts).collect::<Vec<_>>())),
+        if self.json.json {
+            let found: Vec<_> = found.iter().map(facts).collect();
+            results::print(&json::document(serde_json::json!({ "repositories": found })));
+        } else if found.is_empty() {
+            terminal::note("nothing is called so; --task any looks further");
+        } else {
+            results::print(&look::listed(&found, terminal::width()));
         }
         Ok(Exit::Success)
     }
@@ -135,7 +142,7 @@ impl List {
 
 impl Show {
     async fn run(self) -> Result<Exit, CliError> {
-        let Self { id, kind, format } = self;
+        let Self { id, kind, json } = self;
         let (kind, info, page, verdict) = ask(move |hub| {
             let (id, revision) = split_revision(&id);
             let (kind, info) = match kind {
@@ -156,25 +163,30 @@ impl Show {
             Ok((kind, info, hub.page(kind, id), verdict))
         })
         .await?;
-        results::print(&match format {
-            Format::Table => look::described(kind, &info, &page, &verdict, terminal::width()),
-            Format::Json => {
-                let mut all = facts(&info);
-                if let Some(fields) = all.as_object_mut() {
-                    let (usable, why) = match &verdict {
-                        Ok(sentence) => (true, sentence),
-                        Err(sentence) => (false, sentence),
-                    };
-                    fields.insert("page".into(), page.into());
-                    fields.insert("usable".into(), usable.into());
-                    fields.insert("verdict".into(), why.as_str().into());
-                    fields.insert("card".into(), info.card_data.clone().unwrap_or_default());
-                }
-                json(&all)
-            }
-        });
+        if !json.json {
+            let now = Clock::wall().0;
+            results::print(&look::described(kind, &info, &page, &verdict, now, terminal::width()));
+            return Ok(Exit::Success);
+        }
+        let (usable, why) = match verdict {
+            Ok(sentence) => (true, sentence),
+            Err(sentence) => (false, sentence),
+        };
+        let shown = Shown { facts: facts(&info), page, usable, verdict: why, card: info.card_data };
+        results::print(&json::document(shown));
         Ok(Exit::Success)
     }
+}
+
+/// One repository, for programs.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    facts: serde_json::Value,
+    page: String,
+    usable: bool,
+    verdict: String,
+    card: Option<serde_json::Value>,
 }
 
 /// What is known of a repository, under stable names.
@@ -198,11 +210,6 @@ fn facts(info: &RepoInfo) -> serde_json::Value {
     })
 }
 
-/// Facts as text.
-fn json(facts: &impl serde::Serialize) -> String {
-    serde_json::to_string_pretty(facts).unwrap_or_else(|error| unreachable!("facts are JSON: {error}"))
-}
-
 /// Asks the Hub that the environment names, and the data and models behind it.
 ///
 /// # Errors
@@ -212,7 +219,7 @@ pub(super) async fn ask<A: Send + 'static>(
 ) -> Result<A, CliError> {
     let asked = tokio::task::spawn_blocking(move || {
         let hub = Hub::from_environment();
-        if !std::io::stderr().is_terminal() {
+        if !terminal::draws() {
             return question(&hub);
         }
         let drawn = Arc::new(Mutex::new((LiveLines::default(), String::new())));
@@ -259,7 +266,7 @@ mod tests {
             search: Some("distil".into()),
             sort: Sort::Trending,
             limit: 3,
-            format: Format::Table,
+            json: Json::default(),
         };
         let asked = |kind| {
             let query = list.query(kind);

@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use distilsweep_proto::{
-    exit::Exit,
     ids::{SweepId, TrialId},
+    json,
 };
 use tokio::time::Instant;
 
-use super::{CliError, connect};
+use super::{CliError, connect, terminal};
 use crate::{
     engine::{Retelling, Told},
     mlflow::{
@@ -51,18 +51,6 @@ pub(super) struct Mended {
     pub(super) learned: BTreeMap<RunKey, RunIds>,
     /// Differences that are still there.
     pub(super) left: usize,
-}
-
-/// The sweep of a name or id.
-pub(super) fn find(reader: &Reader, sweep: &str) -> Result<SweepId, CliError> {
-    reader.find(sweep)?.ok_or_else(|| {
-        let message = if sweep.is_empty() {
-            "there is no sweep yet: start one with `distilsweep run SWEEP.yaml`".to_owned()
-        } else {
-            format!("there is no sweep `{sweep}`: `distilsweep sweep list` shows those that there are")
-        };
-        CliError::new(Exit::Usage, message)
-    })
 }
 
 impl From<MlflowError> for CliError {
@@ -171,7 +159,7 @@ pub(super) async fn mend(
     if before.differences.is_empty() {
         return Ok(Mended::default());
     }
-    eprintln!("{sweep}: {}", counted(before.differences.len() as u64, "difference"));
+    terminal::note(format_args!("{sweep}: {}", counted(before.differences.len() as u64, "difference")));
     let sides = Sides::new(client, reader, sweep).await?;
     let resend = Resend::new(sides.held.ids());
     let drained = async |told: Told| -> Result<(), CliError> {
@@ -211,6 +199,26 @@ pub(super) async fn mend(
     }
     let left = look(client, reader, sweep).await?.differences.len();
     Ok(Mended { learned: resent.learned, left })
+}
+
+/// What `mlflow verify` prints for programs.
+pub(super) fn json(sweep: &SweepId, found: &Found, address: &str) -> String {
+    let Found { looked, differences, untold } = found;
+    let wrong = |(run, wrong): &(String, String)| serde_json::json!({"run": run, "difference": wrong});
+    let refused = |(run, why): &(RunKey, String)| serde_json::json!({"run": run.as_str(), "why": why});
+    json::document(serde_json::json!({
+        "sweep": sweep.as_str(),
+        "mlflow": address,
+        "sound": found.is_sound(),
+        "runs": looked.runs,
+        "params": looked.params,
+        "points": looked.points,
+        "artifacts": looked.artifacts,
+        "models": looked.models,
+        "differences": differences.iter().map(wrong).collect::<Vec<_>>(),
+        "waiting": untold.waiting.iter().map(RunKey::as_str).collect::<Vec<_>>(),
+        "refused": untold.refused.iter().map(refused).collect::<Vec<_>>(),
+    }))
 }
 
 /// What `mlflow verify` prints.

@@ -3,10 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use distilsweep_proto::{exit::Exit, ids::SweepId};
+use distilsweep_proto::{examples, exit::Exit, ids::SweepId, json::Json};
 use tokio::time::Instant;
 
-use super::{CliError, connect, mending, results};
+use super::{CliError, connect, mending, results, terminal};
 use crate::{
     engine::EngineOutbox,
     mlflow::{
@@ -78,8 +78,11 @@ pub(super) enum Mlflow {
 
 /// Arguments of `mlflow sync`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep mlflow sync --mlflow http://127.0.0.1:5000",
+])]
 pub(super) struct Sync {
-    /// Id or name of the sweep [default: every one]
+    /// Id or name of the sweep, or what it alone begins with [default: every one]
     sweep: Option<String>,
 
     /// The state directory
@@ -96,10 +99,16 @@ pub(super) struct Sync {
 
 /// Arguments of `mlflow verify`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep mlflow verify emotion-lr --mlflow http://127.0.0.1:5000",
+])]
 pub(super) struct Verify {
-    /// Id or name of the sweep [default: the latest]
+    /// Id or name of the sweep, or what it alone begins with [default: the latest]
     #[arg(default_value = "", hide_default_value = true)]
     sweep: String,
+
+    #[command(flatten)]
+    json: Json,
 
     /// The state directory; its coordinator may be at work
     #[arg(long, value_name = "DIR", default_value = ".distilsweep")]
@@ -123,7 +132,7 @@ impl Sync {
         let client = self.recording.named()?;
         let reader = Reader::open(&self.state)?;
         let sweeps = match &self.sweep {
-            Some(sweep) => vec![mending::find(&reader, sweep)?],
+            Some(sweep) => vec![reader.find(sweep)??],
             None => reader.sweeps()?.into_iter().map(|row| row.id).collect(),
         };
         client.check().await.map_err(|error| CliError::failure(error.to_string()))?;
@@ -158,7 +167,7 @@ impl Sync {
             eprintln!("{left} cannot be mended: `distilsweep mlflow verify` says which");
             return Ok(Exit::Failure);
         }
-        eprintln!("MLflow at {} has been told everything", client.address());
+        terminal::note(format_args!("MLflow at {} has been told everything", client.address()));
         Ok(Exit::Success)
     }
 }
@@ -179,9 +188,12 @@ impl Verify {
     async fn run(self) -> Result<Exit, CliError> {
         let client = self.recording.named()?;
         let reader = Reader::open(&self.state)?;
-        let sweep = mending::find(&reader, &self.sweep)?;
+        let sweep = reader.find(&self.sweep)??;
         let found = mending::look(&client, &reader, &sweep).await?;
-        results::print(&mending::shown(&sweep, &found, client.address()));
+        results::print(&match self.json.json {
+            true => mending::json(&sweep, &found, client.address()),
+            false => mending::shown(&sweep, &found, client.address()),
+        });
         Ok(if found.is_sound() { Exit::Success } else { Exit::Failure })
     }
 }

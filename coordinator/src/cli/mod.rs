@@ -3,6 +3,7 @@
 mod connect;
 mod data;
 mod events;
+mod export;
 mod files;
 mod fleet;
 mod hub;
@@ -13,39 +14,34 @@ mod origin;
 mod results;
 mod run;
 mod serve;
+mod status;
 mod sweep;
 mod terminal;
 mod trial;
 mod watch;
 mod worker;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use distilsweep_proto::{
-    exit::Exit,
+    examples,
+    exit::{self, Exit},
     health::{Health, HealthError},
+    pages::{Completions, Man},
+    terminal::Manner,
 };
 
-use crate::{engine::EngineError, server::ServerError, store::StoreError};
+use crate::{engine::EngineError, naming::Unnamed, server::ServerError, store::StoreError};
 
 /// One file of hyperparameters in, fine-tuned DistilBERTs out, ranked and recorded in MLflow.
 #[derive(Debug, Parser)]
-#[command(name = "distilsweep", version, after_help = EXIT_CODES)]
+#[command(name = "distilsweep", version, after_help = exit::HELP)]
 pub struct Cli {
+    #[command(flatten)]
+    manner: Manner,
+
     #[command(subcommand)]
     command: Command,
 }
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0    done
-  1    a fault of this program or its surroundings
-  2    the command line makes no sense
-  3    a sweep file, data set or model is at fault
-  4    nobody answers where the coordinator should be
-  5    a port or state directory is in use
-  6    the sweep ended, and not all its trials have a result
-  7    the coordinator does not let it in, or cannot be trusted: token or certificate
-  130  ended by Ctrl-C or SIGTERM; the same command goes on";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -54,27 +50,56 @@ enum Command {
     /// Serve as coordinator for workers and commands on other machines
     Serve(serve::Serve),
     /// Submit, show and steer sweeps
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples!["distilsweep sweep list", "distilsweep sweep pause emotion-lr"])]
     Sweep(sweep::Sweep),
     /// Stop a trial, or try one again
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples!["distilsweep trial retry emotion-lr/3"])]
     Trial(trial::Trial),
     /// List workers, or have one end
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples!["distilsweep worker list"])]
     Worker(worker::Worker),
     /// Show the ranking of a sweep
+    #[command(after_help = examples![
+        "distilsweep results emotion-lr",
+        "distilsweep results emotion-lr --format markdown -o out",
+        "distilsweep results emotion-lr --best > best.yaml",
+    ])]
     Results(results::Results),
+    /// Write the model of the best trial as a directory that transformers loads, with a model card
+    Export(export::Export),
     /// Look for models and data sets on the Hugging Face Hub
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples![
+        "distilsweep hub datasets --search emotion",
+        "distilsweep hub show dair-ai/emotion",
+    ])]
     Hub(hub::HubCommand),
     /// Look at a data set, or at the tokens of a text
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples![
+        "distilsweep data inspect sweep.yaml",
+        "distilsweep data tokenize --model distilbert-base-uncased 'a fine day'",
+    ])]
     Data(data::Data),
     /// Send MLflow what it lacks, or compare what it holds with what was recorded
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples![
+        "distilsweep mlflow verify emotion-lr --mlflow http://127.0.0.1:5000",
+    ])]
     Mlflow(mlflow::Mlflow),
     /// Ask a coordinator or worker on this machine for its health, as a container's probe
+    #[command(after_help = examples![
+        "distilsweep health",
+        "distilsweep health --http 127.0.0.1:7071 --ready",
+    ])]
     Health(Health),
+    /// Print a script that completes command lines, for a shell to read
+    #[command(after_help = examples![
+        "distilsweep completions bash > ~/.local/share/bash-completion/completions/distilsweep",
+        "distilsweep completions zsh > ~/.zfunc/_distilsweep",
+        "distilsweep completions fish > ~/.config/fish/completions/distilsweep.fish",
+    ])]
+    Completions(Completions),
+    /// Write man pages, one a command
+    #[command(after_help = examples!["distilsweep man -o ~/.local/share/man/man1"])]
+    Man(Man),
 }
 
 /// What goes wrong, for the terminal.
@@ -108,6 +133,13 @@ impl From<StoreError> for CliError {
             | StoreError::Record(_) => Exit::Failure,
         };
         Self::new(exit, error.to_string())
+    }
+}
+
+impl From<Unnamed> for CliError {
+    fn from(error: Unnamed) -> Self {
+        // As where a coordinator says it.
+        Self::new(Exit::BadInput, error.to_string())
     }
 }
 
@@ -149,20 +181,10 @@ impl From<tonic::Status> for CliError {
 }
 
 impl Cli {
-    /// What is logged when `RUST_LOG` says nothing: a service tells what happens, a command only what goes wrong.
-    pub fn default_log_level(&self) -> &'static str {
-        match self.command {
-            Command::Serve(_) => "info",
-            Command::Run(_)
-            | Command::Sweep(_)
-            | Command::Trial(_)
-            | Command::Worker(_)
-            | Command::Results(_)
-            | Command::Hub(_)
-            | Command::Data(_)
-            | Command::Mlflow(_)
-            | Command::Health(_) => "warn",
-        }
+    /// Says from now on as much as was asked for. Answers what is logged when `RUST_LOG` says nothing: a service tells
+    /// what happens, a command only what goes wrong.
+    pub fn begin(&self) -> &'static str {
+        self.manner.begin(if self.is_service() { "info" } else { "warn" })
     }
 
     /// Whether it serves others until it is told to stop.
@@ -188,11 +210,20 @@ impl Cli {
                 Command::Trial(trial) => trial.run().await,
                 Command::Worker(worker) => worker.run().await,
                 Command::Results(results) => results.run().await,
+                Command::Export(export) => export.run().await,
                 Command::Hub(hub) => hub.run().await,
                 Command::Data(data) => data.run().await,
                 Command::Mlflow(mlflow) => mlflow.run().await,
                 Command::Health(health) => {
                     println!("{}", health.ask().await?);
+                    Ok(Exit::Success)
+                }
+                Command::Completions(completions) => {
+                    results::print(&completions.script(Self::command()));
+                    Ok(Exit::Success)
+                }
+                Command::Man(man) => {
+                    man.write(Self::command()).map_err(CliError::failure)?;
                     Ok(Exit::Success)
                 }
             }

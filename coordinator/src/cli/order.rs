@@ -1,7 +1,7 @@
 //! What people order while a sweep runs: `distilsweep sweep pause|resume|extend|retry|priority`.
 
 use clap::Args;
-use distilsweep_proto::v1;
+use distilsweep_proto::{examples, v1};
 use tonic::{Response, Status};
 
 use super::{
@@ -13,8 +13,11 @@ use super::{
 
 /// Arguments of `sweep extend`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep sweep extend emotion-lr seed=4,5 learning_rate=1e-4",
+])]
 pub(super) struct Extend {
-    /// Id or name of the sweep
+    /// Id or name of the sweep, or what it alone begins with
     sweep: String,
 
     /// A parameter of the sweep's file with more values for it: learning_rate=1e-4,2e-4
@@ -27,6 +30,10 @@ pub(super) struct Extend {
 
 /// Arguments of `sweep retry`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep sweep retry emotion-lr --failed",
+    "distilsweep sweep retry emotion-lr --where 'learning_rate>1e-4 and seed=3'",
+])]
 pub(super) struct Retry {
     /// Those that failed
     #[arg(long)]
@@ -50,8 +57,11 @@ pub(super) struct Retry {
 
 /// Arguments of `sweep priority`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep sweep priority emotion-lr 2",
+])]
 pub(super) struct Priority {
-    /// Id or name of the sweep
+    /// Id or name of the sweep, or what it alone begins with
     sweep: String,
 
     /// Its share of the workers against that of other sweeps: 2 gets twice the workers of 1
@@ -138,11 +148,12 @@ impl Priority {
     }
 }
 
-/// What an order changed, and the sweep after it.
+/// What an order changed, and the sweep after it or the worker.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     pub(super) changed: u64,
     pub(super) sweep: String,
+    pub(super) worker: String,
     pub(super) total: u64,
     pub(super) running: usize,
     pub(super) priority: u32,
@@ -157,11 +168,12 @@ pub(super) async fn give(
     let mut connection = target.connect().await?;
     let answered = order(&mut connection.client).await;
     connection.close().await?;
-    let v1::OrderResponse { changed, status } = answered?.into_inner();
+    let v1::OrderResponse { changed, status, worker } = answered?.into_inner();
     let status = status.unwrap_or_default();
     results::print(&told(&Answer {
         changed,
         sweep: status.sweep,
+        worker,
         total: status.total,
         running: status.running.len(),
         priority: status.priority,

@@ -127,7 +127,7 @@ impl Results {
         };
         if let Some(directory) = &self.output {
             let report = write(directory, &summary)?;
-            eprintln!("report   {}", report.display());
+            terminal::note(format_args!("report   {}", report.display()));
         }
         if self.command {
             let sweep = &summary.sweep;

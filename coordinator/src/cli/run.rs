@@ -3,7 +3,7 @@
 use std::{path::PathBuf, thread, time::Duration};
 
 use clap::Args;
-use distilsweep_proto::{exit::Exit, resource::Resource, v1};
+use distilsweep_proto::{examples, exit::Exit, resource::Resource, v1};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
@@ -29,6 +29,11 @@ const MLFLOW_GRACE: Duration = Duration::from_secs(30);
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep run sweep.yaml",
+    "distilsweep run sweep.yaml --workers 2 --threads 1 --mlflow http://127.0.0.1:5000",
+    "distilsweep run sweep.yaml --new --state runs",
+])]
 pub(super) struct Run {
     /// The sweep file
     file: PathBuf,
@@ -86,7 +91,7 @@ impl Run {
         if self.scripted.is_none() {
             let taken = file.take_in().await?;
             for note in taken.notes {
-                eprintln!("note: {note}");
+                terminal::note(format_args!("note: {note}"));
             }
             resources = taken.resources;
         }
@@ -130,7 +135,7 @@ impl Run {
         }
         if status.state() == v1::SweepState::Running {
             let from = if submitted.created { "starting" } else { "going on with" };
-            eprintln!("{from} sweep {sweep}: {} points", status.total);
+            terminal::note(format_args!("{from} sweep {sweep}: {} points", status.total));
             let varied: Vec<String> = file.spec.space.varied().into_iter().map(ToOwned::to_owned).collect();
             let count = self.worker_count(
                 status.total - status.completed - status.failed - status.diverged - status.cancelled,
@@ -142,12 +147,12 @@ impl Run {
                 failed = tend(&mut workers) => Err(failed),
             };
             if matches!(watched, Ok(Watched::Interrupted)) {
-                eprintln!("\nstopping: running trials are handed back");
+                terminal::note("\nstopping: running trials are handed back");
             }
             workers.stop().await;
             match watched? {
                 Watched::Interrupted => {
-                    eprintln!("sweep {sweep} is kept: the same command goes on with it");
+                    terminal::note(format_args!("sweep {sweep} is kept: the same command goes on with it"));
                     return Ok(Exit::Interrupted);
                 }
                 Watched::Final(status) if status.state() == v1::SweepState::Failed => {
@@ -159,7 +164,7 @@ impl Run {
                 Watched::Final(_) => {}
             }
         } else {
-            eprintln!("sweep {sweep} of this file has ended; --new starts another");
+            terminal::note(format_args!("sweep {sweep} of this file has ended; --new starts another"));
         }
         if let Some(mlflow) = mlflow {
             told(&client, &sweep, mlflow).await?;

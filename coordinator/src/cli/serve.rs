@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use distilsweep_proto::{exit::Exit, storage};
+use distilsweep_proto::{examples, exit::Exit, storage};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CliError, connect, mlflow::Recording};
@@ -21,6 +21,12 @@ const DAY: u64 = 24 * 3600;
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep serve",
+    "distilsweep serve --listen 0.0.0.0:7070 --client-token-file clients --worker-token-file workers \\",
+    "    --tls-cert cert.pem --tls-key key.pem",
+    "distilsweep serve --store s3://bucket/sweeps --mlflow http://mlflow:5000",
+])]
 pub(super) struct Serve {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]

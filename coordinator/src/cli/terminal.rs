@@ -1,6 +1,9 @@
 //! What is known of the terminal, and drawing over what was drawn.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
+
+use distilsweep_proto::terminal::colors;
+pub(super) use distilsweep_proto::terminal::{draws, is_quiet, note};
 
 /// Columns of standard output, 100 where it is no terminal and `COLUMNS` says nothing.
 pub(super) fn width() -> usize {
@@ -8,9 +11,9 @@ pub(super) fn width() -> usize {
     terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)).or(told).unwrap_or(100)
 }
 
-/// Whether standard output takes colours: a terminal, and `NO_COLOR` is not set.
+/// Whether standard output takes colours.
 pub(super) fn color() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    colors(&std::io::stdout())
 }
 
 /// Columns and rows of the terminal behind standard error.

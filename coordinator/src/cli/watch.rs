@@ -2,8 +2,9 @@
 
 mod source;
 
-use std::{collections::BTreeMap, io::IsTerminal, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
+use chrono::Local;
 use distilsweep_proto::v1;
 use tokio::{sync::mpsc, time::Instant};
 
@@ -17,7 +18,6 @@ use crate::{
         pace::Pace,
         progress::{self, ProgressView},
     },
-    scheduler::Time,
 };
 
 /// How long the journal's last lines are waited for when the sweep has ended.
@@ -36,9 +36,9 @@ pub(super) async fn follow(
     let mut news = source::open(client, sweep).await?;
     let mut watch = Watch {
         varied: varied.to_vec(),
-        live: std::io::stderr().is_terminal(),
+        live: terminal::draws(),
         since: Instant::now(),
-        since_ms: Clock::start_after(Time::default()).now().0,
+        since_ms: Clock::wall().0,
         screen: terminal::LiveLines::default(),
         ended_before: 0,
         status: None,
@@ -106,7 +106,7 @@ impl Watch {
             }
             News::Lost(why) => {
                 if self.lost.is_none() && !self.live {
-                    eprintln!("the coordinator is not heard of: {why}; trying again");
+                    terminal::note(format_args!("the coordinator is not heard of: {why}; trying again"));
                 }
                 self.lost = Some(why);
             }
@@ -122,7 +122,7 @@ impl Watch {
         }
         let kind = event.event.as_str();
         let told = if self.live { TROUBLES.contains(&kind) } else { kind != "checkpoint" };
-        if !told || event.at_ms < self.since_ms {
+        if !told || event.at_ms < self.since_ms || terminal::is_quiet() {
             return;
         }
         let tally = match (&self.status, event.trial) {
@@ -131,7 +131,7 @@ impl Watch {
             }
             _ => String::new(),
         };
-        self.screen.tell(&format!("{}{tally}", events::line(event)));
+        self.screen.tell(&format!("{}{tally}", events::line(event, &Local)));
     }
 
     fn draw(&mut self) {

@@ -1,7 +1,12 @@
 //! `distilsweep worker list|drain`.
 
-use clap::{Args, Subcommand, ValueEnum};
-use distilsweep_proto::{exit::Exit, v1};
+use clap::{Args, Subcommand};
+use distilsweep_proto::{
+    examples,
+    exit::Exit,
+    json::{self, Json},
+    v1,
+};
 
 use super::{
     CliError, connect,
@@ -21,27 +26,24 @@ pub(super) enum Worker {
 
 /// Arguments of `worker list`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep worker list",
+])]
 pub(super) struct List {
-    /// How to show them
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[command(flatten)]
+    json: Json,
 
     #[command(flatten)]
     target: Target,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// For people
-    Table,
-    /// For a program
-    Json,
-}
-
 /// Arguments of `worker drain`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep worker drain gpu-1",
+])]
 pub(super) struct Drain {
-    /// Name of the worker, as in the list
+    /// Name of the worker, as in the list, or what it alone begins with
     worker: String,
 
     #[command(flatten)]
@@ -56,16 +58,13 @@ impl Worker {
                 let listed = connection.client.list_workers(v1::ListWorkersRequest {}).await;
                 connection.close().await?;
                 let workers = listed?.into_inner().workers;
-                results::print(&match list.format {
-                    Format::Table => table(&workers),
-                    Format::Json => json(&workers),
-                });
+                results::print(&if list.json.json { for_programs(&workers) } else { table(&workers) });
             }
             Worker::Drain(Drain { worker, target }) => {
-                let request = v1::DrainWorkerRequest { worker: worker.clone(), by: connect::user() };
+                let request = v1::DrainWorkerRequest { worker, by: connect::user() };
                 let told = |answer: &Answer| match answer.changed {
-                    0 => format!("worker {worker} drains already"),
-                    _ => format!("worker {worker} hands its trials back and ends"),
+                    0 => format!("worker {} drains already", answer.worker),
+                    _ => format!("worker {} hands its trials back and ends", answer.worker),
                 };
                 order::give(&target, told, async move |client| client.drain_worker(request).await).await?;
             }
@@ -106,12 +105,12 @@ fn table(workers: &[v1::WorkerStatus]) -> String {
     lines.join("\n")
 }
 
-fn json(workers: &[v1::WorkerStatus]) -> String {
+fn for_programs(workers: &[v1::WorkerStatus]) -> String {
     let value = |worker: &v1::WorkerStatus| {
         serde_json::json!({
             "worker": worker.worker,
             "state": worker.state,
-            "reason": worker.reason,
+            "reason": Some(&worker.reason).filter(|reason| !reason.is_empty()),
             "hostname": worker.hostname,
             "process": worker.process,
             "version": worker.version,
@@ -120,7 +119,7 @@ fn json(workers: &[v1::WorkerStatus]) -> String {
         })
     };
     let workers: Vec<serde_json::Value> = workers.iter().map(value).collect();
-    format!("{:#}", serde_json::Value::from(workers))
+    json::document(serde_json::json!({ "workers": workers }))
 }
 
 #[cfg(test)]
@@ -150,7 +149,7 @@ mod tests {
         gpu-2-9-1b   quarantined  -                         cuda:0 (H100)
                      3 different trials failed on it in a row
         ");
-        assert!(json(&[busy]).contains("\"sst2-00ff00/4\""));
+        assert!(for_programs(&[busy]).contains("\"sst2-00ff00/4\""));
         assert!(table(&[]).contains("distilsweep-worker join"));
     }
 }

@@ -31,7 +31,8 @@ impl SweepsService {
     ) -> Result<Response<v1::OrderResponse>, Status> {
         let sweep = self.find(sweep).await?;
         let changed = changed(self.engine.order(sweep.clone(), order, by).await)?;
-        Ok(Response::new(v1::OrderResponse { changed, status: Some(self.status(&sweep).await?) }))
+        let status = Some(self.status(&sweep).await?);
+        Ok(Response::new(v1::OrderResponse { changed, status, ..Default::default() }))
     }
 
     /// Sends the journal, and what is added to it while the sweep is open where that is asked for.

@@ -19,7 +19,8 @@ use super::{convert, detail, limits, orders, results};
 use crate::{
     clock::Clock,
     engine::{EngineHandle, NewSweep, Ordered},
-    scheduler::{Order, Time},
+    naming::{self, Unnamed},
+    scheduler::Order,
     spec::{self, Origin, SweepSpec},
     store::StoreError,
 };
@@ -49,15 +50,7 @@ impl SweepsService {
 
     pub(super) async fn find(&self, sweep: String) -> Result<SweepId, Status> {
         limits::sweep(&sweep)?;
-        let wanted = sweep.clone();
-        let found = self.engine.read(move |reader| reader.find(&sweep)).await?;
-        found.ok_or_else(|| {
-            Status::not_found(if wanted.is_empty() {
-                "there is no sweep yet: start one with `distilsweep run SWEEP.yaml`".to_owned()
-            } else {
-                format!("there is no sweep `{wanted}`: `distilsweep sweep list` shows those that there are")
-            })
-        })
+        Ok(self.engine.read(move |reader| reader.find(&sweep)).await??)
     }
 
     pub(super) async fn status(&self, sweep: &SweepId) -> Result<v1::SweepStatus, Status> {
@@ -79,7 +72,7 @@ impl SweepsService {
     async fn with_outbox(&self, status: v1::SweepStatus, sweep: &SweepId) -> Result<v1::SweepStatus, Status> {
         let id = sweep.clone();
         let outbox = self.engine.read(move |reader| reader.outbox_of(&id)).await?;
-        Ok(convert::with_outbox(status, outbox, Clock::start_after(Time::default()).now()))
+        Ok(convert::with_outbox(status, outbox, Clock::wall()))
     }
 
     /// The status for somebody who watches, where `shown` is what was shown last.
@@ -102,6 +95,15 @@ impl SweepsService {
                 })
             }
             Some(_) | None => self.with_outbox(status, sweep).await,
+        }
+    }
+}
+
+impl From<Unnamed> for Status {
+    fn from(error: Unnamed) -> Self {
+        match error {
+            Unnamed::NoSweepYet | Unnamed::Unknown { .. } => Status::not_found(error.to_string()),
+            Unnamed::Ambiguous { .. } => Status::invalid_argument(error.to_string()),
         }
     }
 }
@@ -288,8 +290,12 @@ impl Sweeps for SweepsService {
     ) -> Result<Response<v1::OrderResponse>, Status> {
         let by = orders::by(&request, |request| &request.by);
         let v1::DrainWorkerRequest { worker, .. } = request.into_inner();
-        let changed = orders::changed(self.engine.drain(WorkerId::new(worker), by).await)?;
-        Ok(Response::new(v1::OrderResponse { changed, status: None }))
+        let there = self.engine.workers().await?;
+        let names: Vec<&str> = there.iter().map(|worker| worker.id.as_str()).collect();
+        let worker = WorkerId::new(naming::worker(&worker, &names)?);
+        let changed = orders::changed(self.engine.drain(worker.clone(), by).await)?;
+        let worker = worker.as_str().to_owned();
+        Ok(Response::new(v1::OrderResponse { changed, worker, ..Default::default() }))
     }
 
     async fn list_events(

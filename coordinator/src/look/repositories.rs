@@ -8,7 +8,10 @@ use super::columns::{
     Align::{Left, Right},
     columns, cut,
 };
-use crate::results::labels::{bytes, counted, rough};
+use crate::{
+    results::labels::{bytes, counted, rough},
+    times,
+};
 
 /// Files of a repository that are shown.
 const FILES: usize = 30;
@@ -50,7 +53,7 @@ pub fn listed(repos: &[RepoInfo], width: usize) -> String {
         return table;
     }
     let dropped = heads[kept..].join(", ").to_lowercase();
-    format!("{table}left out at this width: {dropped} (--format json has all)\n")
+    format!("{table}left out at this width: {dropped} (--json has all)\n")
 }
 
 /// Columns of the first cells, which are not cut.
@@ -65,19 +68,21 @@ fn tags(repo: &RepoInfo) -> String {
     own.map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// One repository; `page` is its address, `verdict` whether it can be used here, or why not.
+/// One repository; `page` is its address, `verdict` whether it can be used here, or why not,
+/// `now_ms` what its last change is told from.
 pub fn described(
     kind: Kind,
     info: &RepoInfo,
     page: &str,
     verdict: &Result<String, String>,
+    now_ms: i64,
     width: usize,
 ) -> String {
     let mut facts: Vec<(&str, String)> = vec![
         ("kind", if kind == Kind::Model { "model" } else { "data set" }.to_owned()),
         ("page", page.to_owned()),
         ("commit", info.sha.clone()),
-        ("changed", info.last_modified.clone().unwrap_or_default()),
+        ("changed", info.last_modified.as_deref().map_or_else(String::new, |time| times::day(time, now_ms))),
         ("license", info.license().unwrap_or_else(|| "not said".to_owned())),
     ];
     if let Some(downloads) = info.downloads {
@@ -165,7 +170,7 @@ mod tests {
         ID                                  DOWNLOADS  LIKES
         distilbert/distilbert-base-uncased        12M      1
         a/b                                         -   1.2k
-        left out at this width: license, size, tags (--format json has all)
+        left out at this width: license, size, tags (--json has all)
         ");
         insta::assert_snapshot!(listed(&list, 80), @"
         ID                                  DOWNLOADS  LIKES  LICENSE       SIZE  TAGS
@@ -177,12 +182,12 @@ mod tests {
     #[test]
     fn a_description_says_what_it_is_and_whether_it_can_be_used() {
         let verdict = Ok("workers train it".to_owned());
-        insta::assert_snapshot!(described(Kind::Model, &info(DISTILBERT), "https://h/a", &verdict, 80), @"
+        insta::assert_snapshot!(described(Kind::Model, &info(DISTILBERT), "https://h/a", &verdict, 1_790_000_000_000, 80), @"
         distilbert/distilbert-base-uncased
           kind        model
           page        https://h/a
           commit      12040accade4e8a0f71eabdb258fecc2e7e948be
-          changed     2024-05-06T13:44:53.000Z
+          changed     2024-05-06, 2 years ago
           license     apache-2.0
           downloads   12M in 30 days, 1 like
           task        fill-mask, transformers

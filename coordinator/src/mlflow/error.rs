@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::published::PublishedError;
+
 /// Why MLflow does not hold what it was told.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MlflowError {
@@ -154,6 +156,17 @@ pub enum Verdict {
 }
 
 impl MlflowError {
+    /// A model at this URL that cannot be taken.
+    pub(super) fn published(url: &str, error: PublishedError) -> Self {
+        let url = url.to_owned();
+        match error {
+            PublishedError::Unreadable { name, cause } => Self::Store { url, name, cause },
+            PublishedError::Gone { .. } | PublishedError::Other(_) => {
+                Self::Model { url, why: error.to_string() }
+            }
+        }
+    }
+
     /// Whether MLflow's database has what was to be put into it.
     pub(super) fn is_duplicate(&self) -> bool {
         matches!(self, Self::Refused { status: 400, message, .. } if is_duplicate(message))

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::{StoreError, open_to_read};
 use crate::{
     mlflow::op::{Op, OutboxRow, RunIds, RunKey},
+    naming::{self, Unnamed},
     scheduler::{Failure, Point, SweepState, Time, TrialResult},
 };
 
@@ -147,17 +148,18 @@ impl Reader {
         ReadSql { connection: &self.connection, path: &self.path }
     }
 
-    /// The sweep of this id, else the latest of this name, else, for an empty text, the latest of all.
+    /// The sweep that a word means, by [`naming::sweep`].
     ///
     /// # Errors
     /// Where the database cannot be read.
-    pub fn find(&self, sweep: &str) -> Result<Option<SweepId>, StoreError> {
-        let found = self.sql().all(
-            "SELECT id FROM sweeps WHERE ?1 IN ('', id, name) ORDER BY id = ?1 DESC, number DESC LIMIT 1",
-            [sweep],
-            |row| row.get::<_, String>(0),
+    pub fn find(&self, word: &str) -> Result<Result<SweepId, Unnamed>, StoreError> {
+        let latest_first = self.sql().all(
+            "SELECT id, name FROM sweeps
+             WHERE substr(id, 1, length(?1)) = ?1 OR substr(name, 1, length(?1)) = ?1 ORDER BY number DESC",
+            [word],
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-        Ok(found.into_iter().next().map(SweepId::new))
+        Ok(naming::sweep(word, &latest_first).map(SweepId::new))
     }
 
     /// All sweeps, in order of submission.

@@ -196,18 +196,20 @@ fn a_batch_that_fails_leaves_nothing_behind() {
 }
 
 #[test]
-fn sweeps_are_found_by_id_by_the_latest_of_their_name_and_as_the_latest_of_all() {
+fn sweeps_are_found_by_id_by_the_latest_of_their_name_by_how_one_alone_begins_and_as_the_latest_of_all() {
     let directory = directory();
     let mut store = open(&directory);
     let named = |id: &str, name: &str| submitted(Submission { name: name.into(), ..submission(id, 1) });
     let batch = [named("a-1", "a"), named("a-2", "a"), named("b-1", "b"), named("a", "c"), named("d", "b")];
     store.commit(Time(1), &batch).unwrap();
     let reader = reader(&directory);
-    let find = |text: &str| reader.find(text).unwrap().map(|id| id.as_str().to_owned());
+    let find = |text: &str| reader.find(text).unwrap().map(|id| id.as_str().to_owned()).ok();
     assert_eq!(find("a-1").as_deref(), Some("a-1"));
     assert_eq!(find("a").as_deref(), Some("a"), "an id goes before a name");
     assert_eq!(find("b").as_deref(), Some("d"));
     assert_eq!(find("").as_deref(), Some("d"));
+    assert_eq!(find("b-").as_deref(), Some("b-1"), "as much as tells it apart");
+    assert_eq!(find("a-"), None, "that may be one or the other");
     assert_eq!(find("B-1"), None);
     assert_eq!(find("%"), None);
 }

@@ -219,7 +219,7 @@ impl Cluster {
 
 /// What the database says is what was committed.
 fn agrees(reader: &Reader, outcome: &Outcome) -> anyhow::Result<()> {
-    let sweep = reader.find("")?.context("the sweep is there")?;
+    let sweep = reader.find("")??;
     for trial in reader.trials(&sweep, 0, 100)? {
         let result = trial.result.with_context(|| format!("trial {} has a result", trial.trial))?;
         let metrics = result.metrics.into_iter().map(|(key, value)| (key, value.to_bits())).collect();

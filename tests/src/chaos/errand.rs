@@ -35,10 +35,10 @@ impl Errand {
     /// Has the worker of a seat drain, by its name; true once the coordinator has taken that.
     pub(super) fn drain(&mut self, fleet: &Fleet, seat: usize) -> anyhow::Result<bool> {
         let Some(name) = self.name.take() else {
-            let listed = self.run(fleet, &["worker", "list", "--format", "json"])?;
+            let listed = self.run(fleet, &["worker", "list", "--json"])?;
             let listed: Option<Value> = listed.map(|text| serde_json::from_str(&text)).transpose()?;
             let process = fleet.seats[seat].worker.id();
-            self.name = listed.as_ref().and_then(Value::as_array).and_then(|workers| {
+            self.name = listed.as_ref().and_then(|listed| listed["workers"].as_array()).and_then(|workers| {
                 let worker = workers.iter().find(|worker| worker["process"] == process)?;
                 Some(worker["worker"].as_str()?.to_owned())
             });

@@ -24,7 +24,7 @@ pub fn coordinator() -> Option<ExitCode> {
     arguments.peek().filter(|first| *first == COORDINATOR)?;
     let cli = Cli::parse_from(arguments);
     tracing_subscriber::fmt()
-        .with_env_filter(cli.default_log_level())
+        .with_env_filter(cli.begin())
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .with_target(false)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use distilsweep_data::Hub;
+use distilsweep_proto::examples;
 use tch::Kind;
 
 use super::output::Output;
@@ -14,6 +15,9 @@ use crate::{
 
 /// The encoder is written without a head: training makes one for its data's classes.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep-worker convert --model bert-base-uncased --output start",
+])]
 pub(super) struct Convert {
     /// Directory or Hub id of a distilbert or bert checkpoint
     #[arg(long)]

@@ -1,17 +1,24 @@
 //! `distilsweep-worker devices`: where training can be done on this machine.
 
 use clap::Args;
-use distilsweep_proto::exit::Exit;
+use distilsweep_proto::{
+    examples,
+    exit::Exit,
+    json::{self, Json},
+};
 
 use super::CliError;
 use crate::devices::Survey;
 
 /// Arguments of `devices`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep-worker devices",
+    "distilsweep-worker devices --json",
+])]
 pub(super) struct Devices {
-    /// As JSON, for programs
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: Json,
 }
 
 impl Devices {
@@ -21,10 +28,8 @@ impl Devices {
     /// One sentence for the terminal, with its exit code.
     pub(super) fn run(self) -> Result<Exit, CliError> {
         let survey = Survey::take();
-        if self.json {
-            let text = serde_json::to_string_pretty(&survey)
-                .map_err(|error| CliError::failure(format!("no JSON of the devices: {error}")))?;
-            println!("{text}");
+        if self.json.json {
+            println!("{}", json::document(&survey));
         } else {
             print!("{}", rendered(&survey));
         }

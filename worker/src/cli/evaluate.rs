@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use distilsweep_proto::dataset::Columns;
+use clap::Args;
+use distilsweep_proto::{
+    dataset::Columns,
+    examples,
+    json::{self, Json},
+};
 use serde::Serialize;
 
 use super::{
@@ -15,6 +19,9 @@ use crate::{train::metrics::Report, trainer::Ended};
 
 /// The classes are those of the model's `config.json`; a label is a class's name or its number.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep-worker evaluate --model out/model --file test.csv",
+])]
 pub(super) struct Evaluate {
     #[command(flatten)]
     model: Model,
@@ -23,15 +30,8 @@ pub(super) struct Evaluate {
     file: PathBuf,
     #[command(flatten)]
     columns: Columns,
-    /// table for people, json for programs
-    #[arg(long, default_value = "table")]
-    format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Serialize)]
@@ -56,13 +56,9 @@ impl Evaluate {
         }
         let logits = classifier.logits(&split)?;
         let report = Report::new(&logits, &split.labels, classes.len(), 0.0);
-        print(&match self.format {
-            Format::Table => report::table(&report, classes, width().unwrap_or(report::WIDTH)),
-            Format::Json => {
-                serde_json::to_string_pretty(&Outcome { rows: split.len(), classes, report: &report })
-                    .map(|text| text + "\n")
-                    .map_err(|error| Ended::Internal(format!("the report is no JSON: {error}")))?
-            }
+        print(&match self.json.json {
+            false => report::table(&report, classes, width().unwrap_or(report::WIDTH)),
+            true => json::document(Outcome { rows: split.len(), classes, report: &report }) + "\n",
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use distilsweep_proto::{dial::Dial, exit::Exit, v1};
+use distilsweep_proto::{dial::Dial, examples, exit::Exit, v1};
 use tokio::sync::watch;
 
 use super::{CliError, leave};
@@ -21,6 +21,11 @@ use crate::{
 
 /// Arguments of `join`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep-worker join http://127.0.0.1:7070",
+    "distilsweep-worker join https://sweeps.example.org:7070 --token-file token --tls-ca ca.pem",
+    "distilsweep-worker join http://127.0.0.1:7070 --device cuda:0 --spot-notice aws",
+])]
 pub(super) struct Join {
     /// Where the coordinator is, http://host:port or https://host:port
     url: String,

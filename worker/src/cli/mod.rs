@@ -27,35 +27,29 @@ mod terminal;
 #[cfg(feature = "torch")]
 mod train;
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use distilsweep_proto::{
     dial::DialError,
-    exit::Exit,
+    examples,
+    exit::{self, Exit},
     health::{Health, HealthError},
+    pages::{Completions, Man},
+    terminal::Manner,
 };
 
 use tokio::runtime::Runtime;
 
 use crate::trainer::Ended;
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0    done
-  1    a fault of this program or its surroundings, lack of memory among them
-  2    the command line makes no sense
-  3    the model, the data or a hyperparameter is at fault
-  4    nobody answers where the coordinator should be
-  5    a port is in use
-  6    the training diverged
-  7    the coordinator does not let it in, or cannot be trusted: token or certificate
-  130  ended by Ctrl-C or SIGTERM";
-
 /// Fine-tunes DistilBERT for a Distilsweep coordinator, or alone.
 #[derive(Debug, Parser)]
-#[command(name = "distilsweep-worker", version, after_help = EXIT_CODES)]
+#[command(name = "distilsweep-worker", version, after_help = exit::HELP)]
 pub struct Cli {
+    #[command(flatten)]
+    manner: Manner,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -80,7 +74,21 @@ enum Command {
     #[cfg(feature = "torch")]
     Devices(devices::Devices),
     /// Ask a worker or coordinator on this machine for its health, as a container's probe
+    #[command(after_help = examples![
+        "distilsweep-worker health",
+        "distilsweep-worker health --http 127.0.0.1:7072 --ready",
+    ])]
     Health(Health),
+    /// Print a script that completes command lines, for a shell to read
+    #[command(after_help = examples![
+        "distilsweep-worker completions zsh > ~/.zfunc/_distilsweep-worker",
+    ])]
+    Completions(Completions),
+    /// Write man pages, one a command
+    #[command(after_help = examples![
+        "distilsweep-worker man -o ~/.local/share/man/man1",
+    ])]
+    Man(Man),
 }
 
 /// What goes wrong, for the terminal.
@@ -128,6 +136,11 @@ impl From<Ended> for CliError {
 }
 
 impl Cli {
+    /// Says from now on as much as was asked for. Answers what is logged when `RUST_LOG` says nothing.
+    pub fn begin(&self) -> &'static str {
+        self.manner.begin("info")
+    }
+
     /// Whether it serves a coordinator until it is told to stop.
     pub fn is_service(&self) -> bool {
         matches!(self.command, Command::Join(_))
@@ -152,6 +165,15 @@ impl Cli {
             Command::Devices(devices) => devices.run(),
             Command::Health(health) => {
                 println!("{}", runtime()?.block_on(health.ask())?);
+                Ok(Exit::Success)
+            }
+            Command::Completions(completions) => {
+                // Whoever reads it may have seen enough.
+                let _ = std::io::stdout().write_all(completions.script(Self::command()).as_bytes());
+                Ok(Exit::Success)
+            }
+            Command::Man(man) => {
+                man.write(Self::command()).map_err(CliError::failure)?;
                 Ok(Exit::Success)
             }
         }

@@ -7,6 +7,11 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use distilsweep_data::Split;
+use distilsweep_proto::{
+    examples,
+    json::{self, Json},
+    terminal::note,
+};
 use serde::Serialize;
 
 use super::{
@@ -23,6 +28,10 @@ const LEAST_TEXT: usize = 16;
 
 /// Texts come from the command line, from a file, or a line each from standard input.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep-worker predict --model out/model 'a fine day'",
+    "distilsweep-worker predict --model out/model --file texts.csv --format csv",
+])]
 pub(super) struct Predict {
     #[command(flatten)]
     model: Model,
@@ -39,8 +48,10 @@ pub(super) struct Predict {
     #[arg(long)]
     text_pair_column: Option<String>,
     /// table for people; csv and json (a line each) for programs
-    #[arg(long, default_value = "table")]
+    #[arg(long, default_value = "table", conflicts_with = "json")]
     format: Format,
+    #[command(flatten)]
+    json: Json,
     /// Classes told of each text, the likeliest first [default: all; 1 in a table]
     #[arg(long, value_name = "CLASSES", value_parser = clap::value_parser!(u16).range(1..))]
     top: Option<u16>,
@@ -62,10 +73,11 @@ impl Predict {
         let texts = self.texts()?;
         let classifier = self.model.open()?;
         let classes = classifier.classes();
-        let all = if self.format == Format::Table { 1 } else { classes.len() };
+        let format = if self.json.json { Format::Json } else { self.format };
+        let all = if format == Format::Table { 1 } else { classes.len() };
         let top = self.top.map_or(all, usize::from).min(classes.len());
         let view = View { classes, top, width: width() };
-        let mut out = match self.format {
+        let mut out = match format {
             Format::Table => view.table_head(),
             Format::Csv => view.csv_head()?,
             Format::Json => String::new(),
@@ -74,10 +86,10 @@ impl Predict {
             let group = texts.texts_of(from, from + GROUP);
             let probabilities = classifier.probabilities(&group)?;
             for (text, row) in group.texts.iter().zip(probabilities.chunks_exact(classes.len())) {
-                out += &match self.format {
+                out += &match format {
                     Format::Table => view.table_rows(text, row),
                     Format::Csv => view.csv_row(text, row)?,
-                    Format::Json => view.json_line(text, row)?,
+                    Format::Json => view.json_line(text, row),
                 };
             }
             print(&out)?;
@@ -100,7 +112,7 @@ impl Predict {
             return Ok(single(self.texts.clone()));
         }
         if io::stdin().is_terminal() {
-            eprintln!("reading texts, one a line; Ctrl-D ends them");
+            note("reading texts, one a line; Ctrl-D ends them");
         }
         let mut bytes = Vec::new();
         io::stdin()
@@ -204,16 +216,14 @@ impl View<'_> {
         csv_line(first.iter().chain(&cells).map(String::as_str))
     }
 
-    fn json_line(&self, text: &str, row: &[f64]) -> Result<String, Ended> {
+    fn json_line(&self, text: &str, row: &[f64]) -> String {
         let ranked = self.ranked(row);
         let (label, probability) = self.likeliest(&ranked);
         let probabilities = ranked
             .iter()
             .map(|(class, probability)| Class { label: &self.classes[*class], probability: *probability })
             .collect();
-        serde_json::to_string(&Prediction { text, label, probability, probabilities })
-            .map(|line| line + "\n")
-            .map_err(|error| Ended::Internal(format!("a prediction is no JSON: {error}")))
+        json::line(Prediction { text, label, probability, probabilities }) + "\n"
     }
 
     fn likeliest(&self, ranked: &[(usize, f64)]) -> (&str, f64) {
@@ -240,7 +250,7 @@ mod tests {
         ];
         let table: String = rows.iter().map(|(text, row)| view.table_rows(text, row)).collect();
         let csv: String = rows.iter().map(|(text, row)| view.csv_row(text, row).unwrap()).collect();
-        let json: String = rows.iter().map(|(text, row)| view.json_line(text, row).unwrap()).collect();
+        let json: String = rows.iter().map(|(text, row)| view.json_line(text, row)).collect();
         [view.table_head(), table, view.csv_head().unwrap(), csv, json].concat()
     }
 
@@ -258,8 +268,8 @@ mod tests {
         text,label,probability,joy,电影,sad
         "a, ""quoted"" text",电影,0.5,0.25,0.5,0.25
         a text that is longer than the room,joy,0.7,0.7,0.1,0.2
-        {"text":"a, \"quoted\" text","label":"电影","probability":0.5,"probabilities":[{"label":"电影","probability":0.5},{"label":"joy","probability":0.25},{"label":"sad","probability":0.25}]}
-        {"text":"a text that is longer than the room","label":"joy","probability":0.7,"probabilities":[{"label":"joy","probability":0.7},{"label":"sad","probability":0.2},{"label":"电影","probability":0.1}]}
+        {"version":1,"text":"a, \"quoted\" text","label":"电影","probability":0.5,"probabilities":[{"label":"电影","probability":0.5},{"label":"joy","probability":0.25},{"label":"sad","probability":0.25}]}
+        {"version":1,"text":"a text that is longer than the room","label":"joy","probability":0.7,"probabilities":[{"label":"joy","probability":0.7},{"label":"sad","probability":0.2},{"label":"电影","probability":0.1}]}
         "#);
         insta::assert_snapshot!(shown(&View { classes: &classes, top: 1, width: None }), @r#"
         label  probability  text
@@ -268,8 +278,8 @@ mod tests {
         text,label,probability,joy,电影,sad
         "a, ""quoted"" text",电影,0.5,,0.5,
         a text that is longer than the room,joy,0.7,0.7,,
-        {"text":"a, \"quoted\" text","label":"电影","probability":0.5,"probabilities":[{"label":"电影","probability":0.5}]}
-        {"text":"a text that is longer than the room","label":"joy","probability":0.7,"probabilities":[{"label":"joy","probability":0.7}]}
+        {"version":1,"text":"a, \"quoted\" text","label":"电影","probability":0.5,"probabilities":[{"label":"电影","probability":0.5}]}
+        {"version":1,"text":"a text that is longer than the room","label":"joy","probability":0.7,"probabilities":[{"label":"joy","probability":0.7}]}
         "#);
     }
 

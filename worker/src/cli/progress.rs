@@ -1,12 +1,8 @@
 //! How far a training is, for people, on standard error: a bar a lane on a terminal, plain lines elsewhere.
 
-use std::{
-    fmt,
-    io::{self, IsTerminal},
-    rc::Rc,
-    time::Duration,
-};
+use std::{fmt, rc::Rc, time::Duration};
 
+use distilsweep_proto::terminal;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::trainer::{EvaluationRecord, Phase, StepRecord};
@@ -22,9 +18,8 @@ const WAITING: &str = "{prefix}{spinner} {msg} {elapsed:.dim}";
 /// The progress of a pack's lanes, in their order: on a terminal their bars lie one below the other. Plain lines tell of
 /// every `every`-th step.
 pub(super) fn lanes(count: usize, every: u64) -> Vec<LaneProgress> {
-    let draws = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-    let target = draws.then(ProgressDrawTarget::stderr);
-    drawn(count, every, target, Rc::new(|line: &str| eprintln!("{line}")))
+    let target = terminal::draws().then(ProgressDrawTarget::stderr);
+    drawn(count, every, target, Rc::new(|line: &str| terminal::note(line)))
 }
 
 /// [`lanes`] where the edge is an argument: where bars are drawn, if anywhere, and what takes plain lines.

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use distilsweep_proto::terminal;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -201,13 +202,13 @@ impl Report {
             .map_err(|error| Ended::Internal(format!("the result is no JSON: {error}")))?;
         fs::write(&path, text + "\n").map_err(|error| unwritable(&path, &error))?;
         let best = self.metrics.get(job.selection.best).copied().unwrap_or(f64::NAN);
-        eprintln!(
+        terminal::note(format_args!(
             "{} {best:.4} at step {}; {:.2} steps/s; {}",
             job.selection.best,
             self.best_step,
             self.steps_per_second,
             job.output.display()
-        );
+        ));
         Ok(())
     }
 }

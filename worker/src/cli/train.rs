@@ -5,8 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use distilsweep_proto::{
     dataset::{Columns, DatasetSource, DatasetSpec},
+    examples,
     names::{DEFAULT_METRIC, Selection},
     params::{Params, TrainingArguments, Value},
+    terminal,
 };
 
 use super::{
@@ -22,6 +24,10 @@ use crate::{
 
 /// Arguments of `train`.
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "distilsweep-worker train --model distilbert-base-uncased --train train.csv \\",
+    "    --validation validation.csv --params '{\"learning_rate\": 5e-5}' --output out",
+])]
 pub(super) struct Train {
     /// Directory or Hub id of the checkpoint to start from
     #[arg(long)]
@@ -167,7 +173,7 @@ impl Train {
             None => output.keep(),
             Some(Ended::Stopped) if self.no_checkpoints => return Err(Ended::Stopped),
             Some(Ended::Stopped) => {
-                eprintln!("stopped: the same command with --resume goes on from here");
+                terminal::note("stopped: the same command with --resume goes on from here");
                 output.keep();
                 return Err(Ended::Stopped);
             }

@@ -144,3 +144,21 @@ async fn the_journal_tells_who_did_what_in_order_and_of_one_trial_alone() {
     assert_eq!((of_it[0].worker.as_str(), of_it[0].attempt), ("w", Some(1)));
     assert!(events(&mut coordinator, Some(1)).await.is_empty());
 }
+
+#[tokio::test]
+async fn as_much_of_a_name_as_tells_it_apart_is_enough_and_less_is_refused_with_what_it_may_mean() {
+    let mut coordinator = Coordinator::start(LONG).await;
+    coordinator.submit(SWEEP).await.unwrap();
+    let (_one, _) = coordinator.welcomed("vm-1-0a", &[]).await;
+    let (_other, _) = coordinator.welcomed("vm-1-0b", &[]).await;
+    let pause = |sweep: &str| v1::OrderRequest { sweep: sweep.into(), ..order() };
+    assert_eq!(coordinator.sweeps.pause_sweep(pause("de")).await.unwrap().into_inner().changed, 1);
+    let error = coordinator.sweeps.pause_sweep(pause("emo")).await.unwrap_err();
+    assert_eq!(error.code(), Code::NotFound);
+    let drain = |worker: &str| v1::DrainWorkerRequest { worker: worker.into(), by: "ada".into() };
+    let error = coordinator.sweeps.drain_worker(drain("vm-1")).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    assert_eq!(error.message(), "`vm-1` may be vm-1-0a or vm-1-0b: more letters tell them apart");
+    let drained = coordinator.sweeps.drain_worker(drain("vm-1-0b")).await.unwrap().into_inner();
+    assert_eq!((drained.changed, drained.worker.as_str()), (1, "vm-1-0b"));
+}

@@ -5,7 +5,6 @@
 
 mod directory;
 mod publish;
-mod source;
 
 use std::collections::BTreeMap;
 

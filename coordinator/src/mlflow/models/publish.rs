@@ -3,16 +3,19 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 use distilsweep_proto::manifest::Part;
+use reqwest::Body;
 
 use super::{
     KeptModel, KeptModels, MANIFEST_TAG,
     directory::{self, Facts},
-    source::{Source, Stream},
 };
-use crate::mlflow::{
-    client::{Client, LoggedModel, NewModel},
-    error::{MlflowError, Verdict},
-    op::RunIds,
+use crate::{
+    mlflow::{
+        client::{Client, LoggedModel, NewModel},
+        error::{MlflowError, Verdict},
+        op::RunIds,
+    },
+    published::{self, Pieces, Published},
 };
 
 /// Alias of the best trial's version.
@@ -117,7 +120,8 @@ async fn logged(client: &Client, model: &KeptModel) -> Result<LoggedModel, Mlflo
 
 /// Sends what is not there yet: the descriptions, then the files, the weights last.
 async fn upload(client: &Client, logged: &LoggedModel, model: &KeptModel) -> Result<(), MlflowError> {
-    let source = Source::open(&model.files).await?;
+    let unusable = |error| MlflowError::published(&model.files.url, error);
+    let source = Published::open(&model.files).await.map_err(unusable)?;
     let there = patiently(|| client.model_files(&logged.model_id)).await?;
     let RunIds { run_id, .. } = &model.run;
     let facts = Facts {
@@ -133,10 +137,10 @@ async fn upload(client: &Client, logged: &LoggedModel, model: &KeptModel) -> Res
         patiently(|| client.put_file(root, path, text.len() as u64, text.clone().into())).await?;
     }
     for (name, path) in directory::FILES {
-        let part = source.part(name)?;
+        let part = source.part(name).map_err(unusable)?;
         // An upload is there as a whole or not at all.
         if there.get(path) != Some(&part.bytes) {
-            patiently(|| send(client, root, path, &source, part)).await?;
+            patiently(|| send(client, (root, path), (&model.files.url, &source), part)).await?;
         }
     }
     Ok(())
@@ -144,15 +148,15 @@ async fn upload(client: &Client, logged: &LoggedModel, model: &KeptModel) -> Res
 
 async fn send(
     client: &Client,
-    root: &str,
-    path: &str,
-    source: &Source,
+    (root, path): (&str, &str),
+    (url, source): (&str, &Published),
     part: &Part,
 ) -> Result<(), MlflowError> {
-    let Stream { body, wrong } = source.stream(part).await?;
-    let sent = client.put_file(root, path, part.bytes, body).await;
+    let unusable = |error| MlflowError::published(url, error);
+    let Pieces { stream, wrong } = source.pieces(part).await.map_err(unusable)?;
+    let sent = client.put_file(root, path, part.bytes, Body::wrap_stream(stream)).await;
     if sent.is_err() && wrong.load(Ordering::Relaxed) {
-        return Err(source.other(part));
+        return Err(unusable(published::other(&part.name)));
     }
     sent
 }
@@ -183,16 +187,17 @@ pub(in crate::mlflow) async fn differences(
         found.push("its logged model is not ready".to_owned());
     }
     let there = client.model_files(&logged.model_id).await?;
-    match Source::open(&model.files).await {
+    let unusable = |error| MlflowError::published(&model.files.url, error);
+    match Published::open(&model.files).await {
         Ok(source) => {
             for (name, path) in directory::FILES {
-                let bytes = source.part(name)?.bytes;
+                let bytes = source.part(name).map_err(unusable)?.bytes;
                 if there.get(path) != Some(&bytes) {
                     found.push(format!("`{path}` of its logged model is not the file that was published"));
                 }
             }
         }
-        Err(error) => found.push(error.to_string()),
+        Err(error) => found.push(unusable(error).to_string()),
     }
     if let Some(name) = register {
         let version = client.version_of(name, &model.run, &logged.model_id).await?;
