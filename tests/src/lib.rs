@@ -2,6 +2,7 @@
 //! for by condition, their logs shown when a test fails, and none left behind.
 
 pub mod chaos;
+pub mod documented;
 pub mod fleet;
 pub mod hub;
 pub mod leaving;

@@ -167,3 +167,19 @@ fn a_training_that_hangs_is_given_to_another_process_and_its_own_ends() -> anyho
     assert!(events.contains("a training hangs"), "{events}");
     Ok(())
 }
+
+#[test]
+fn a_sweep_is_cancelled_for_good_only_by_who_says_yes() -> anyhow::Result<()> {
+    let stage = Stage::set()?;
+    let unasked = stage.try_order(&["sweep", "cancel", "gri"])?;
+    assert_eq!(unasked.code, Some(2), "{unasked:?}");
+    let said =
+        "for good, 0 trials under way and 4 trials not begun with it (`sweep pause` would not): say --yes";
+    assert!(unasked.err.contains(said), "{unasked:?}");
+    assert_eq!(stage.coordinator.ranking(&stage.scene)?.state(), "running");
+    let done = stage.order(&["sweep", "cancel", "gri", "--yes"])?;
+    assert!(done.contains("state      cancelled"), "{done}");
+    let again = stage.order(&["sweep", "cancel", "grid"])?;
+    assert!(again.contains("state      cancelled"), "nothing is left to be asked about: {again}");
+    Ok(())
+}

@@ -126,6 +126,14 @@ fn a_model_is_taken_from_a_store_that_both_reach_by_a_coordinator_elsewhere() ->
     let early = export(&scene, &words)?;
     assert_eq!(early.code, Some(3), "{early:?}");
     assert!(early.err.contains("trial 0 of sweep grid") && early.err.contains("has not begun"), "{early:?}");
+    let stop = ["trial", "stop", "grid/3", "--coordinator", &coordinator.url];
+    assert_eq!(scene.run("distilsweep", &stop)?.code, Some(0));
+    let stopped = export(&scene, &["grid/3", "-o", "none", "--coordinator", &coordinator.url])?;
+    assert_eq!(stopped.code, Some(3), "{stopped:?}");
+    assert!(
+        stopped.err.contains("has no stored model: only a trial that completed publishes one"),
+        "{stopped:?}"
+    );
     let _worker = worker(&scene, &coordinator.url, &[])?;
     coordinator.ranking_when(&scene, "a complete sweep", |ranking| ranking.state() == "completed")?;
     let exported = export(&scene, &["grid/0", "-o", "model", "--coordinator", &coordinator.url])?;

@@ -250,7 +250,7 @@ fn checkpoints_of_a_cancelled_sweep_stay_for_their_time_and_no_longer() -> anyho
     worker.kill()?;
     let cancelled = stage
         .scene
-        .run("distilsweep", &["sweep", "cancel", "one", "--coordinator", &stage.coordinator.url])?;
+        .run("distilsweep", &["sweep", "cancel", "one", "--yes", "--coordinator", &stage.coordinator.url])?;
     assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
     let left = stage.checkpoints();
     assert!(!left.is_empty());

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use distilsweep_tests::{
+    documented::assert_as_documented,
     fleet::Scene,
     mlflow::Mlflow,
     process::{Finished, Process},
@@ -75,6 +76,10 @@ fn what_mlflow_lost_is_named_and_told_again_and_another_server_gets_everything()
     ] {
         ensure!(broken.out.contains(said), "{said}: {broken:?}");
     }
+    let words = ["mlflow", "verify", "--json", "--mlflow", &server.url];
+    let told: serde_json::Value = serde_json::from_str(&scene.run("distilsweep", &words)?.out)?;
+    assert_as_documented("mlflow verify", &told);
+    ensure!(told["sound"] == false && told["differences"][0]["run"].is_string(), "{told:#}");
     let mended = mlflow(&scene, "sync", &server)?;
     ensure!(mended.code == Some(0), "{mended:?}");
     assert_sound(&scene, &server)?;

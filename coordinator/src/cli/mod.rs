@@ -1,5 +1,6 @@
 //! The command line: parse, run, one sentence on failure, an exit code.
 
+mod confirm;
 mod connect;
 mod data;
 mod events;

@@ -8,14 +8,15 @@ use distilsweep_proto::{examples, exit::Exit, json::Json, v1};
 
 use super::{
     CliError,
-    connect::{self, Connection, Target},
+    confirm::Sure,
+    connect::{self, Client, Connection, Target},
     events::Events,
     files::SweepFile,
     order::{Extend, Priority, Retry},
     origin::Experiment,
     results, status, terminal, watch,
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, grpc::is_final, results::labels::counted};
 
 /// Commands about sweeps.
 #[derive(Debug, Subcommand)]
@@ -57,8 +58,9 @@ pub(super) enum Sweep {
     /// End a sweep and whatever of it is under way
     #[command(after_help = examples![
         "distilsweep sweep cancel emotion-lr",
+        "distilsweep sweep cancel emotion-lr --yes",
     ])]
-    Cancel(Named),
+    Cancel(Cancel),
 }
 
 /// Arguments of `sweep submit`.
@@ -100,6 +102,16 @@ pub(super) struct List {
 pub(super) struct Show {
     #[command(flatten)]
     json: Json,
+
+    #[command(flatten)]
+    named: Named,
+}
+
+/// Arguments of `sweep cancel`.
+#[derive(Debug, Args)]
+pub(super) struct Cancel {
+    #[command(flatten)]
+    sure: Sure,
 
     #[command(flatten)]
     named: Named,
@@ -151,12 +163,11 @@ impl Sweep {
                 let status = status?.into_inner();
                 results::print(&if json.json { status::json(status) } else { show(&status) });
             }
-            Sweep::Cancel(named) => {
+            Sweep::Cancel(Cancel { sure, named }) => {
                 let connection = named.target.connect().await?;
-                let request = v1::CancelSweepRequest { sweep: named.sweep, by: connect::user() };
-                let status = connection.client.clone().cancel_sweep(request).await;
+                let cancelled = cancel(&connection.client, named.sweep, sure).await;
                 connection.close().await?;
-                results::print(&show(&status?.into_inner()));
+                results::print(&show(&cancelled?));
             }
             Sweep::Watch(named) => return named.watch().await,
             Sweep::Events(events) => events.run().await?,
@@ -179,6 +190,29 @@ impl Named {
         results::print(&show(&status));
         Ok(if status.state() == v1::SweepState::Completed { Exit::Success } else { Exit::Incomplete })
     }
+}
+
+/// Cancels a sweep, which is asked for by its id: a name may mean another one by the time of the answer.
+async fn cancel(client: &Client, sweep: String, sure: Sure) -> Result<v1::SweepStatus, CliError> {
+    let status = client.clone().get_sweep(v1::GetSweepRequest { sweep }).await?.into_inner();
+    if !is_final(&status) {
+        sure.ask(&loss(&status))?;
+    }
+    let request = v1::CancelSweepRequest { sweep: status.sweep, by: connect::user() };
+    Ok(client.clone().cancel_sweep(request).await?.into_inner())
+}
+
+/// What cancelling a sweep does for good.
+fn loss(status: &v1::SweepStatus) -> String {
+    let ended = status.completed + status.failed + status.diverged + status.cancelled;
+    let running = status.running.len() as u64;
+    let waiting = status.total.saturating_sub(ended + running);
+    format!(
+        "cancelling ends sweep {} for good, {} under way and {} not begun with it (`sweep pause` would not)",
+        status.sweep,
+        counted(running, "trial"),
+        counted(waiting, "trial")
+    )
 }
 
 /// How a sweep stands, for people here.
