@@ -388,7 +388,6 @@ fn ten_thousand_trials_open() -> anyhow::Result<()> {
         "document.querySelector('#trials [role=status]').innerText.includes('500 of 10000 trials')",
     )?;
     println!("and are filtered in {:.2} s", (now() - before).as_secs_f64());
-    browser.becomes("document.querySelector('#mattered figure')")?;
     browser.picture("ten-thousand")?;
     ensure!(browser.complaints()?.is_empty(), "{:?}", browser.complaints()?);
     Ok(())

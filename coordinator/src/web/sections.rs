@@ -136,16 +136,18 @@ fn running(status: &v1::SweepStatus, out: &mut String) {
         let some = |value: Option<f64>| {
             value.filter(|value| value.is_finite()).map_or_else(|| labels::DASH.to_owned(), labels::metric)
         };
+        let (step, pace) = if trial.total_steps > 0 {
+            (format!("{} of {}", trial.step, trial.total_steps), format!("{:.2}", trial.steps_per_second))
+        } else {
+            (labels::DASH.to_owned(), labels::DASH.to_owned())
+        };
         let _ = writeln!(
             out,
-            "<tr><td class=\"n\"><a href=\"/sweeps/{}/trials/{index}\">{index}</a><td>{}<td>{}<td class=\"n\">{} of {}<td class=\"n\">{:.2}\
-             <td class=\"n\">{}<td class=\"n\">{}<td>{}",
+            "<tr><td class=\"n\"><a href=\"/sweeps/{}/trials/{index}\">{index}</a><td>{}<td>{}<td class=\"n\">{step}\
+             <td class=\"n\">{pace}<td class=\"n\">{}<td class=\"n\">{}<td>{}",
             escaped(&status.sweep),
-            escaped(&trial.phase),
+            escaped(if trial.phase.is_empty() { "starting" } else { &trial.phase }),
             bar(steps(trial.step), steps(trial.total_steps), "steps"),
-            trial.step,
-            trial.total_steps,
-            trial.steps_per_second,
             some(Some(trial.loss).filter(|_| trial.step > 0)),
             some(trial.best_metric),
             escaped(&trial.worker),
@@ -234,7 +236,7 @@ pub(super) fn workers(workers: &[v1::WorkerStatus], sweep: &SweepId) -> String {
 pub(super) fn events(events: &[v1::Event], sweep: &SweepId, now_ms: i64) -> String {
     let mut out = String::from("<h2>Events</h2>\n");
     out.push_str(
-        "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Events\">\n<table>\n<thead><tr><th scope=\"col\">when\
+        "<div class=\"wide tall\" tabindex=\"0\" role=\"region\" aria-label=\"Events\">\n<table>\n<thead><tr><th scope=\"col\">when\
          <th scope=\"col\">about<th scope=\"col\">what<th scope=\"col\">more</thead>\n<tbody>\n",
     );
     for event in events {

@@ -117,9 +117,8 @@ impl Drawn {
 impl Pages {
     /// The sweep of an address.
     pub(super) async fn find(&self, sweep: String) -> Result<SweepId, Refused> {
-        let wanted = sweep.clone();
-        let found = self.engine.read(move |reader| reader.find(&wanted)).await?;
-        found.ok_or_else(|| Refused::nowhere(format!("there is no sweep `{sweep}`")))
+        let found = self.engine.read(move |reader| reader.find(&sweep)).await?;
+        Ok(found.map_err(tonic::Status::from)?)
     }
 
     /// How a sweep stands.

@@ -191,7 +191,7 @@ fn draw(svg: &mut String, upright: &Upright, x: f64) {
             "<path class=\"axis\" d=\"M{} {y:.1}h4\"/><text class=\"on\" x=\"{}\" y=\"{:.1}\">{}</text>",
             x - 4.0,
             x + 6.0,
-            y + 4.0,
+            y - 4.0,
             escaped(&text)
         );
     }

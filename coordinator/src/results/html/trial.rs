@@ -41,7 +41,7 @@ fn head(view: &TrialView, out: &mut String) {
     let state = row.state.name();
     let mut text = format!("<span class=\"state {state}\">{state}</span>");
     if let Some((rank, of)) = view.rank {
-        let _ = write!(text, " rank {rank} of {of}");
+        let _ = write!(text, ", rank {rank} of {of}");
     }
     if let Some(value) = row.metrics.get(&view.metric) {
         let error = row.errors.get(&view.metric).map(|error| format!(" ±{error:.3}")).unwrap_or_default();
