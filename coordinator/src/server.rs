@@ -82,7 +82,7 @@ pub struct ServerOptions {
     pub service: bool,
     /// Who may call.
     pub entry: Entry,
-    /// Where to answer for health and metrics, in plain HTTP; port 0 takes a free one.
+    /// Where to answer for health and metrics, and to serve the pages, in plain HTTP; port 0 takes a free one.
     pub http: Option<SocketAddr>,
     /// Where to tell KEDA how many workers the queue wants, in plain gRPC; port 0 takes a free one.
     pub scaler: Option<SocketAddr>,
@@ -164,7 +164,7 @@ pub struct Server {
     pub engine: EngineHandle,
     /// Where it listens.
     pub url: String,
-    /// Where it answers for health and metrics, if it does.
+    /// Where its pages are, if it serves them.
     pub http: Option<String>,
     /// Where it answers KEDA, if it does.
     pub scaler: Option<String>,
@@ -204,6 +204,7 @@ impl Server {
         std::fs::create_dir_all(&options.state).map_err(unusable)?;
         let state = options.state.canonicalize().map_err(unusable)?;
         let store_url = options.store_url.unwrap_or_else(|| file_url(&state.join("trials")));
+        let (clients, user) = (access.clients.clone(), options.user.clone());
         let new_id = format!("{:016x}", rand::random::<u64>());
         let engine = engine::start(
             &state,
@@ -216,11 +217,12 @@ impl Server {
                 service: options.service,
             },
         )?;
-        let mlflow_url = options.mlflow.as_ref().map(|client| client.address().to_owned());
+        let mlflow_url =
+            options.mlflow.as_ref().map(|client| client.address().to_owned()).unwrap_or_default();
         let (router, health) = grpc::router(
             engine.clone(),
             grpc::Options {
-                mlflow_url: mlflow_url.unwrap_or_default(),
+                mlflow_url: mlflow_url.clone(),
                 store_url: store_url.clone(),
                 access,
                 tls,
@@ -249,10 +251,11 @@ impl Server {
             let url = format!("http://{local}");
             leave_word(HTTP_FILE, &url)?;
             http_url = Some(url);
-            let pages = web::pages(engine.clone(), stopping.clone());
+            let of_pages = web::Options { clients, address: local, mlflow_url, user };
+            let pages = web::pages(engine.clone(), stopping.clone(), of_pages);
             tasks.spawn(async move {
                 if let Err(error) = axum::serve(listener, pages).await {
-                    tracing::error!(%error, "health and metrics ended");
+                    tracing::error!(%error, "the pages ended");
                 }
             });
         }

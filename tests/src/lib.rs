@@ -1,6 +1,7 @@
 //! What end-to-end tests stand on: real processes of this workspace and of MLflow on free ports of the loopback, waited
 //! for by condition, their logs shown when a test fails, and none left behind.
 
+pub mod browser;
 pub mod chaos;
 pub mod documented;
 pub mod fleet;

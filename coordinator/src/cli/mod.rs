@@ -12,6 +12,7 @@ mod mending;
 mod mlflow;
 mod order;
 mod origin;
+mod report;
 mod results;
 mod run;
 mod serve;
@@ -68,6 +69,9 @@ enum Command {
     Results(results::Results),
     /// Write the model of the best trial as a directory that transformers loads, with a model card
     Export(export::Export),
+    /// Write a sweep's report: one file for a browser, and its plots as SVG files
+    #[command(after_help = examples!["distilsweep report emotion-lr -o report.html --svg plots"])]
+    Report(report::Report),
     /// Look for models and data sets on the Hugging Face Hub
     #[command(subcommand, after_help = examples![
         "distilsweep hub datasets --search emotion",
@@ -212,6 +216,7 @@ impl Cli {
                 Command::Worker(worker) => worker.run().await,
                 Command::Results(results) => results.run().await,
                 Command::Export(export) => export.run().await,
+                Command::Report(report) => report.run().await,
                 Command::Hub(hub) => hub.run().await,
                 Command::Data(data) => data.run().await,
                 Command::Mlflow(mlflow) => mlflow.run().await,

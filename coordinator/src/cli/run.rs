@@ -1,6 +1,6 @@
 //! `distilsweep run`: a sweep on this machine, from its file to its ranking.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{net::Ipv4Addr, path::PathBuf, thread, time::Duration};
 
 use clap::Args;
 use distilsweep_proto::{examples, exit::Exit, resource::Resource, v1};
@@ -104,6 +104,7 @@ impl Run {
             lease_timeout_ms: LEASE_TIMEOUT_MS,
             hang_timeout_ms: HANG_TIMEOUT_MS,
             mlflow: mlflow.clone(),
+            http: Some((Ipv4Addr::LOCALHOST, 0).into()),
             ..ServerOptions::private(self.state.clone(), connect::user())
         })
         .await?;
@@ -136,6 +137,9 @@ impl Run {
         if status.state() == v1::SweepState::Running {
             let from = if submitted.created { "starting" } else { "going on with" };
             terminal::note(format_args!("{from} sweep {sweep}: {} points", status.total));
+            if let Some(pages) = &server.http {
+                terminal::note(format_args!("watch   {pages}/sweeps/{sweep}"));
+            }
             let varied: Vec<String> = file.spec.space.varied().into_iter().map(ToOwned::to_owned).collect();
             let count = self.worker_count(
                 status.total - status.completed - status.failed - status.diverged - status.cancelled,

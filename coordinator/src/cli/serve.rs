@@ -54,7 +54,7 @@ pub(super) struct Serve {
         value_parser = clap::value_parser!(u64).range(0..=36_500))]
     checkpoint_retention: u64,
 
-    /// Where to answer for health and metrics, in plain HTTP [default: 127.0.0.1 and the port after --listen's]
+    /// Where to serve the pages, and to answer for health and metrics, in plain HTTP [default: 127.0.0.1 and the port after --listen's]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<SocketAddr>,
 

@@ -23,6 +23,7 @@ use tonic_health::server::HealthReporter;
 use tower_layer::{Identity, Stack};
 
 pub use gate::{Caller, GateLayer};
+pub(crate) use orders::changed;
 pub use rate::Rate;
 pub use sweeps::is_final;
 

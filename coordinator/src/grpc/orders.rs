@@ -76,7 +76,7 @@ impl SweepsService {
 }
 
 /// What an order changed, or why it was not followed.
-pub(super) fn changed(answer: Result<Answer, OrderError>) -> Result<u64, Status> {
+pub(crate) fn changed(answer: Result<Answer, OrderError>) -> Result<u64, Status> {
     match answer {
         Ok(Answer::Done(changed)) => Ok(changed),
         Ok(Answer::Refused(refusal)) => Err(match refusal {

@@ -11,7 +11,6 @@ h1 { overflow-wrap: anywhere; }
 th, td { white-space: normal; }
 table { min-width: 0; }
 .wide + .wide { margin-top: 1rem; }
-tbody tr:first-child { background: none; font-weight: 400; }
 ";
 
 /// Appends a line; writing to a text cannot fail.

@@ -5,7 +5,7 @@ use distilsweep_proto::params::Value;
 use super::{Setting, Summary, TrialRow, insight::insight as mattered, settings::repeated};
 
 /// What stands where there is nothing.
-pub(super) const DASH: &str = "–";
+pub(crate) const DASH: &str = "–";
 
 /// Trials that are named one by one.
 const NAMED: usize = 8;
@@ -15,7 +15,7 @@ const MATTERING: usize = 4;
 const FIT: f64 = 0.2;
 
 /// Four decimals: the resolution of a test split of ten thousand rows.
-pub(super) fn metric(value: f64) -> String {
+pub(crate) fn metric(value: f64) -> String {
     format!("{value:.4}")
 }
 
@@ -55,7 +55,7 @@ fn scaled(count: u64, units: &[&str]) -> String {
 }
 
 /// A metric's name as a column's title.
-pub(super) fn metric_title(name: &str) -> &str {
+pub(crate) fn metric_title(name: &str) -> &str {
     match name {
         "best_validation_f1" | "eval_f1_score" => "val F1",
         "best_eval_f1_macro" | "eval_f1_macro" => "val F1 macro",

@@ -34,7 +34,7 @@ pub use best::{NoBest, best};
 pub use compare::{Comparison, Incomparable};
 pub use csv::csv;
 pub use error::errors;
-pub use html::html;
+pub use html::{Figure, figures, html, svg};
 pub use insight::{Effect, Importance, Insight, Interaction, Level, SETTINGS, insight};
 pub use json::{VERSION, json};
 pub use markdown::markdown;
@@ -211,7 +211,7 @@ impl Summary {
     }
 
     /// What guessing the commonest class reaches of the metric that ranks.
-    fn baseline_of_metric(&self) -> Option<f64> {
+    pub(crate) fn baseline_of_metric(&self) -> Option<f64> {
         let evaluation = Selection::named(&self.metric)?.evaluation;
         self.baseline.get(evaluation).copied()
     }

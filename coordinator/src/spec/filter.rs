@@ -1,4 +1,4 @@
-//! Which trials an order is about: conditions on their hyperparameters.
+//! Which trials an order or a table is about: conditions on their hyperparameters, and on what came of them.
 
 use std::{cmp::Ordering, str::FromStr};
 
@@ -14,7 +14,7 @@ pub struct Filter {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Condition {
-    parameter: &'static str,
+    name: String,
     operator: Operator,
     value: Value,
 }
@@ -59,11 +59,23 @@ pub enum FilterError {
 impl Filter {
     /// Whether a point is meant; a parameter that it does not have never is.
     pub fn matches(&self, point: &Params) -> bool {
+        self.holds(|name| point.get(name).cloned())
+    }
+
+    /// Whether all conditions hold of what `lookup` finds by name; what it does not find never does.
+    pub fn holds(&self, lookup: impl Fn(&str) -> Option<Value>) -> bool {
         self.conditions.iter().all(|condition| {
-            point
-                .get(condition.parameter)
-                .is_some_and(|value| condition.operator.holds(value, &condition.value))
+            lookup(&condition.name).is_some_and(|value| condition.operator.holds(&value, &condition.value))
         })
+    }
+
+    /// Reads conditions that may also be about what came of a trial: one of `others` by name.
+    ///
+    /// # Errors
+    /// [`FilterError`].
+    pub fn of_results(text: &str, others: &[&str]) -> Result<Self, FilterError> {
+        let conditions = text.split(" and ").map(|text| condition(text, others)).collect::<Result<_, _>>()?;
+        Ok(Self { conditions })
     }
 }
 
@@ -71,25 +83,27 @@ impl FromStr for Filter {
     type Err = FilterError;
 
     fn from_str(text: &str) -> Result<Self, FilterError> {
-        let conditions = text.split(" and ").map(condition).collect::<Result<_, _>>()?;
-        Ok(Self { conditions })
+        Self::of_results(text, &[])
     }
 }
 
-fn condition(text: &str) -> Result<Condition, FilterError> {
+fn condition(text: &str, others: &[&str]) -> Result<Condition, FilterError> {
     let malformed = || FilterError::Form(text.trim().to_owned());
     let start = text.find(['=', '!', '<', '>']).ok_or_else(malformed)?;
     let (name, rest) = text.split_at(start);
     let found = OPERATORS.iter().find_map(|(sign, operator)| Some((*operator, rest.strip_prefix(sign)?)));
     let (operator, value) = found.ok_or_else(malformed)?;
-    let parameter = Parameter::named(name.trim())?;
     let Scalar::Value(value) = resolve(value.trim(), true) else { return Err(malformed()) };
+    if let Some(other) = others.iter().find(|other| **other == name.trim()) {
+        return Ok(Condition { name: (*other).to_owned(), operator, value });
+    }
+    let parameter = Parameter::named(name.trim())?;
     let value = parameter.check(&value)?;
     let ordered = matches!(value, Value::Integer(_) | Value::Number(_));
     if !ordered && !matches!(operator, Operator::Equal | Operator::NotEqual) {
         return Err(FilterError::Unordered(parameter.name));
     }
-    Ok(Condition { parameter: parameter.name, operator, value })
+    Ok(Condition { name: parameter.name.to_owned(), operator, value })
 }
 
 impl Operator {

@@ -423,19 +423,20 @@ impl Reader {
                  OR sweep = '' AND ?2 IS NULL AND at_ms >= (SELECT created_ms FROM sweeps WHERE id = ?1))
              ORDER BY id LIMIT ?4",
             params![sweep.as_str(), trial, after, limit],
-            |row| {
-                Ok(JournalRow {
-                    id: row.get(0)?,
-                    at_ms: row.get(1)?,
-                    sweep: row.get(2)?,
-                    trial: row.get(3)?,
-                    attempt: row.get(4)?,
-                    worker: row.get(5)?,
-                    actor: row.get(6)?,
-                    event: row.get(7)?,
-                    detail: row.get(8)?,
-                })
-            },
+            journal_row,
+        )
+    }
+
+    /// The latest lines of a sweep's journal, newest first.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn latest(&self, sweep: &SweepId, limit: u32) -> Result<Vec<JournalRow>, StoreError> {
+        self.sql().all(
+            "SELECT id, at_ms, sweep, trial, attempt, worker, actor, event, detail FROM journal
+             WHERE sweep = ?1 ORDER BY id DESC LIMIT ?2",
+            params![sweep.as_str(), limit],
+            journal_row,
         )
     }
 
@@ -499,6 +500,20 @@ impl Reader {
         )?;
         Ok(found.into_iter().next())
     }
+}
+
+fn journal_row(row: &Row<'_>) -> Result<JournalRow, rusqlite::Error> {
+    Ok(JournalRow {
+        id: row.get(0)?,
+        at_ms: row.get(1)?,
+        sweep: row.get(2)?,
+        trial: row.get(3)?,
+        attempt: row.get(4)?,
+        worker: row.get(5)?,
+        actor: row.get(6)?,
+        event: row.get(7)?,
+        detail: row.get(8)?,
+    })
 }
 
 pub(super) fn document<T: DeserializeOwned>(text: Option<String>) -> Result<Option<T>, StoreError> {

@@ -31,6 +31,12 @@ impl Axis {
         Self { low: a - room, high: b + room, from, to, log, whole }
     }
 
+    /// The values at its ends, and whether it is logarithmic.
+    pub(super) fn range(self) -> (f64, f64, bool) {
+        let value = |place: f64| if self.log { 10f64.powf(place) } else { place };
+        (value(self.low), value(self.high), self.log)
+    }
+
     /// Where a value goes.
     pub(super) fn at(self, value: f64) -> f64 {
         let value = if self.log { value.log10() } else { value };

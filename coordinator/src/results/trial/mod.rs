@@ -64,7 +64,7 @@ pub struct Attempt {
 
 impl Attempt {
     /// Seconds that it took; `now_ms` ends one that goes on.
-    fn seconds(&self, now_ms: i64) -> f64 {
+    pub(super) fn seconds(&self, now_ms: i64) -> f64 {
         (self.ended_ms.unwrap_or(now_ms) - self.granted_ms).max(0) as f64 / 1000.0
     }
 }
@@ -139,6 +139,6 @@ pub fn json(view: &TrialView) -> String {
 }
 
 /// A class's name, or its number where it has none.
-fn class(classes: &[String], place: usize) -> String {
+pub(super) fn class(classes: &[String], place: usize) -> String {
     classes.get(place).cloned().unwrap_or_else(|| place.to_string())
 }
