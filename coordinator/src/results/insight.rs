@@ -21,7 +21,7 @@ use smartcore::{
     linalg::basic::matrix::DenseMatrix,
 };
 
-use super::{Setting, Summary, settings};
+use super::{Summary, settings};
 
 /// Settings with a score that it takes at least.
 pub const SETTINGS: usize = 8;
@@ -136,10 +136,10 @@ impl Table {
         if settings.len() < SETTINGS {
             return None;
         }
-        // Evenly over the sweep, not by rank.
-        settings.sort_by_key(|setting| setting.trials.iter().min().copied());
-        let each = settings.len().div_ceil(LEARNT);
-        let kept: Vec<Setting> = settings.into_iter().step_by(each).collect();
+        // A grid's points lie in stripes: of every so-manieth some values would be missing.
+        settings.shuffle(&mut StdRng::seed_from_u64(0));
+        settings.truncate(LEARNT);
+        let kept = settings;
         let mut names = Vec::new();
         let mut values: Vec<Vec<Value>> = Vec::new();
         for name in settings::varied(summary) {
@@ -178,7 +178,7 @@ impl Table {
 
     /// Settings to put values into.
     fn asked(&self) -> impl Iterator<Item = &Vec<f64>> {
-        self.rows.iter().step_by(self.rows.len().div_ceil(ASKED))
+        self.rows.iter().take(ASKED)
     }
 }
 
@@ -406,6 +406,25 @@ mod tests {
         };
         let found = insight(&grid(noise)).unwrap();
         assert!(found.fit < 0.2, "{}", found.fit);
+    }
+
+    #[test]
+    fn of_more_settings_than_are_learnt_no_value_is_left_out() {
+        let mut large = grid(|rate, _, _, _| peak(rate));
+        let (first, per_batch) = (large.trials.clone(), large.trials.len() as u64);
+        for (batch, row) in (0..100).flat_map(|batch| first.iter().map(move |row| (batch, row))) {
+            let mut row = TrialRow { trial: row.trial + batch * per_batch, ..row.clone() };
+            row.params
+                .insert("per_device_train_batch_size".to_owned(), Value::Integer(batch as i64 % 10 + 1));
+            row.params.insert("warmup_steps".to_owned(), Value::Integer(batch as i64 / 10));
+            large.trials.push(row);
+        }
+        large.trials.drain(..first.len());
+        large.varied.extend(["per_device_train_batch_size", "warmup_steps"].map(str::to_owned));
+        let table = Table::of(&large).unwrap();
+        assert_eq!(table.rows.len(), LEARNT);
+        let counts: Vec<usize> = table.values.iter().map(Vec::len).collect();
+        assert_eq!(counts, [4, 2, 3, 10, 10]);
     }
 
     #[test]
