@@ -157,7 +157,7 @@ fn the_best_trial_is_trained_again_as_a_sweep_of_its_own_with_the_same_numbers()
     };
     let (number, sweep) = (best.number().to_string(), all.sweep());
     let [first, second] =
-        [results(&[sweep, "--trial", &number])?, results(&[again.sweep(), "--trial", "0"])?];
+        [results(&[sweep, "--trial", &number])?, results(&[&format!("{}/0", again.sweep())])?];
     for key in ["metrics", "errors", "splits", "mistakes", "curves", "classes"] {
         assert!(!first[key].is_null() && first[key] == second[key], "{key}: {first} {second}");
     }

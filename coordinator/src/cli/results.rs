@@ -16,7 +16,7 @@ use super::{
     CliError,
     connect::{Client, Target},
     mlflow::Recording,
-    terminal,
+    terminal, trial,
 };
 use crate::{
     clock::Clock,
@@ -51,7 +51,7 @@ pub(super) struct Results {
     #[arg(long, requires = "best")]
     command: bool,
 
-    /// Show one trial: settings, curves, confusion matrix, worst mistakes, tries, files
+    /// Show one trial: settings, curves, confusion matrix, worst mistakes, tries, files; SWEEP/N says the same
     #[arg(long, value_name = "N")]
     trial: Option<u64>,
 
@@ -114,8 +114,13 @@ impl Results {
             [one] => one,
             several => return self.compare(several, format).await,
         };
-        if let Some(trial) = self.trial {
-            return self.one(sweep, trial, format).await;
+        let (named, trial) = match (trial::sweep_and_trial(sweep)?, self.trial) {
+            (Some((named, trial)), None) => (named, Some(trial)),
+            (None, trial) => (sweep.to_owned(), trial),
+            (Some(_), Some(_)) => return Err(trial::named_twice()),
+        };
+        if let Some(trial) = trial {
+            return self.one(&named, trial, format).await;
         }
         let summary = if self.held.mlflow.is_some() || self.held.experiment.is_some() {
             self.held.read(sweep).await?

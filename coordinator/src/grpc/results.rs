@@ -67,6 +67,7 @@ pub(super) fn beginning(
         resources,
         classes: result.classes,
         splits: result.splits.into_iter().map(convert::split).collect(),
+        tags: result.tags.into_iter().collect(),
     };
     Ok((spec, results))
 }

@@ -52,6 +52,7 @@ pub fn summary(results: v1::SweepResults, now_ms: i64) -> Summary {
         resources: resources(results.resources),
         splits: splits(results.splits, results.classes.len()),
         classes: results.classes,
+        tags: results.tags.into_iter().collect(),
     }
 }
 

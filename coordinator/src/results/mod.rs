@@ -82,6 +82,8 @@ pub struct Summary {
     pub classes: Vec<String>,
     /// The splits of the data set as the best trial worked with them, its confusion matrices included.
     pub splits: Vec<Split>,
+    /// Device, libtorch version and the like, of the same trial.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// How one metric of a trial went.

@@ -76,6 +76,7 @@ pub(super) fn summary() -> Summary {
         resources: Vec::new(),
         classes: Vec::new(),
         splits: Vec::new(),
+        tags: BTreeMap::new(),
     }
 }
 

@@ -147,6 +147,10 @@ fn environment(summary: &Summary, out: &mut String) {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         line!(out, "Trained by {count}: {}{more}.", escaped(&named.join(", ")));
     }
+    if !summary.tags.is_empty() {
+        let tags: Vec<String> = summary.tags.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        line!(out, "The best trial: {}.", escaped(&tags.join(", ")));
+    }
     line!(out, "</p>");
 }
 
