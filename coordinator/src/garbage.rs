@@ -69,7 +69,7 @@ async fn look_through(engine: &EngineHandle, url: &str, retention: Duration) -> 
         let endings = engine
             .read(move |state| trials.iter().map(|trial| Ok((trial.index, state.ending(trial)?))).collect())
             .await?;
-        let now = Clock::start_after(Time::default()).now();
+        let now = Clock::wall();
         for file in superfluous(checkpoints, &endings, now, retention) {
             match store.delete(&file).await {
                 // Its worker was faster.

@@ -29,6 +29,17 @@ pub enum Value {
     Text(String),
 }
 
+impl Value {
+    /// The number that it is; nothing of names and flags.
+    pub fn as_number(&self) -> Option<f64> {
+        match self {
+            Value::Integer(integer) => Some(*integer as f64),
+            Value::Number(number) => Some(*number),
+            Value::Text(_) | Value::Flag(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Value {
     /// As Python prints it: 5e-05, 0.1, 42, linear, True. Runs of Python programs in the same MLflow read alike.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

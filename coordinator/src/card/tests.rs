@@ -127,7 +127,7 @@ fn people_read_what_it_is_how_good_how_chosen_and_what_nobody_knows() {
 fn of_a_model_of_local_files_no_path_is_told_and_nothing_is_made_up() {
     let (mut summary, mut trial) = known();
     for resource in &mut summary.resources {
-        resource.id = format!("/home/ada/secret/{}", resource.id.replace('/', "-"));
+        resource.id = format!("/elsewhere/secret/{}", resource.id.replace('/', "-"));
         (resource.commit, resource.license, resource.page) = (None, None, None);
     }
     trial.row.params.remove("max_length");

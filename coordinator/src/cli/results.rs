@@ -22,7 +22,6 @@ use crate::{
     clock::Clock,
     mlflow::{client::Client as Mlflow, op::RunIds},
     results::{self, Curve, Summary, trial::TrialView},
-    scheduler::Time,
 };
 
 /// Trials whose curves are shown.
@@ -195,7 +194,7 @@ impl Results {
         print(&match format {
             Format::Json => results::trial::json(&view),
             _ => {
-                let now = Clock::start_after(Time::default()).now().0;
+                let now = Clock::wall().0;
                 results::trial::table(&view, terminal::width(), terminal::color(), now)
             }
         });
@@ -291,7 +290,7 @@ pub(super) async fn fetch(client: &Client, sweep: &str) -> Result<Summary, CliEr
     while let Some(part) = parts.message().await? {
         results.trials.extend(part.trials);
     }
-    Ok(results::convert::summary(results, Clock::start_after(Time::default()).now().0))
+    Ok(results::convert::summary(results, Clock::wall().0))
 }
 
 /// Asks for one trial of a sweep.

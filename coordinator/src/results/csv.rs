@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use distilsweep_proto::names;
 
-use super::{Setting, Summary, TrialRow, rank, settings};
+use super::{Setting, Summary, TrialRow, ranked, settings};
 
 /// Comma-separated values under a header, best first.
 ///
@@ -38,7 +38,7 @@ pub fn csv(summary: &Summary) -> String {
         .iter()
         .flat_map(|setting| setting.trials.iter().map(move |trial| (*trial, setting)))
         .collect();
-    let rows = rank(summary).into_iter().map(|ranked| {
+    let rows = ranked(summary, &settings).into_iter().map(|ranked| {
         let head = [
             ranked.rank.map(|rank| rank.to_string()).unwrap_or_default(),
             ranked.row.trial.to_string(),

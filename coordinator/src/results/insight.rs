@@ -183,7 +183,7 @@ impl Table {
 }
 
 pub(super) fn rising(a: &Value, b: &Value) -> Ordering {
-    match (number(a), number(b)) {
+    match (a.as_number(), b.as_number()) {
         (Some(a), Some(b)) => a.total_cmp(&b),
         (Some(_), None) => Ordering::Less,
         (None, Some(_)) => Ordering::Greater,
@@ -191,18 +191,14 @@ pub(super) fn rising(a: &Value, b: &Value) -> Ordering {
     }
 }
 
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Integer(integer) => Some(*integer as f64),
-        Value::Number(number) => Some(*number),
-        Value::Text(_) | Value::Flag(_) => None,
-    }
-}
-
 /// A value as a tree takes it.
 fn code(values: &[Value], value: &Value) -> f64 {
     let place = || values.iter().position(|known| known == value).unwrap_or(0) as f64;
-    if values.iter().all(|value| number(value).is_some()) { number(value).unwrap_or(0.0) } else { place() }
+    if values.iter().all(|value| value.as_number().is_some()) {
+        value.as_number().unwrap_or(0.0)
+    } else {
+        place()
+    }
 }
 
 struct Forest(RandomForestRegressor<f64, f64, DenseMatrix<f64>, Vec<f64>>);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use distilsweep_proto::{params::Params, resource::Resource};
 use serde::Serialize;
 
-use super::{Insight, MlflowNote, Setting, Summary, TrialRow, insight, rank, settings};
+use super::{Insight, MlflowNote, Setting, Summary, TrialRow, insight, ranked, settings};
 
 /// Version of the JSON form: it grows when a key changes its meaning or goes; new keys may come without.
 pub const VERSION: u32 = 2;
@@ -77,6 +77,7 @@ struct Trial<'a> {
 /// metric that is not finite is null.
 pub fn json(summary: &Summary) -> String {
     let goal = if summary.maximize { "maximize" } else { "minimize" };
+    let settings = settings(summary);
     let document = Document {
         version: VERSION,
         sweep: &summary.sweep,
@@ -96,12 +97,12 @@ pub fn json(summary: &Summary) -> String {
             .iter()
             .map(|split| Rows { name: &split.name, rows: split.rows, sha256: &split.sha256 })
             .collect(),
-        settings: settings(summary),
-        insight: insight(summary),
-        trials: rank(summary)
+        trials: ranked(summary, &settings)
             .into_iter()
             .map(|ranked| Trial { rank: ranked.rank, row: ranked.row })
             .collect(),
+        settings,
+        insight: insight(summary),
     };
     let mut text = serde_json::to_string_pretty(&document).expect("text keys alone always become JSON");
     text.push('\n');

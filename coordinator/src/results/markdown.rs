@@ -5,7 +5,7 @@ use std::fmt::Write;
 use distilsweep_proto::params::Value;
 
 use super::{
-    Ranked, Setting, Summary, TrialRow, insight, labels, rank, resources,
+    Ranked, Setting, Summary, TrialRow, insight, labels, ranked, resources,
     settings::{repeated, settings as tried, varied},
 };
 
@@ -18,7 +18,8 @@ macro_rules! line {
 
 /// The report as Markdown.
 pub fn markdown(summary: &Summary) -> String {
-    let (ranked, tried) = (rank(summary), tried(summary));
+    let tried = tried(summary);
+    let ranked = ranked(summary, &tried);
     let mut out = String::new();
     title(summary, &mut out);
     match ranked.first() {

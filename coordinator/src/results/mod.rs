@@ -222,8 +222,13 @@ impl Summary {
 /// The trials in the order of [`settings()`], within each by score; trials without a score come after, grouped by state.
 /// Ties go by index.
 pub fn rank(summary: &Summary) -> Vec<Ranked<'_>> {
+    ranked(summary, &settings(summary))
+}
+
+/// As [`rank`], where the settings are known: their intervals are drawn at some cost.
+fn ranked<'a>(summary: &'a Summary, settings: &[Setting]) -> Vec<Ranked<'a>> {
     let by_trial: BTreeMap<u64, &TrialRow> = summary.trials.iter().map(|row| (row.trial, row)).collect();
-    let mut ranked: Vec<Ranked<'_>> = settings(summary)
+    let mut ranked: Vec<Ranked<'_>> = settings
         .iter()
         .flat_map(|setting| setting.trials.iter().map(|trial| (setting.rank, by_trial[trial])))
         .map(|(rank, row)| Ranked { rank: Some(rank), row })

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::{
     Ranked, Setting, Summary, TrialRow, TrialState,
     columns::{Column, Style, fit, lines},
-    labels, rank, resources,
+    labels, ranked, resources,
     settings::{repeated, settings as tried, varied},
 };
 
@@ -20,8 +20,8 @@ const SHORT_RUN: usize = 8;
 /// same in all trials, what guessing reaches, what mattered, what failed and how MLflow stands. Where settings were tried
 /// with several seeds they are the rows, else the trials.
 pub fn table(summary: &Summary, width: usize, color: bool) -> String {
-    let ranked = rank(summary);
     let tried = tried(summary);
+    let ranked = ranked(summary, &tried);
     let repeated = repeated(&tried);
     let mut text = above(summary);
     text.push(String::new());

@@ -108,7 +108,7 @@ fn condition(text: &str, others: &[&str]) -> Result<Condition, FilterError> {
 
 impl Operator {
     fn holds(self, left: &Value, right: &Value) -> bool {
-        let order = match (number(left), number(right)) {
+        let order = match (left.as_number(), right.as_number()) {
             (Some(left), Some(right)) => left.partial_cmp(&right),
             _ => (left == right).then_some(Ordering::Equal),
         };
@@ -120,14 +120,6 @@ impl Operator {
             Operator::Greater => order == Some(Ordering::Greater),
             Operator::GreaterOrEqual => matches!(order, Some(Ordering::Greater | Ordering::Equal)),
         }
-    }
-}
-
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Integer(integer) => Some(*integer as f64),
-        Value::Number(number) => Some(*number),
-        Value::Text(_) | Value::Flag(_) => None,
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn text(engine: &EngineHandle) -> String {
         alive(&mut registry, census);
     }
     if let Some(outbox) = outbox {
-        waiting(&mut registry, outbox, Clock::start_after(Time::default()).now());
+        waiting(&mut registry, outbox, Clock::wall());
     }
     let mut text = String::new();
     // Writing to a string cannot fail.

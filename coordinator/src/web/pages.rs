@@ -20,7 +20,6 @@ use crate::{
         self,
         html::{self, View, escaped},
     },
-    scheduler::Time,
 };
 
 /// Sections of a sweep's page, in order.
@@ -68,7 +67,7 @@ fn section(name: &str, body: &str) -> String {
 }
 
 pub(super) fn now_ms() -> i64 {
-    Clock::start_after(Time::default()).now().0
+    Clock::wall().0
 }
 
 /// A moment, relative for people and exact for machines.
@@ -210,7 +209,7 @@ impl Pages {
             "progress" => {
                 let id = sweep.clone();
                 let outbox = self.engine.read(move |reader| reader.outbox_of(&id)).await?;
-                let now = Clock::start_after(Time::default()).now();
+                let now = Clock::wall();
                 let status = grpc::convert::with_outbox(status.clone(), outbox, now);
                 return Ok(sections::progress(&status, now.0));
             }

@@ -14,7 +14,6 @@ use crate::{
     clock::Clock,
     grpc,
     results::{self, Insight, Ranked, Summary, html},
-    scheduler::Time,
 };
 
 /// While trials end faster than a sweep is read, it is read this much less often than it takes.
@@ -152,7 +151,7 @@ impl Pages {
         let since = Instant::now();
         let whole = self.engine.read(move |reader| grpc::results::whole(reader, &id, &mlflow)).await?;
         let shown = drawn(move || {
-            let now = Clock::start_after(Time::default()).now().0;
+            let now = Clock::wall().0;
             Shown::new(results::convert::summary(whole, now), key, since)
         })
         .await?;

@@ -124,7 +124,7 @@ fn by_parameter(summary: &Summary, scored: &[Scored<'_>], name: &str) -> Figure 
             distinct.push(value);
         }
     }
-    let numbers: Option<Vec<f64>> = valued.iter().map(|(value, _, _)| number(value)).collect();
+    let numbers: Option<Vec<f64>> = valued.iter().map(|(value, _, _)| value.as_number()).collect();
     let by_name = distinct.len() <= CATEGORIES;
     distinct.sort_by(|a, b| rising(a, b));
     let names: Vec<String> = distinct.iter().map(ToString::to_string).collect();
@@ -151,14 +151,6 @@ fn scored<'a>(summary: &Summary, ranked: &[Ranked<'a>]) -> Vec<Scored<'a>> {
         scored.enumerate().map(|(place, (row, score))| (place as f64 + 1.0, row, score)).collect();
     let each = all.len().div_ceil(DOTS).max(1);
     all.into_iter().step_by(each).collect()
-}
-
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Integer(integer) => Some(*integer as f64),
-        Value::Number(number) => Some(*number),
-        Value::Text(_) | Value::Flag(_) => None,
-    }
 }
 
 /// The trials with curves, each with its colour.
@@ -237,7 +229,7 @@ pub(super) fn mattered(summary: &Summary, insight: &Insight) -> Vec<Figure> {
         let ends: Vec<(f64, f64)> =
             levels.iter().flat_map(|(mean, spread)| [(0.0, mean - spread), (0.0, mean + spread)]).collect();
         let mut plot = Plot::new(&ends, None, (&effect.name, metric), &Across::Names(&names));
-        plot.levels(&levels, effect.levels.iter().all(|level| number(&level.value).is_some()));
+        plot.levels(&levels, effect.levels.iter().all(|level| level.value.as_number().is_some()));
         let caption = format!("{metric} by {}, the others averaged: best {}", effect.name, effect.best);
         all.push(Figure::new(&format!("effect-{}", effect.name), caption, plot.svg()));
     }

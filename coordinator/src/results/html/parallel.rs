@@ -44,7 +44,7 @@ impl Upright {
     fn of(name: &str, mut values: Vec<Value>) -> Self {
         values.sort_by(rising);
         values.dedup();
-        let numbers: Option<Vec<f64>> = values.iter().map(number).collect();
+        let numbers: Option<Vec<f64>> = values.iter().map(|value| value.as_number()).collect();
         let scale = match numbers {
             Some(numbers) if numbers.len() > PLACES => {
                 Scale::Numbers(Axis::over(numbers.into_iter(), BOTTOM, TOP, true))
@@ -59,7 +59,7 @@ impl Upright {
 
     fn at(&self, value: &Value) -> Option<f64> {
         Some(match &self.scale {
-            Scale::Numbers(axis) => axis.at(number(value)?),
+            Scale::Numbers(axis) => axis.at(value.as_number()?),
             Scale::Places(axis, values) => axis.at(values.iter().position(|known| known == value)? as f64),
         })
     }
@@ -88,7 +88,7 @@ impl Upright {
                 let places = values.iter().enumerate();
                 let places: Vec<String> =
                     places.map(|(place, value)| format!("{:.1}={value}", axis.at(place as f64))).collect();
-                let ordered = values.iter().all(|value| number(value).is_some());
+                let ordered = values.iter().all(|value| value.as_number().is_some());
                 format!(
                     "data-values=\"{}\" data-ordered=\"{}\"",
                     escaped(&places.join("|")),
@@ -96,14 +96,6 @@ impl Upright {
                 )
             }
         }
-    }
-}
-
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Integer(integer) => Some(*integer as f64),
-        Value::Number(number) => Some(*number),
-        Value::Text(_) | Value::Flag(_) => None,
     }
 }
 
