@@ -134,6 +134,7 @@ fn weight(report: &Report) -> usize {
         ReportBody::Checkpoint(_)
         | ReportBody::Completed(_)
         | ReportBody::Stopped
+        | ReportBody::Paused
         | ReportBody::Failed(_) => 0,
     };
     256 + points

@@ -12,7 +12,7 @@ use distilsweep_proto::{
 
 use crate::{
     trainer::{Ended, Mistake, Split},
-    wire::{Assignment, FromCoordinator, Point, Progress, Published, Report, ReportBody},
+    wire::{Assignment, FromCoordinator, Pause, Point, Progress, Published, Report, ReportBody},
 };
 
 /// A message that makes no sense: the other side's fault, or a version's.
@@ -80,11 +80,21 @@ fn assignment(given: v1::Assignment) -> Result<FromCoordinator, WireError> {
             maximize: metric.goal == v1::Goal::Maximize as i32,
             store_url: given.store_url.clone(),
             resume: lane.resume.map(published),
+            pause: lane.pause.and_then(pause),
             params,
             arguments,
         });
     }
     Ok(FromCoordinator::Assign { lanes, unusable })
+}
+
+/// One that says nothing is none.
+fn pause(given: v1::Pause) -> Option<Pause> {
+    use v1::pause::At;
+    Some(match given.at? {
+        At::Epochs(epochs) => Pause::Epochs(epochs),
+        At::Steps(steps) => Pause::Steps(steps),
+    })
 }
 
 fn published(files: v1::StoredFiles) -> Published {
@@ -135,6 +145,7 @@ impl From<Report> for v1::Report {
                     .collect(),
             }),
             ReportBody::Stopped => Body::Stopped(v1::Stopped {}),
+            ReportBody::Paused => Body::Paused(v1::Paused {}),
             ReportBody::Failed(ended) => Body::Failed(failure(&ended)),
         };
         Self { lease: Some(report.lease.into()), sequence: report.sequence, body: Some(body) }
@@ -161,7 +172,7 @@ impl TryFrom<v1::Report> for Report {
                     .collect(),
             ),
             Body::Checkpoint(files) => ReportBody::Checkpoint(published(files)),
-            Body::Completed(_) | Body::Failed(_) | Body::Stopped(_) => {
+            Body::Completed(_) | Body::Failed(_) | Body::Stopped(_) | Body::Paused(_) => {
                 return Err(WireError { field: "body", problem: "a last report".to_owned() });
             }
         };
@@ -184,7 +195,7 @@ fn split(split: Split) -> v1::Split {
 
 fn failure(ended: &Ended) -> v1::Failure {
     let kind = match ended {
-        Ended::Stopped => v1::FailureKind::Preempted,
+        Ended::Stopped | Ended::Paused => v1::FailureKind::Preempted,
         Ended::Diverged(_) => v1::FailureKind::Diverged,
         Ended::BadInput(_) => v1::FailureKind::BadInput,
         Ended::BadPoint(_) => v1::FailureKind::BadPoint,
@@ -226,7 +237,7 @@ mod tests {
                     name: "learning_rate".into(),
                     value: Some(v1::Value { kind: Some(v1::value::Kind::Number(1e-4)) }),
                 }],
-                resume: None,
+                ..Default::default()
             }],
             ..Default::default()
         }
@@ -244,10 +255,12 @@ mod tests {
         let mut given = given();
         let resume = v1::StoredFiles { url: "file:///c".into(), step: 40, manifest_sha256: "ab".into() };
         given.lanes[0].resume = Some(resume.clone());
+        given.lanes[0].pause = Some(v1::Pause { at: Some(v1::pause::At::Epochs(2.0)) });
         let (lanes, unusable) = assigned(given);
         assert_eq!((lanes.len(), unusable), (1, Vec::new()));
         assert_eq!(lanes[0].lease.term, Term(9));
         assert_eq!(lanes[0].arguments.learning_rate, 1e-4);
+        assert_eq!(lanes[0].pause, Some(Pause::Epochs(2.0)));
         assert_eq!(lanes[0].dataset.limit.train, Some(7));
         assert!(lanes[0].maximize);
         assert_eq!(lanes[0].resume.clone().map(stored_files), Some(resume));

@@ -181,12 +181,22 @@ impl Packs {
             }
             match self.output() {
                 Ok(output) => {
+                    let pause = assignment.pause;
                     pack.jobs.push(job(assignment, output.path(), &resume));
                     let interval = self.checkpoint_interval;
                     // Their first ones are spread, so that not all copies are in memory at once.
                     let due = clock::now() + interval * place / count;
                     let (events, output) = (self.events.clone(), Some(output));
-                    pack.tellers.push(Teller { lease, wish, interval, due, events, output });
+                    pack.tellers.push(Teller {
+                        lease,
+                        wish,
+                        interval,
+                        due,
+                        events,
+                        pause,
+                        is_to_pause: false,
+                        output,
+                    });
                     pack.resume.push(resume);
                 }
                 Err(why) => self.ended(lease, why),

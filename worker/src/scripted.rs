@@ -28,12 +28,21 @@ pub struct ScriptedTrainer {
     pub hang: Option<u64>,
     /// Of hundred trials, those that fail in their middle, whenever this script follows them: a bad worker.
     pub fail: u64,
+    /// Evaluations of every trial, evenly spread, each the end of an epoch: its scores grow to the result.
+    pub evaluations: u64,
 }
 
 impl ScriptedTrainer {
     /// A script by which all goes well.
     pub fn new(steps: u64, step_time: Duration) -> Self {
-        Self { steps, step_time, hang: None, fail: 0 }
+        Self { steps, step_time, hang: None, fail: 0, evaluations: 1 }
+    }
+
+    /// The epoch that ends with a step, if one does; not with the last, whose evaluation makes the result.
+    fn epoch(self, step: u64) -> Option<f64> {
+        let epochs = (step * self.evaluations).checked_div(self.steps)?;
+        let ends = (1..self.steps).contains(&step) && (step * self.evaluations).is_multiple_of(self.steps);
+        ends.then_some(epochs as f64)
     }
 
     /// Begins with the trials of a pack, for whoever steps them by a clock of its own.
@@ -49,7 +58,7 @@ impl ScriptedTrainer {
 impl FromStr for ScriptedTrainer {
     type Err = String;
 
-    /// Reads `STEPSxMILLISECONDS`, and after it `,hang=STEP` and `,fail=PERCENT`.
+    /// Reads `STEPSxMILLISECONDS`, and after it `,hang=STEP`, `,fail=PERCENT` and `,evaluations=COUNT`.
     fn from_str(text: &str) -> Result<Self, String> {
         let read = || {
             let mut words = text.split(',');
@@ -60,6 +69,9 @@ impl FromStr for ScriptedTrainer {
                 match word.split_once('=')? {
                     ("hang", step) => script.hang = Some(step.parse().ok()?),
                     ("fail", percent) => script.fail = percent.parse().ok().filter(|p| *p <= 100)?,
+                    ("evaluations", count) => {
+                        script.evaluations = count.parse().ok().filter(|count| *count > 0)?;
+                    }
                     _ => return None,
                 }
             }
@@ -67,7 +79,7 @@ impl FromStr for ScriptedTrainer {
         };
         read().ok_or_else(|| {
             format!(
-                "`{text}` is no script, it must be STEPSxMILLISECONDS[,hang=STEP][,fail=PERCENT]: 20x50, say"
+                "`{text}` is no script, it must be STEPSxMILLISECONDS[,hang=STEP][,fail=PERCENT][,evaluations=COUNT]: 20x50, say"
             )
         })
     }
@@ -159,6 +171,9 @@ impl<'a> Lane<'a> {
         let mut state = resumed.unwrap_or(State { trial, step: 0, chain: trial, attempts: Vec::new() });
         tracing::debug!(step = state.step, "training from this step on");
         state.attempts.push((state.step + 1, state.step));
+        if let Some(epoch) = script.epoch(state.step) {
+            observer.evaluated_before(state.step, epoch);
+        }
         Self { script, job, observer, state }
     }
 
@@ -212,6 +227,24 @@ impl<'a> Lane<'a> {
                 learning_rate: self.job.arguments.learning_rate,
             });
         }
+        if let Some(epoch) = self.script.epoch(step) {
+            let scores = self.scores(epoch / self.script.evaluations as f64);
+            self.observer.evaluated(&EvaluationRecord { step, epoch, scores });
+        }
+    }
+
+    /// Scores at this share of the way to the result.
+    fn scores(&self, way: f64) -> Scores {
+        let value = fraction(self.state.trial) * way;
+        Scores {
+            loss: 1.0 - value,
+            accuracy: value,
+            precision: value,
+            recall: value,
+            f1_score: value,
+            f1_macro: value,
+            matthews_correlation: value,
+        }
     }
 
     /// The splits of a data set of two classes that nobody reads.
@@ -229,18 +262,9 @@ impl<'a> Lane<'a> {
     }
 
     fn finish(&mut self) -> Result<Trained, Ended> {
-        let value = fraction(self.state.trial);
-        let scores = Scores {
-            loss: 1.0 - value,
-            accuracy: value,
-            precision: value,
-            recall: value,
-            f1_score: value,
-            f1_macro: value,
-            matthews_correlation: value,
-        };
+        let scores = self.scores(1.0);
         let steps = self.script.steps;
-        let best = EvaluationRecord { step: steps, epoch: 1.0, scores };
+        let best = EvaluationRecord { step: steps, epoch: self.script.evaluations as f64, scores };
         self.observer.evaluated(&best);
         let model = self.job.output.join("model");
         let attempts: Vec<String> =
@@ -264,7 +288,7 @@ impl<'a> Lane<'a> {
                 text: "a made-up text".to_owned(),
                 truth: 0,
                 taken: 1,
-                probability: value,
+                probability: scores.accuracy,
             }],
             splits: self.splits(),
         })
@@ -312,6 +336,8 @@ mod tests {
         before: Option<(u64, Request)>,
         steps: u64,
         losses: Vec<(u64, f64)>,
+        evaluations: Vec<(u64, f64)>,
+        evaluated_before: Option<u64>,
         checkpoint: Option<Checkpoint>,
         ended: Option<Result<Trained, Ended>>,
     }
@@ -323,7 +349,12 @@ mod tests {
         fn logged(&mut self, record: &StepRecord) {
             self.losses.push((record.step, record.loss));
         }
-        fn evaluated(&mut self, _: &EvaluationRecord) {}
+        fn evaluated(&mut self, record: &EvaluationRecord) {
+            self.evaluations.push((record.step, record.scores.f1_score));
+        }
+        fn evaluated_before(&mut self, step: u64, _: f64) {
+            self.evaluated_before = Some(step);
+        }
         fn request(&mut self) -> Request {
             self.before.filter(|(step, _)| *step == self.steps).map_or(Request::GoOn, |(_, request)| request)
         }

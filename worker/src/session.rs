@@ -176,7 +176,7 @@ impl Session {
                 self.runtime.ended(&lease);
                 self.flush(&lease);
                 if let Some(live) = self.live.get_mut(&lease.term) {
-                    if !matches!(ended, Err(Ended::Stopped)) {
+                    if !matches!(ended, Err(Ended::Stopped | Ended::Paused)) {
                         live.saver.forget_waiting();
                     }
                     live.ended = Some(ended);
@@ -241,6 +241,7 @@ impl Session {
         let Some(live) = self.live.remove(&lease.term) else { return };
         match live.ended {
             Some(Ok((trained, output))) => self.publish(live.assignment, *trained, output),
+            Some(Err(Ended::Paused)) => self.report(lease, ReportBody::Paused),
             Some(Err(Ended::Stopped)) | None => self.report(lease, ReportBody::Stopped),
             Some(Err(why)) => {
                 tracing::warn!(trial = %lease.trial, %lease, %why, "the trial ended without a result");
@@ -252,7 +253,8 @@ impl Session {
     /// Hands back what is not handed back yet: the grace time runs out. What has stopped has a checkpoint that takes
     /// too long to publish; what has not may never stop, and others can train it meanwhile.
     fn wait_no_longer(&mut self) {
-        let unfinished = |live: &&Live| matches!(live.ended, None | Some(Err(Ended::Stopped)));
+        let unfinished =
+            |live: &&Live| matches!(live.ended, None | Some(Err(Ended::Stopped | Ended::Paused)));
         let late: Vec<Lease> =
             self.live.values().filter(unfinished).map(|live| live.assignment.lease.clone()).collect();
         for lease in late {

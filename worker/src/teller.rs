@@ -19,7 +19,7 @@ use crate::{
     clock,
     runtime::RuntimeEvent,
     trainer::{Checkpoint, Ended, EvaluationRecord, Observer, Phase, Request, StepRecord, Trained},
-    wire::Point,
+    wire::{Pause, Point},
 };
 
 /// What the session wants of a trial under way; the later of these stays.
@@ -52,6 +52,10 @@ pub(crate) struct Teller {
     /// When the next checkpoint is asked for.
     pub(crate) due: Instant,
     pub(crate) events: UnboundedSender<RuntimeEvent>,
+    /// Where to pause.
+    pub(crate) pause: Option<Pause>,
+    /// Whether it is there.
+    pub(crate) is_to_pause: bool,
     /// Until the trial ended.
     pub(crate) output: Option<TempDir>,
 }
@@ -77,7 +81,12 @@ impl Observer for Teller {
         self.points(record.step, values.map(|(key, value)| (key.to_owned(), value)));
     }
 
+    fn evaluated_before(&mut self, step: u64, epoch: f64) {
+        self.is_to_pause = self.pause.is_some_and(|pause| pause.is_reached(step, epoch));
+    }
+
     fn evaluated(&mut self, record: &EvaluationRecord) {
+        self.evaluated_before(record.step, record.epoch);
         let mut values = record.scores.named("eval");
         values.insert("epoch".to_owned(), record.epoch);
         self.points(record.step, values);
@@ -86,6 +95,9 @@ impl Observer for Teller {
     fn request(&mut self) -> Request {
         let request = self.wish.request();
         let now = clock::now();
+        if request == Request::GoOn && self.is_to_pause {
+            return Request::HandBack;
+        }
         if request != Request::GoOn || now < self.due {
             return request;
         }
@@ -105,7 +117,11 @@ impl Observer for Teller {
     fn ended(&mut self, ended: Result<Trained, Ended>) {
         // Once: what comes after the last call is none of the trial's.
         if let Some(output) = self.output.take() {
-            let ended = ended.map(|trained| (Box::new(trained), output));
+            let paused = self.is_to_pause && self.wish.request() == Request::GoOn;
+            let ended = match ended {
+                Err(Ended::Stopped) if paused => Err(Ended::Paused),
+                ended => ended.map(|trained| (Box::new(trained), output)),
+            };
             let _ = self.events.send(RuntimeEvent::Ended(self.lease.clone(), ended));
         }
     }

@@ -150,6 +150,8 @@ pub trait Observer {
     fn logged(&mut self, record: &StepRecord);
     /// An evaluation on the validation split.
     fn evaluated(&mut self, record: &EvaluationRecord);
+    /// The trial goes on from a checkpoint right behind an evaluation, which an earlier attempt has told of.
+    fn evaluated_before(&mut self, step: u64, epoch: f64);
     /// Asked before each step, and before each batch of an evaluation on the validation split.
     fn request(&mut self) -> Request;
     /// A state to go on from; only where the job keeps them.
@@ -221,6 +223,9 @@ pub enum Ended {
     /// The observer said so.
     #[error("stopped on request")]
     Stopped,
+    /// It is as far as it is to come for now.
+    #[error("paused at its rung")]
+    Paused,
     /// The loss is not finite any more: a final result, not a fault.
     #[error("diverged: {0}")]
     Diverged(String),

@@ -30,10 +30,32 @@ pub struct Assignment {
     pub store_url: String,
     /// The checkpoint that the coordinator accepted last.
     pub resume: Option<Published>,
+    /// Where to pause.
+    pub pause: Option<Pause>,
     /// Hyperparameters as given.
     pub params: Params,
     /// The same, typed and complete.
     pub arguments: TrainingArguments,
+}
+
+/// The first evaluation that is at least so far, unless it is the trial's last.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pause {
+    /// In passes over the training split.
+    Epochs(f64),
+    /// In optimizer steps.
+    Steps(u64),
+}
+
+impl Pause {
+    /// Whether an evaluation is so far.
+    pub fn is_reached(self, step: u64, epoch: f64) -> bool {
+        match self {
+            // Epochs are counted in fractions, whose sums are a little off.
+            Pause::Epochs(epochs) => epoch >= epochs * (1.0 - 1e-9),
+            Pause::Steps(steps) => step >= steps,
+        }
+    }
 }
 
 /// What a coordinator says.
@@ -83,6 +105,8 @@ pub enum ReportBody {
     Completed(Box<Completed>),
     /// Handed back on request.
     Stopped,
+    /// It is where it was to pause.
+    Paused,
     /// The attempt failed.
     Failed(Ended),
 }
@@ -92,7 +116,9 @@ impl ReportBody {
     pub fn is_last(&self) -> bool {
         match self {
             ReportBody::Metrics(_) | ReportBody::Checkpoint(_) => false,
-            ReportBody::Completed(_) | ReportBody::Stopped | ReportBody::Failed(_) => true,
+            ReportBody::Completed(_) | ReportBody::Stopped | ReportBody::Paused | ReportBody::Failed(_) => {
+                true
+            }
         }
     }
 }

@@ -47,6 +47,10 @@ pub(super) struct Retry {
     #[arg(long)]
     stopped: bool,
 
+    /// Those that were ended early because others were better: they then train to their end
+    #[arg(long)]
+    early_stopped: bool,
+
     /// Those whose hyperparameters meet conditions: 'learning_rate>1e-4 and seed=3'
     #[arg(long = "where", value_name = "CONDITIONS", default_value = "", hide_default_value = true)]
     conditions: String,
@@ -116,6 +120,7 @@ impl Retry {
             (self.failed, v1::TrialState::Failed),
             (self.diverged, v1::TrialState::Diverged),
             (self.stopped, v1::TrialState::Cancelled),
+            (self.early_stopped, v1::TrialState::EarlyStopped),
         ];
         let states =
             states.into_iter().filter(|(wanted, _)| *wanted).map(|(_, state)| state.into()).collect();

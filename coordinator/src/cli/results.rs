@@ -50,6 +50,10 @@ pub(super) struct Results {
     #[arg(long, requires = "best")]
     command: bool,
 
+    /// Rank trials that were ended early with the others, by the best of their evaluations
+    #[arg(long)]
+    early_stopped: bool,
+
     /// Show one trial: settings, curves, confusion matrix, worst mistakes, tries, files; SWEEP/N says the same
     #[arg(long, value_name = "N")]
     trial: Option<u64>,
@@ -121,7 +125,7 @@ impl Results {
         if let Some(trial) = trial {
             return self.one(&named, trial, format).await;
         }
-        let summary = if self.held.mlflow.is_some() || self.held.experiment.is_some() {
+        let mut summary = if self.held.mlflow.is_some() || self.held.experiment.is_some() {
             self.held.read(sweep).await?
         } else {
             let connection = self.target.connect().await?;
@@ -129,6 +133,7 @@ impl Results {
             connection.close().await?;
             summary?
         };
+        summary.ranks_early_stopped = self.early_stopped;
         if let Some(directory) = &self.output {
             let report = write(directory, &summary)?;
             terminal::note(format_args!("report   {}", report.display()));

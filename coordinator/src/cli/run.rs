@@ -14,6 +14,7 @@ use super::{
     origin::Experiment,
     results, terminal, watch,
 };
+use crate::grpc::convert::ended;
 use crate::{
     mlflow::client::Client,
     results::{Summary, TrialState, labels::counted},
@@ -141,9 +142,7 @@ impl Run {
                 terminal::note(format_args!("watch   {pages}/sweeps/{sweep}"));
             }
             let varied: Vec<String> = file.spec.space.varied().into_iter().map(ToOwned::to_owned).collect();
-            let count = self.worker_count(
-                status.total - status.completed - status.failed - status.diverged - status.cancelled,
-            );
+            let count = self.worker_count(status.total - ended(&status));
             let mut workers = Workers::start(self.worker_options(server, count), count)?;
             let watched = tokio::select! {
                 status = watch::follow(client.clone(), &sweep, &varied) => status.map(|s| Watched::Final(Box::new(s))),

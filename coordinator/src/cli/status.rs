@@ -6,6 +6,7 @@ use chrono::TimeZone;
 use distilsweep_proto::{convert::params, json, params::Params, v1};
 use serde::Serialize;
 
+use crate::grpc::convert::ended;
 use crate::{
     results::{
         convert,
@@ -27,6 +28,7 @@ struct Sweep {
     completed: u64,
     failed: u64,
     diverged: u64,
+    early_stopped: u64,
     cancelled: u64,
     running: Vec<Running>,
     best: Option<Best>,
@@ -92,6 +94,7 @@ impl From<v1::SweepStatus> for Sweep {
             completed: status.completed,
             failed: status.failed,
             diverged: status.diverged,
+            early_stopped: status.early_stopped,
             cancelled: status.cancelled,
             running: status.running.into_iter().map(Running::from).collect(),
             best: status.best.map(|v1::BestTrial { trial, value }| Best { trial, value }),
@@ -147,7 +150,7 @@ pub(super) fn table(sweeps: &[v1::SweepStatus], now_ms: i64) -> String {
     }
     let header = ["SWEEP", "STATE", "TRIALS", "BEST", "STARTED"].map(str::to_owned);
     let row = |sweep: &v1::SweepStatus| {
-        let ended = sweep.completed + sweep.failed + sweep.diverged + sweep.cancelled;
+        let ended = ended(sweep);
         [
             sweep.sweep.clone(),
             convert::state_name(sweep.state()).to_owned(),
@@ -172,10 +175,11 @@ pub(super) fn facts<Z: TimeZone<Offset: std::fmt::Display>>(
     zone: &Z,
 ) -> String {
     let metric = status.metric.as_ref().map(|metric| metric.name.as_str()).unwrap_or_default();
-    let stopped = match status.cancelled {
-        0 => String::new(),
-        stopped => format!(", {stopped} stopped"),
-    };
+    let stopped: String = [(status.early_stopped, "stopped early"), (status.cancelled, "stopped")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, how)| format!(", {count} {how}"))
+        .collect();
     let workers = match status.quarantined {
         0 => status.workers.to_string(),
         some => format!("{}, {some} of them quarantined: `distilsweep worker list` says why", status.workers),

@@ -16,6 +16,7 @@ use super::{
     origin::Experiment,
     results, status, terminal, watch,
 };
+use crate::grpc::convert::ended;
 use crate::{clock::Clock, grpc::is_final, results::labels::counted};
 
 /// Commands about sweeps.
@@ -204,7 +205,7 @@ async fn cancel(client: &Client, sweep: String, sure: Sure) -> Result<v1::SweepS
 
 /// What cancelling a sweep does for good.
 fn loss(status: &v1::SweepStatus) -> String {
-    let ended = status.completed + status.failed + status.diverged + status.cancelled;
+    let ended = ended(status);
     let running = status.running.len() as u64;
     let waiting = status.total.saturating_sub(ended + running);
     format!(

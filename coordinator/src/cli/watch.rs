@@ -10,6 +10,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use self::source::News;
 use super::{CliError, connect::Client, events, terminal};
+use crate::grpc::convert::ended;
 use crate::{
     clock::Clock,
     grpc::is_final,
@@ -91,7 +92,7 @@ impl Watch {
         match news {
             News::Status(status) => {
                 if self.status.is_none() {
-                    self.ended_before = status.completed + status.failed + status.diverged + status.cancelled;
+                    self.ended_before = ended(&status);
                 }
                 self.lost = None;
                 self.status = Some(*status);
@@ -126,7 +127,9 @@ impl Watch {
             return;
         }
         let tally = match (&self.status, event.trial) {
-            (Some(status), Some(_)) if ["completed", "diverged", "failed"].contains(&kind) => {
+            (Some(status), Some(_))
+                if ["completed", "diverged", "failed", "early_stopped"].contains(&kind) =>
+            {
                 format!("  ({} of {})", self.pace.ended(), status.total)
             }
             _ => String::new(),

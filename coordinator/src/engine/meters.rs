@@ -69,7 +69,9 @@ fn log_end(trial: &TrialId, outcome: &'static str, end: &TrialEnd) {
             let why = failure.message.as_str();
             tracing::info!(%trial, outcome, kind = failure.kind.name(), why, "trial ended");
         }
-        TrialEnd::Cancelled(why) => tracing::info!(%trial, outcome, why = why.as_str(), "trial ended"),
+        TrialEnd::EarlyStopped(why) | TrialEnd::Cancelled(why) => {
+            tracing::info!(%trial, outcome, why = why.as_str(), "trial ended");
+        }
     }
 }
 
@@ -134,6 +136,7 @@ impl Meters {
                     TrialEnd::Completed(_) => "completed",
                     TrialEnd::Diverged(_) => "diverged",
                     TrialEnd::Failed(_) => "failed",
+                    TrialEnd::EarlyStopped(_) => "early_stopped",
                     TrialEnd::Cancelled(_) => "cancelled",
                 };
                 self.ended.get_or_create(&Outcome { outcome }).inc();
@@ -147,6 +150,9 @@ impl Meters {
             | Record::TrialExcluded(..)
             | Record::TrialIncluded(..)
             | Record::TrialRetried(..)
+            | Record::Evaluated(..)
+            | Record::RungReached { .. }
+            | Record::Promoted(..)
             | Record::WorkerMarked(..) => {}
         }
     }

@@ -220,6 +220,7 @@ impl Engine {
                 let seen = progress.iter().map(|(term, progress)| Seen {
                     term: *term,
                     step: progress.step,
+                    total_steps: progress.total_steps,
                     phase: if progress.phase == TRAINING { Phase::Training } else { Phase::Other },
                     lane_bytes: progress.lane_bytes,
                 });
@@ -497,8 +498,9 @@ fn structure(spec: &SweepSpec) -> Structure {
 /// What bounds a sweep.
 fn limits(spec: &SweepSpec) -> Limits {
     let spec::Limits { max_retries, max_concurrent_trials, max_failed_trials, time_budget } = spec.limits;
+    let (target, early_terminate) = (spec.metric.target, spec.early_terminate);
     let time_budget_ms = time_budget.map(|s| i64::try_from(s.saturating_mul(1000)).unwrap_or(i64::MAX));
-    Limits { max_retries, max_concurrent_trials, max_failed_trials, time_budget_ms }
+    Limits { max_retries, max_concurrent_trials, max_failed_trials, time_budget_ms, target, early_terminate }
 }
 
 fn sweep_id(name: &str, random: u64) -> SweepId {

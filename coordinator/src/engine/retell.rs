@@ -122,6 +122,7 @@ impl<'a> Retelling<'a> {
             "completed" => Some(TrialEnd::Completed(trial.result.clone().unwrap_or_default())),
             "diverged" => Some(TrialEnd::Diverged(failure())),
             "failed" => Some(TrialEnd::Failed(failure())),
+            "early_stopped" => Some(TrialEnd::EarlyStopped(self.reader.reason(id)?)),
             "cancelled" => Some(TrialEnd::Cancelled(self.reader.reason(id)?)),
             _ => None,
         })

@@ -94,6 +94,9 @@ impl Telling {
             // It has no run.
             | Record::TrialExcluded(..)
             | Record::TrialIncluded(..)
+            | Record::Evaluated(..)
+            | Record::RungReached { .. }
+            | Record::Promoted(..)
             | Record::WorkerMarked(..) => None,
         };
         told.unwrap_or_default()
@@ -131,6 +134,7 @@ fn trial_ended(
         TrialEnd::Diverged(failure) | TrialEnd::Failed(failure) => {
             (Status::Failed, &empty, Some(format!("{}: {}", failure.kind.name(), failure.message)))
         }
+        TrialEnd::EarlyStopped(reason) => (Status::Killed, &empty, Some(format!("stopped early: {reason}"))),
         TrialEnd::Cancelled(reason) => (Status::Killed, &empty, Some(reason.clone())),
     };
     let metrics = final_points(result, now);

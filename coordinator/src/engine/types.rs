@@ -67,7 +67,9 @@ pub struct Chosen {
 
 impl Chosen {
     pub(super) fn matches(&self, index: u64, how: EndedHow, point: impl FnOnce() -> Params) -> bool {
-        (self.how.is_empty() || self.how.contains(&how))
+        // What others made superfluous is tried again only where that is said.
+        let any = self.how.is_empty() && (how != EndedHow::EarlyStopped || !self.trials.is_empty());
+        (any || self.how.contains(&how))
             && (self.trials.is_empty() || self.trials.contains(&index))
             && self.filter.matches(&point())
     }

@@ -13,6 +13,7 @@ use crate::{
         AttemptEnd, Best, EndedHow, Failure, FailureKind, Mistake, Point, Report, ReportBody, Split,
         StoredFiles, SweepState, Time, TrialResult,
     },
+    search::Resource,
     spec::{Filter, FilterError},
     store::{Attempt, JournalRow, SweepOutbox, SweepRow, TrialRow},
 };
@@ -53,6 +54,7 @@ impl TryFrom<v1::Report> for Report {
                 message: limits::shortened(failure.message),
             })),
             Body::Stopped(_) => ReportBody::Ended(AttemptEnd::Stopped),
+            Body::Paused(_) => ReportBody::Ended(AttemptEnd::Paused),
         };
         let lease = report.lease.ok_or(Missing("report.lease"))?.into();
         Ok(Self { lease, sequence: report.sequence, body })
@@ -190,6 +192,7 @@ impl From<ToWorker> for v1::CoordinatorMessage {
                         lease: Some(lane.lease.into()),
                         parameters: parameters(params),
                         resume: lane.resume.map(stored_files_message),
+                        pause: lane.pause.map(pause),
                     })
                     .collect(),
             }),
@@ -201,6 +204,15 @@ impl From<ToWorker> for v1::CoordinatorMessage {
         };
         Self { body: Some(body) }
     }
+}
+
+fn pause(at: Resource) -> v1::Pause {
+    use v1::pause::At;
+    let at = match at {
+        Resource::Epochs(epochs) => At::Epochs(epochs),
+        Resource::Steps(steps) => At::Steps(steps),
+    };
+    v1::Pause { at: Some(at) }
 }
 
 fn metric(name: &str, maximize: bool) -> v1::Metric {
@@ -254,6 +266,7 @@ pub fn with_snapshot(status: v1::SweepStatus, snapshot: Snapshot) -> v1::SweepSt
         completed: counts.completed,
         failed: counts.failed,
         diverged: counts.diverged,
+        early_stopped: counts.early_stopped,
         cancelled: counts.cancelled,
         best: best.map(|Best { trial, value }| v1::BestTrial { trial, value }),
         running,
@@ -261,6 +274,11 @@ pub fn with_snapshot(status: v1::SweepStatus, snapshot: Snapshot) -> v1::SweepSt
         quarantined: count(quarantined),
         ..status
     }
+}
+
+/// Trials that have ended, whichever way.
+pub fn ended(status: &v1::SweepStatus) -> u64 {
+    status.completed + status.failed + status.diverged + status.early_stopped + status.cancelled
 }
 
 /// Adds what MLflow has still to be told to a status.
@@ -284,12 +302,13 @@ pub fn chosen(request: &v1::RetryTrialsRequest) -> Result<Chosen, Status> {
     let how = request.states().map(|state| match state {
         v1::TrialState::Failed => Ok(EndedHow::Failed),
         v1::TrialState::Diverged => Ok(EndedHow::Diverged),
+        v1::TrialState::EarlyStopped => Ok(EndedHow::EarlyStopped),
         v1::TrialState::Cancelled => Ok(EndedHow::Cancelled),
         v1::TrialState::Unspecified
         | v1::TrialState::Pending
         | v1::TrialState::Running
         | v1::TrialState::Completed => Err(Status::invalid_argument(
-            "field `states` may hold failed, diverged and cancelled: other trials cannot be tried again",
+            "field `states` may hold failed, diverged, early stopped and cancelled: other trials cannot be tried again",
         )),
     });
     let filter = match request.r#where.trim() {
@@ -340,8 +359,9 @@ pub fn trial_result(row: TrialRow, point: Params) -> v1::TrialResult {
         "completed" => v1::TrialState::Completed,
         "diverged" => v1::TrialState::Diverged,
         "failed" => v1::TrialState::Failed,
+        "early_stopped" => v1::TrialState::EarlyStopped,
         "cancelled" => v1::TrialState::Cancelled,
-        "waiting" => v1::TrialState::Pending,
+        "waiting" | "paused" => v1::TrialState::Pending,
         // The schema's only other value.
         _ => v1::TrialState::Running,
     };

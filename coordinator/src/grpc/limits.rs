@@ -198,7 +198,7 @@ pub fn report(report: &Report, store_url: &str) -> Result<(), Unacceptable> {
             result.model.as_ref().map_or(Ok(()), |files| stored(files, own(files)))
         }
         // Long words are shortened where they are converted.
-        ReportBody::Ended(AttemptEnd::Failed(_) | AttemptEnd::Stopped) => Ok(()),
+        ReportBody::Ended(AttemptEnd::Failed(_) | AttemptEnd::Stopped | AttemptEnd::Paused) => Ok(()),
     }
 }
 

@@ -35,6 +35,7 @@ pub fn summary(results: v1::SweepResults, now_ms: i64) -> Summary {
         })
         .unwrap_or_default();
     Summary {
+        ranks_early_stopped: false,
         sweep: status.sweep.clone(),
         name: status.name.clone(),
         state: state_name(status.state()).to_owned(),
@@ -68,6 +69,7 @@ fn row(trial: v1::TrialResult, mlflow: Option<&str>) -> TrialRow {
         v1::TrialState::Completed => TrialState::Completed,
         v1::TrialState::Diverged => TrialState::Diverged,
         v1::TrialState::Failed => TrialState::Failed,
+        v1::TrialState::EarlyStopped => TrialState::EarlyStopped,
         v1::TrialState::Cancelled => TrialState::Cancelled,
     };
     let mlflow_run = present(trial.mlflow_run);

@@ -71,7 +71,7 @@ struct Trial<'a> {
 /// | `trials` | the trials: by setting, within each by score, those without a score last |
 ///
 /// Of a trial: `rank` (its setting's; null without a final finite metric), `trial` (index of its
-/// point), `state` (`completed`, `running`, `pending`, `diverged`, `failed` or `cancelled`), `params`, `metrics` and their
+/// point), `state` (`completed`, `running`, `pending`, `diverged`, `failed`, `early_stopped` or `cancelled`), `params`, `metrics` and their
 /// standard `errors` by name, `seconds`, `attempts`, `worker`, `mlflow_run`, `mlflow_url`, `checkpoint` (a URL), `data` (SHA-256 over
 /// the tokens and classes of each split) and `failure` (why there is no result), each null or empty where there is none. A
 /// metric that is not finite is null.

@@ -217,13 +217,13 @@ pub(super) fn failure(row: &TrialRow) -> Option<String> {
 
 /// One sentence on how far the sweep is.
 pub(super) fn standing(summary: &Summary) -> String {
-    use super::TrialState::{Cancelled, Completed, Diverged, Failed, Running};
+    use super::TrialState::{Cancelled, Completed, Diverged, EarlyStopped, Failed, Running};
     let completed = summary.count(Completed);
     let mut sentence = format!("{completed} of {} completed", counted(summary.total, "trial"));
-    for state in [Running, Diverged, Failed, Cancelled] {
+    for state in [Running, Diverged, Failed, EarlyStopped, Cancelled] {
         let count = summary.count(state);
         if count > 0 {
-            sentence.push_str(&format!(", {count} {}", state.name()));
+            sentence.push_str(&format!(", {count} {}", state.name().replace('_', " ")));
         }
     }
     if let Some(seconds) = summary.seconds {

@@ -68,6 +68,8 @@ pub struct Summary {
     pub trials: Vec<TrialRow>,
     /// Points in the space.
     pub total: u64,
+    /// Whether trials that were ended early are ranked with the others, by the best of their evaluations.
+    pub ranks_early_stopped: bool,
     /// How MLflow stands.
     pub mlflow: MlflowNote,
     /// Seconds from the sweep's start to its end, or to now.
@@ -173,6 +175,8 @@ pub enum TrialState {
     Diverged,
     /// It ended without a result.
     Failed,
+    /// It was ended because others were better; its metrics are those of its last evaluation.
+    EarlyStopped,
     /// It was ended on request.
     Cancelled,
 }
@@ -186,6 +190,7 @@ impl TrialState {
             TrialState::Pending => "pending",
             TrialState::Diverged => "diverged",
             TrialState::Failed => "failed",
+            TrialState::EarlyStopped => "early_stopped",
             TrialState::Cancelled => "cancelled",
         }
     }
@@ -204,7 +209,16 @@ impl Summary {
     /// The value that ranks a trial; nothing where it is missing, not finite, or not final.
     pub fn score(&self, row: &TrialRow) -> Option<f64> {
         let value = row.metrics.get(&self.metric).copied()?;
-        (row.state == TrialState::Completed && value.is_finite()).then_some(value)
+        let counts = match row.state {
+            TrialState::Completed => true,
+            TrialState::EarlyStopped => self.ranks_early_stopped,
+            TrialState::Running
+            | TrialState::Pending
+            | TrialState::Diverged
+            | TrialState::Failed
+            | TrialState::Cancelled => false,
+        };
+        (counts && value.is_finite()).then_some(value)
     }
 
     /// How many trials are in a state.

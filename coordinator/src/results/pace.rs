@@ -22,7 +22,7 @@ impl Pace {
                 self.ended.remove(&trial);
                 self.begun.insert(trial, at_ms);
             }
-            "completed" | "diverged" | "failed" | "cancelled" => {
+            "completed" | "diverged" | "failed" | "early_stopped" | "cancelled" => {
                 self.ended.insert(trial);
                 let begun = self.begun.remove(&trial);
                 if let Some(begun) = begun.filter(|_| event == "completed") {

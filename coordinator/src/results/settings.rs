@@ -128,9 +128,9 @@ fn bounds(metric: &str) -> (f64, f64) {
 }
 
 fn ended_without(summary: &Summary, row: &TrialRow) -> bool {
-    use super::TrialState::{Cancelled, Completed, Diverged, Failed, Pending, Running};
+    use super::TrialState::{Cancelled, Completed, Diverged, EarlyStopped, Failed, Pending, Running};
     match row.state {
-        Completed => summary.score(row).is_none(),
+        Completed | EarlyStopped => summary.score(row).is_none(),
         Diverged | Failed | Cancelled => true,
         Pending | Running => false,
     }

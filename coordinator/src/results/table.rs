@@ -113,7 +113,7 @@ fn of_trial(ranked: &Ranked<'_>) -> Style {
     match (ranked.rank, ranked.row.state) {
         (Some(1), _) => Style::Best,
         (_, TrialState::Diverged | TrialState::Failed) => Style::Failed,
-        (_, TrialState::Pending | TrialState::Cancelled) => Style::Faint,
+        (_, TrialState::Pending | TrialState::EarlyStopped | TrialState::Cancelled) => Style::Faint,
         (_, TrialState::Completed | TrialState::Running) => Style::Plain,
     }
 }
@@ -152,7 +152,7 @@ fn by_trial(summary: &Summary, ranked: &[Ranked<'_>]) -> Vec<Column> {
         Column::right("trial", 0, cells(&|r| Some(r.row.trial.to_string()))),
     ];
     if ranked.iter().any(|ranked| ranked.row.state != TrialState::Completed) {
-        columns.push(Column::left("state", 0, cells(&|r| Some(r.row.state.name().to_owned()))));
+        columns.push(Column::left("state", 0, cells(&|r| Some(r.row.state.name().replace('_', " ")))));
     }
     for (place, name) in summary.varied.iter().enumerate() {
         let values = cells(&|r| r.row.params.get(name).map(ToString::to_string));

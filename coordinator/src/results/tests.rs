@@ -37,6 +37,7 @@ fn completed(trial: u64, learning_rate: f64, weight_decay: f64, f1: f64) -> Tria
 
 pub(super) fn summary() -> Summary {
     Summary {
+        ranks_early_stopped: false,
         sweep: "sentiment-1f3a".to_owned(),
         name: "sentiment".to_owned(),
         state: "completed".to_owned(),

@@ -57,6 +57,8 @@ impl Scheduler {
         for index in taken {
             let term = next(self.last_term);
             self.last_term = term;
+            let bracket = sweep.bracket(index);
+            let rung = sweep.rungs.reached(bracket, index);
             let trial = sweep.trials.entry(index).or_default();
             debug_assert!(trial.lease.is_none(), "a waiting trial has no lease");
             trial.attempts += 1;
@@ -67,7 +69,9 @@ impl Scheduler {
                 Active { lease: lease.clone(), worker: id.clone(), sequence: 0, pack, pace: Pace::default() };
             self.leases.insert(term, active);
             effects.push(Effect::Record(Record::LeaseGranted(lease.clone(), id.clone(), pack)));
-            lanes.push(Lane { lease, resume: trial.checkpoint.clone() });
+            let pause = (sweep.limits.early_terminate.filter(|_| !trial.exempt))
+                .and_then(|rule| rule.pause(index, rung));
+            lanes.push(Lane { lease, resume: trial.checkpoint.clone(), pause });
         }
         let terms = lanes.iter().map(|lane| lane.lease.term).collect();
         self.workers.change(id, |worker| worker.packs.insert(first, terms));

@@ -3,6 +3,8 @@
 use distilsweep_proto::ids::{Lease, SweepId, TrialId, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use crate::search::{Place, Resource};
+
 use super::{
     event::{Failure, Point, StoredFiles, Submission, TrialResult},
     order::{Answer, Extension},
@@ -30,16 +32,18 @@ pub enum Effect {
 }
 
 /// One trial of an assignment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Lane {
     /// The right to train it.
     pub lease: Lease,
     /// The checkpoint to go on from.
     pub resume: Option<StoredFiles>,
+    /// Where to pause, if anywhere.
+    pub pause: Option<Resource>,
 }
 
 /// A message to a worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Message {
     /// First message on a stream: these held leases have ended.
     Welcome(Vec<Lease>),
@@ -70,6 +74,21 @@ pub enum Record {
     Metrics(Lease, u64, Vec<Point>),
     /// A checkpoint was published; the files are those that the trial now goes on from.
     Checkpoint(Lease, u64, StoredFiles),
+    /// A trial was evaluated, where that may end it early: how often by now, and the best value so far.
+    Evaluated(TrialId, u32, Option<f64>),
+    /// A trial came to a rung.
+    RungReached {
+        /// Which trial.
+        trial: TrialId,
+        /// Which rung.
+        place: Place,
+        /// Its best value so far.
+        value: Option<f64>,
+        /// Whether it waits there to be let go on.
+        paused: bool,
+    },
+    /// A trial that paused goes on from there.
+    Promoted(TrialId, Place),
     /// A trial came to its end.
     TrialEnded(TrialId, TrialEnd),
     /// A person left a trial out before it began: who.
@@ -128,6 +147,8 @@ pub enum TrialEnd {
     Diverged(Failure),
     /// Its failures are spent, or the point is at fault.
     Failed(Failure),
+    /// Others were better at a rung, as the sweep's file wants it: why.
+    EarlyStopped(String),
     /// Somebody stopped it, or its sweep ended before it did: why.
     Cancelled(String),
 }
@@ -135,7 +156,7 @@ pub enum TrialEnd {
 /// State of a sweep.
 ///
 /// ```text
-///   submit ──▶ Running ──every trial ended──────────────────▶ Completed ──extend, retry──▶ Running
+///   submit ──▶ Running ──every trial ended, target reached──▶ Completed ──extend, retry──▶ Running
 ///               ▲ │  ├──cancel, time budget spent────────────▶ Cancelled
 ///        resume │ │  └──bad input, more failures than borne──▶ Failed ──retry──▶ Running
 ///               │ ▼pause

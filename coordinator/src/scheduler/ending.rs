@@ -3,8 +3,8 @@
 use distilsweep_proto::ids::{SweepId, Term, TrialId, WorkerId};
 
 use super::{
-    Active, COORDINATOR, Effect, FAILURES_BEFORE_QUARANTINE, Failure, FailureKind, Mark, Message, Next, Past,
-    Record, Scheduler, Sweep, SweepState, Time, TrialEnd, Worker,
+    Active, Best, COORDINATOR, Effect, FAILURES_BEFORE_QUARANTINE, Failure, FailureKind, Mark, Message, Next,
+    Past, Record, Scheduler, SweepState, Time, TrialEnd, Worker,
 };
 
 impl Scheduler {
@@ -88,9 +88,12 @@ impl Scheduler {
     }
 
     pub(super) fn end_if_done(&mut self, now: Time, sweep: &SweepId, effects: &mut Vec<Effect>) {
-        if self.sweep(sweep).is_some_and(Sweep::is_done) {
-            self.end_sweep(now, sweep, SweepState::Completed, None, effects);
-        }
+        self.promote(sweep, effects);
+        let Some(found) = self.sweep(sweep).filter(|sweep| sweep.is_done()) else { return };
+        let reason = found.best.filter(|_| found.has_reached_its_target()).map(|Best { trial, value }| {
+            format!("trial {trial} reached the target, with {} {value:.4}", found.metric)
+        });
+        self.end_sweep(now, sweep, SweepState::Completed, reason, effects);
     }
 
     pub(super) fn count_trial(&mut self, trial: &TrialId, end: TrialEnd, effects: &mut Vec<Effect>) {

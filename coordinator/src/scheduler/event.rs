@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use distilsweep_proto::ids::{Lease, SweepId, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use crate::search::EarlyTerminate;
+
 use super::{
     order::Order,
     pace::Seen,
@@ -107,7 +109,7 @@ pub struct Submission {
 }
 
 /// What bounds a sweep.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Limits {
     /// Failures of a trial that are tried again.
     pub max_retries: u32,
@@ -117,6 +119,10 @@ pub struct Limits {
     pub max_failed_trials: Option<u64>,
     /// Milliseconds that it may run, pauses not counted.
     pub time_budget_ms: Option<i64>,
+    /// Value of its metric with which it is content: no more trials begin.
+    pub target: Option<f64>,
+    /// How trials are ended before their end.
+    pub early_terminate: Option<EarlyTerminate>,
 }
 
 /// A numbered message under a lease.
@@ -174,6 +180,8 @@ pub enum AttemptEnd {
     Completed(TrialResult),
     /// Because the worker was told to stop, or hands its work back.
     Stopped,
+    /// At the rung where it was to pause, behind its evaluation and its checkpoint.
+    Paused,
     /// Without one.
     Failed(Failure),
 }

@@ -10,6 +10,7 @@
 mod assign;
 mod census;
 mod control;
+mod early;
 mod effect;
 mod ending;
 mod event;
@@ -39,6 +40,7 @@ pub use sweep::{Best, Counts, Sweep};
 pub use trial::{MAX_LOSSES, Next, Past, Trial};
 pub use worker::{FAILURES_BEFORE_QUARANTINE, Worker};
 
+use crate::search::Rungs;
 use worker::Workers;
 
 /// A live lease.
@@ -257,6 +259,8 @@ impl Scheduler {
             packs: 0,
             trials: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            rungs: Rungs::default(),
             counts: Counts::default(),
             best: None,
         });
@@ -367,7 +371,8 @@ impl Scheduler {
         match body {
             ReportBody::Metrics(points) => {
                 let fresh = self.trial_mut(&lease.trial).map(|trial| trial.fresh(points)).unwrap_or_default();
-                effects.push(Effect::Record(Record::Metrics(lease.clone(), sequence, fresh)));
+                effects.push(Effect::Record(Record::Metrics(lease.clone(), sequence, fresh.clone())));
+                self.evaluated(now, &lease, &fresh, effects);
             }
             ReportBody::Checkpoint(files) => {
                 // Under a live lease its trial is there.
@@ -386,6 +391,7 @@ impl Scheduler {
                 let message = format!("worker {worker} handed it back");
                 self.fail(now, lease.term, Failure { kind: FailureKind::Preempted, message }, effects);
             }
+            ReportBody::Ended(AttemptEnd::Paused) => self.pause(now, &lease, worker, effects),
             ReportBody::Ended(AttemptEnd::Failed(failure)) => self.fail(now, lease.term, failure, effects),
         }
         effects.push(Effect::Send(worker.clone(), Message::Acknowledge(lease, sequence)));

@@ -54,6 +54,7 @@ pub struct Ended {
 pub enum EndedHow {
     Failed,
     Diverged,
+    EarlyStopped,
     Cancelled,
 }
 

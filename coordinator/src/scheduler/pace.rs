@@ -19,6 +19,8 @@ pub struct Seen {
     pub term: Term,
     /// Optimizer steps done.
     pub step: i64,
+    /// Optimizer steps in all; 0 while unknown.
+    pub total_steps: i64,
     /// What it is doing, any number for each phase.
     pub phase: Phase,
     /// Memory of the device, in bytes, that it takes, once measured.
@@ -44,6 +46,8 @@ pub struct Pace {
     still_ms: i64,
     /// Milliseconds of the slowest step seen.
     slowest_ms: Option<i64>,
+    /// Optimizer steps in all; 0 while unknown.
+    total_steps: i64,
 }
 
 impl Pace {
@@ -60,8 +64,14 @@ impl Pace {
                 self.still_ms = 0;
             }
         }
+        self.total_steps = seen.total_steps;
         self.last = Some((now, seen.step, seen.phase));
         self.slowest_ms
+    }
+
+    /// Whether a step is its last, as far as is known.
+    pub fn is_last(&self, step: i64) -> bool {
+        self.total_steps > 0 && step >= self.total_steps
     }
 
     /// Why it is taken for hung, if it is. `floor_ms` is the least patience, `learned_ms` the slowest step of the
@@ -96,7 +106,7 @@ mod tests {
     const FLOOR: i64 = 60_000;
 
     fn seen(step: i64, phase: Phase) -> Seen {
-        Seen { term: Term(1), step, phase, lane_bytes: None }
+        Seen { term: Term(1), step, total_steps: 0, phase, lane_bytes: None }
     }
 
     /// A pace after heartbeats every second at these steps.

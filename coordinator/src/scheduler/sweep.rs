@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use distilsweep_proto::ids::{SweepId, WorkerId};
 
+use crate::search::Rungs;
+
 use super::{
     effect::{SweepState, TrialEnd},
     event::{Limits, Time},
@@ -22,6 +24,7 @@ pub struct Counts {
     pub completed: u64,
     pub diverged: u64,
     pub failed: u64,
+    pub early_stopped: u64,
     pub cancelled: u64,
 }
 
@@ -73,6 +76,10 @@ pub struct Sweep {
     pub trials: BTreeMap<u64, Trial>,
     /// Those of them that wait for their next attempt.
     pub waiting: BTreeSet<u64>,
+    /// Those of them that paused at a rung.
+    pub paused: BTreeSet<u64>,
+    /// What came to which rung.
+    pub rungs: Rungs,
     /// Those that have ended.
     pub counts: Counts,
     /// The best of those.
@@ -87,15 +94,40 @@ impl Sweep {
 
     /// Trials that wait for a lease.
     pub fn pending(&self) -> u64 {
+        self.waiting.len() as u64 + self.unbegun()
+    }
+
+    /// Of those, the ones without an attempt.
+    fn unbegun(&self) -> u64 {
+        if self.has_reached_its_target() {
+            return 0;
+        }
         let fresh = self.size - self.next_point - self.excluded.len() as u64;
-        (self.waiting.len() + self.skipped.len()) as u64 + fresh
+        self.skipped.len() as u64 + fresh
+    }
+
+    /// Whether a trial is as good as wanted.
+    pub fn has_reached_its_target(&self) -> bool {
+        let reached = |(target, best): (f64, Best)| {
+            if self.maximize { best.value >= target } else { best.value <= target }
+        };
+        self.limits.target.zip(self.best).is_some_and(reached)
+    }
+
+    /// Trials under a lease.
+    fn under_way(&self) -> u64 {
+        (self.trials.len() - self.waiting.len() - self.paused.len()) as u64
+    }
+
+    /// Whether all trials that have not ended are paused.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.pending() == 0 && self.under_way() == 0
     }
 
     /// Of those, how many workers would get at once.
     pub fn assignable(&self) -> u64 {
         if self.state == SweepState::Running {
-            let under_way = (self.trials.len() - self.waiting.len()) as u64;
-            self.pending().min(self.limits.room(under_way))
+            self.pending().min(self.limits.room(self.under_way()))
         } else {
             0
         }
@@ -108,7 +140,7 @@ impl Sweep {
         if !self.wants() {
             return Vec::new();
         }
-        let under_way = (self.trials.len() - self.waiting.len()) as u64;
+        let under_way = self.under_way();
         let bound = self
             .limits
             .max_concurrent_trials
@@ -119,15 +151,16 @@ impl Sweep {
         };
         let waiting = || self.waiting.iter().copied().filter(may);
         let from = self.next_point;
+        let open = self.unbegun() > 0;
+        let skipped = || self.skipped.iter().copied().filter(|_| open);
         let fresh = |room: u64| {
+            let room = if open { room } else { 0 };
             (from..self.size.min(from.saturating_add(room))).filter(|index| !self.excluded.contains(index))
         };
-        let first =
-            waiting().next().or_else(|| self.skipped.first().copied()).or_else(|| fresh(u64::MAX).next());
+        let first = waiting().next().or_else(|| skipped().next()).or_else(|| fresh(u64::MAX).next());
         let Some(first) = first else { return Vec::new() };
         let alike = |index: &u64| self.structure.alike(first, *index);
-        let mut taken: Vec<u64> =
-            waiting().chain(self.skipped.iter().copied()).filter(alike).take(most).collect();
+        let mut taken: Vec<u64> = waiting().chain(skipped()).filter(alike).take(most).collect();
         let room = LOOK_AHEAD.saturating_sub(self.skipped.len() as u64);
         let fresh: Vec<u64> = fresh(room).filter(alike).take(most - taken.len()).collect();
         for index in &taken {
@@ -168,9 +201,11 @@ impl Sweep {
         match how {
             EndedHow::Failed => self.counts.failed -= 1,
             EndedHow::Diverged => self.counts.diverged -= 1,
+            EndedHow::EarlyStopped => self.counts.early_stopped -= 1,
             EndedHow::Cancelled => self.counts.cancelled -= 1,
         }
-        self.trials.insert(index, trial.afresh());
+        let exempt = trial.exempt || how == EndedHow::EarlyStopped;
+        self.trials.insert(index, Trial { exempt, ..trial.afresh() });
         self.waiting.insert(index);
     }
 
@@ -199,6 +234,7 @@ impl Sweep {
     pub(super) fn ended(&mut self, trial: u64, end: &TrialEnd) {
         self.trials.remove(&trial);
         self.waiting.remove(&trial);
+        self.paused.remove(&trial);
         match end {
             TrialEnd::Completed(result) => {
                 self.counts.completed += 1;
@@ -208,6 +244,7 @@ impl Sweep {
             }
             TrialEnd::Diverged(_) => self.counts.diverged += 1,
             TrialEnd::Failed(_) => self.counts.failed += 1,
+            TrialEnd::EarlyStopped(_) => self.counts.early_stopped += 1,
             TrialEnd::Cancelled(_) => self.counts.cancelled += 1,
         }
     }

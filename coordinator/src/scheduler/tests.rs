@@ -1,6 +1,7 @@
 //! The contract of leases, told as stories; `random` checks it over stories that nobody thought of.
 
 mod control;
+mod early;
 mod packs;
 pub(crate) mod random;
 mod resumed;
@@ -35,7 +36,7 @@ fn lease(trial: u64, attempt: u32, term: u64) -> Lease {
 
 /// An assignment of one fresh trial.
 fn assign(lease: Lease) -> Message {
-    Message::Assign(vec![Lane { lease, resume: None }])
+    Message::Assign(vec![Lane { lease, resume: None, pause: None }])
 }
 
 fn heartbeat(name: &str) -> Event {

@@ -17,6 +17,8 @@ const LONGEST_HISTORY: usize = 16;
 /// has none any more.
 ///
 /// ```text
+///                    ┌─────────paused at a rung──▶ paused ──others are better──▶ (stopped)
+///                    │            ┌──promoted──────┘
 ///   (point) ──lease──▶ leased ──completed──▶ (result)
 ///                       │  ▲  ──diverged, out of memory, bad point, budget spent──▶ (diverged or failed)
 ///        lost, stopped, │  │ lease, next attempt
@@ -43,6 +45,12 @@ pub struct Trial {
     pub marks: BTreeMap<String, i64>,
     /// The checkpoint to go on from: of all that were accepted one of the highest step.
     pub checkpoint: Option<StoredFiles>,
+    /// How often it was evaluated; this and the next only where that may end it early.
+    pub evaluations: u32,
+    /// The best of these, by the sweep's metric.
+    pub best: Option<f64>,
+    /// Whether it goes to its end whatever others reach: somebody wanted it so.
+    pub exempt: bool,
 }
 
 /// An attempt that failed.
@@ -130,6 +138,15 @@ impl Trial {
     /// Ready for another chance: what was spent is given back, what was recorded stays.
     pub fn afresh(self) -> Self {
         Self { failures: 0, losses: 0, hangs: 0, lease: None, ..self }
+    }
+
+    /// Takes the value of an evaluation.
+    pub fn evaluated(&mut self, value: f64, maximize: bool) {
+        self.evaluations += 1;
+        let better = if maximize { f64::max } else { f64::min };
+        if value.is_finite() {
+            self.best = Some(self.best.map_or(value, |best| better(best, value)));
+        }
     }
 
     /// Takes a published checkpoint, and answers which one the trial now goes on from: never one of fewer steps than

@@ -8,7 +8,7 @@ use distilsweep_proto::{
 };
 
 use super::{
-    Limits, MetricSpec, Origin, SweepSpec, data, form, models, points,
+    Impute, Limits, MetricSpec, Origin, SweepSpec, data, early, form, models, points,
     problem::{Problem, Problems, nearest},
     tree::{self, Content, Entry, Mark, Node},
 };
@@ -28,6 +28,7 @@ const KEYS: &[&str] = &[
     "max_concurrent_trials",
     "max_failed_trials",
     "time_budget",
+    "early_terminate",
     "experiment",
     "keep_models",
     "register",
@@ -96,6 +97,8 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
     let space = required(entries, "parameters", "the hyperparameters with their values", problems)
         .and_then(|entry| points::space(entries, entry, method, problems));
     let limits = limits(entries, problems);
+    let early_terminate =
+        form::find(entries, "early_terminate").and_then(|entry| early::read(entry, problems));
     let keep_models = form::find(entries, "keep_models").and_then(|entry| models::keep(entry, problems));
     let register = form::find(entries, "register").and_then(|entry| models::register(entry, problems));
     let mut text = |key: &str| form::find(entries, key).and_then(|entry| form::text(entry, problems));
@@ -113,6 +116,7 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
         metric: metric?,
         space: space?,
         limits,
+        early_terminate,
         experiment,
         keep_models: keep_models.unwrap_or_default(),
         register,
@@ -169,10 +173,15 @@ fn name(entry: &Entry, problems: &mut Vec<Problem>) -> Option<String> {
 fn metric(entry: &Entry, problems: &mut Vec<Problem>) -> Option<MetricSpec> {
     let shape = "a mapping: {name: best_validation_f1, goal: maximize}";
     let entries = form::mapping("metric", &entry.value, shape, problems)?;
-    let elsewhere = |key: &str| {
-        (key == "target").then_some("ends a sweep early in W&B, here every point is trained: remove it")
+    form::refuse_unknown(entries, &["name", "goal", "target", "impute"], " in `metric`", |_| None, problems);
+    let target = match form::find(entries, "target") {
+        Some(entry) => Some(early::number(entry, f64::MIN, f64::MAX, problems)?),
+        None => None,
     };
-    form::refuse_unknown(entries, &["name", "goal"], " in `metric`", elsewhere, problems);
+    let impute = match form::find(entries, "impute") {
+        Some(entry) => impute(entry, problems)?,
+        None => Impute::default(),
+    };
     let goal = match form::find(entries, "goal") {
         Some(goal) => match form::text(goal, problems)?.as_str() {
             "maximize" => Some(true),
@@ -203,7 +212,20 @@ fn metric(entry: &Entry, problems: &mut Vec<Problem>) -> Option<MetricSpec> {
         problems.push(entry.value.mark.problem(format!("unknown metric `{name}`, {remedy}")));
         return None;
     };
-    Some(MetricSpec { selection, maximize: goal.unwrap_or(selection.maximize) })
+    Some(MetricSpec { selection, maximize: goal.unwrap_or(selection.maximize), target, impute })
+}
+
+fn impute(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Impute> {
+    match form::text(entry, problems)?.as_str() {
+        "best" => Some(Impute::Best),
+        "worst" => Some(Impute::Worst),
+        "latest" => Some(Impute::Latest),
+        other => {
+            let sentence = format!("`impute` is \"{other}\", it must be best, worst or latest");
+            problems.push(entry.value.mark.problem(sentence));
+            None
+        }
+    }
 }
 
 /// Keys of W&B and their likes, with what there is here instead.
@@ -212,7 +234,6 @@ fn elsewhere(key: &str) -> Option<&'static str> {
         "program" | "command" => {
             Some("starts a training script in W&B, here the workers train `model` themselves: remove it")
         }
-        "early_terminate" => Some("is not in this version, every trial runs to its end: remove it"),
         "project" => Some("is written `experiment` here, the experiment of MLflow"),
         "entity" | "job" | "image_uri" => Some("belongs to W&B's service, nothing here needs it: remove it"),
         "model_revision" | "revision" => Some("is written with the model here: `model: id@revision`"),

@@ -17,6 +17,7 @@ mod data;
 mod distribution;
 mod distributions;
 mod drawn;
+mod early;
 mod extension;
 mod filter;
 mod form;
@@ -42,6 +43,8 @@ use distilsweep_proto::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::search::EarlyTerminate;
 
 pub use extension::ExtensionError;
 pub use filter::{Filter, FilterError};
@@ -74,6 +77,9 @@ pub struct SweepSpec {
     pub space: Space,
     /// What bounds the sweep.
     pub limits: Limits,
+    /// How trials are ended before their end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_terminate: Option<EarlyTerminate>,
     /// Name of the experiment in MLflow; the sweep's name when left out.
     pub experiment: Option<String>,
     /// Which trials' models become logged models of MLflow.
@@ -100,20 +106,43 @@ pub enum Method {
 }
 
 /// What selects the best epoch of a trial and ranks the trials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "StoredMetric", into = "StoredMetric")]
 pub struct MetricSpec {
     /// The metric under both of its names.
     pub selection: Selection,
     /// Whether more is better.
     pub maximize: bool,
+    /// Value with which the sweep is content: no more trials begin.
+    pub target: Option<f64>,
+    /// What a search takes for the value of a trial without one.
+    pub impute: Impute,
+}
+
+/// What stands for the value of a trial without a result, in a search that learns from results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Impute {
+    /// The best of all trials.
+    Best,
+    /// The worst of all trials.
+    #[default]
+    Worst,
+    /// That of its last evaluation.
+    Latest,
+}
+
+impl Impute {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for MetricSpec {
     /// [`names::DEFAULT_METRIC`], maximised.
     fn default() -> Self {
         let [selection, ..] = names::SELECTIONS;
-        Self { selection, maximize: selection.maximize }
+        Self { selection, maximize: selection.maximize, target: None, impute: Impute::default() }
     }
 }
 
@@ -122,11 +151,16 @@ impl Default for MetricSpec {
 struct StoredMetric {
     name: String,
     maximize: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target: Option<f64>,
+    #[serde(default, skip_serializing_if = "Impute::is_default")]
+    impute: Impute,
 }
 
 impl From<MetricSpec> for StoredMetric {
     fn from(metric: MetricSpec) -> Self {
-        Self { name: metric.selection.best.to_owned(), maximize: metric.maximize }
+        let MetricSpec { selection, maximize, target, impute } = metric;
+        Self { name: selection.best.to_owned(), maximize, target, impute }
     }
 }
 
@@ -134,9 +168,10 @@ impl TryFrom<StoredMetric> for MetricSpec {
     type Error = String;
 
     fn try_from(stored: StoredMetric) -> Result<Self, String> {
-        Selection::named(&stored.name)
-            .map(|selection| Self { selection, maximize: stored.maximize })
-            .ok_or_else(|| format!("unknown metric `{}`", stored.name))
+        let StoredMetric { name, maximize, target, impute } = stored;
+        Selection::named(&name)
+            .map(|selection| Self { selection, maximize, target, impute })
+            .ok_or_else(|| format!("unknown metric `{name}`"))
     }
 }
 

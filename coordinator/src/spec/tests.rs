@@ -1,6 +1,7 @@
 //! The wording of every problem, and what parses.
 
 mod drawn;
+mod early;
 
 use distilsweep_proto::{
     dataset::{DatasetSource, Limits as RowLimits},
@@ -79,7 +80,7 @@ fn keys_that_are_unknown_or_missing_are_named() {
     ];
     insta::assert_snapshot!(cases.join("\n"), @r"
     sweep.yaml:7:1: unknown key `max_retires`, did you mean `max_retries`?
-    sweep.yaml:7:1: unknown key `colour`, known are name, description, model, dataset, method, metric, parameters, run_cap, repeats, seed, max_retries, max_concurrent_trials, max_failed_trials, time_budget, experiment, keep_models, register
+    sweep.yaml:7:1: unknown key `colour`, known are name, description, model, dataset, method, metric, parameters, run_cap, repeats, seed, max_retries, max_concurrent_trials, max_failed_trials, time_budget, early_terminate, experiment, keep_models, register
     sweep.yaml:1:1: missing key `name`: a name for the sweep
     sweep.yaml:1:1: missing key `model`: a Hub id or the directory of a checkpoint
     sweep.yaml:1:1: missing key `dataset`: a Hub id, a directory, or a mapping with `train` files
@@ -95,13 +96,11 @@ fn keys_of_other_programs_say_what_is_there_instead() {
     let cases = [
         and("program: train.py"),
         and("command: [python, train.py]"),
-        and("early_terminate: {type: hyperband}"),
         and("run_cap: 1"),
         and("project: p"),
         and("entity: e"),
         and("model_revision: main"),
         and("<<: {}"),
-        and("metric: {name: eval_loss, target: 0.1}"),
         with("method", "method: bayes"),
         with("method", "method: gird"),
         with("  learning_rate", "  learning_rate: {min: 1e-5, max: 1e-4}"),
@@ -111,13 +110,11 @@ fn keys_of_other_programs_say_what_is_there_instead() {
     insta::assert_snapshot!(cases.join("\n"), @r#"
     sweep.yaml:7:1: `program` starts a training script in W&B, here the workers train `model` themselves: remove it
     sweep.yaml:7:1: `command` starts a training script in W&B, here the workers train `model` themselves: remove it
-    sweep.yaml:7:1: `early_terminate` is not in this version, every trial runs to its end: remove it
     sweep.yaml:7:10: `run_cap` is 1, but the grid has 2 points and trains them all: list fewer values, or draw with `method: random`
     sweep.yaml:7:1: `project` is written `experiment` here, the experiment of MLflow
     sweep.yaml:7:1: `entity` belongs to W&B's service, nothing here needs it: remove it
     sweep.yaml:7:1: `model_revision` is written with the model here: `model: id@revision`
     sweep.yaml:7:1: `<<` merges mappings in YAML 1.1, sweep files have `*alias` alone: write the keys out
-    sweep.yaml:7:27: `target` ends a sweep early in W&B, here every point is trained: remove it
     sweep.yaml:4:9: `method` is bayes, which this version has not: quasi-random covers the space evenly from the first points
     sweep.yaml:4:9: `method` is "gird", it must be grid, random or quasi-random
     sweep.yaml:6:19: `min` describes a range to draw from, `method: grid` needs the values themselves, `values: [V, …]`; `method: random` draws

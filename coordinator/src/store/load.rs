@@ -13,6 +13,7 @@ use crate::scheduler::{
     Active, Best, Counts, Durable, Ended, EndedHow, Failure, Limits, Mark, Pace, Pack, Past, StoredFiles,
     Structure, Sweep, Time, Trial,
 };
+use crate::search::Rungs;
 
 /// Everything that a scheduler is rebuilt from.
 #[derive(Debug, Default)]
@@ -63,6 +64,8 @@ impl Store {
                     packs: 0,
                     trials: BTreeMap::new(),
                     waiting: BTreeSet::new(),
+                    paused: BTreeSet::new(),
+                    rungs: Rungs::default(),
                     counts: Counts::default(),
                     best: None,
                 };
@@ -92,6 +95,7 @@ impl Store {
                 .into_iter()
                 .collect();
             reader.unfinished(&id, &mut sweep)?;
+            sweep.rungs = reader.rungs(&id)?;
             loaded.specs.insert(sweep.id.clone(), spec);
             loaded.durable.sweeps.push(sweep);
         }
@@ -152,6 +156,7 @@ impl Store {
                 let how = match state.as_str() {
                     "failed" => EndedHow::Failed,
                     "diverged" => EndedHow::Diverged,
+                    "early_stopped" => EndedHow::EarlyStopped,
                     // The schema's only other value.
                     _ => EndedHow::Cancelled,
                 };
@@ -168,7 +173,8 @@ impl ReadSql<'_> {
     fn ended(&self, sweep: &str, maximize: bool) -> Result<(Counts, Option<Best>), StoreError> {
         let counts = self.one_with(
             "SELECT coalesce(sum(state = 'completed'), 0), coalesce(sum(state = 'diverged'), 0),
-                    coalesce(sum(state = 'failed'), 0), coalesce(sum(state = 'cancelled'), 0)
+                    coalesce(sum(state = 'failed'), 0), coalesce(sum(state = 'early_stopped'), 0),
+                    coalesce(sum(state = 'cancelled'), 0)
              FROM trials WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND finished_ms IS NOT NULL",
             sweep,
             |row| {
@@ -176,7 +182,8 @@ impl ReadSql<'_> {
                     completed: row.get(0)?,
                     diverged: row.get(1)?,
                     failed: row.get(2)?,
-                    cancelled: row.get(3)?,
+                    early_stopped: row.get(3)?,
+                    cancelled: row.get(4)?,
                 })
             },
         )?;
@@ -215,17 +222,17 @@ impl ReadSql<'_> {
         Ok(gaps.into_iter().flat_map(missing).collect())
     }
 
-    /// Fills in the trials under way; all of them wait until the leases are known.
+    /// Fills in the trials under way; all of them wait until the leases are known, but for those that paused.
     fn unfinished(&self, id: &str, sweep: &mut Sweep) -> Result<(), StoreError> {
         let rows = self.all(
-            "SELECT trial FROM trials
+            "SELECT trial, state = 'paused' FROM trials
              WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND finished_ms IS NULL",
             [id],
-            |row| row.get::<_, u64>(0),
+            |row| Ok((row.get::<_, u64>(0)?, row.get::<_, bool>(1)?)),
         )?;
-        for index in rows {
+        for (index, paused) in rows {
             sweep.trials.insert(index, self.trial(id, index)?);
-            sweep.waiting.insert(index);
+            if paused { &mut sweep.paused } else { &mut sweep.waiting }.insert(index);
         }
         Ok(())
     }
@@ -233,7 +240,7 @@ impl ReadSql<'_> {
     /// What a trial's next attempt goes on from.
     fn trial(&self, id: &str, index: u64) -> Result<Trial, StoreError> {
         let (mut trial, checkpoint, marks) = self.one_of(
-            "SELECT attempts, failures, losses, hangs, checkpoint, marks FROM trials
+            "SELECT attempts, failures, losses, hangs, checkpoint, marks, evaluations, best, exempt FROM trials
              WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
             params![id, index],
             |row| {
@@ -242,6 +249,9 @@ impl ReadSql<'_> {
                     failures: row.get(1)?,
                     losses: row.get(2)?,
                     hangs: row.get(3)?,
+                    evaluations: row.get(6)?,
+                    best: row.get(7)?,
+                    exempt: row.get(8)?,
                     ..Trial::default()
                 };
                 Ok((trial, row.get::<_, Option<String>>(4)?, row.get::<_, Option<String>>(5)?))

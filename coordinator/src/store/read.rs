@@ -354,13 +354,13 @@ impl Reader {
             .collect()
     }
 
-    /// Why a trial was cancelled, by the journal; empty where it was not.
+    /// Why a trial was stopped or cancelled, by the journal; empty where it was not.
     ///
     /// # Errors
     /// Where the database cannot be read.
     pub fn reason(&self, trial: &TrialId) -> Result<String, StoreError> {
         let reasons = self.sql().all(
-            "SELECT detail FROM journal WHERE sweep = ?1 AND trial = ?2 AND event = 'cancelled'
+            "SELECT detail FROM journal WHERE sweep = ?1 AND trial = ?2 AND event IN ('cancelled', 'early_stopped')
              ORDER BY id DESC LIMIT 1",
             params![trial.sweep.as_str(), trial.index],
             |row| row.get::<_, Option<String>>(0),

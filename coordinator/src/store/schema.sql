@@ -1,4 +1,4 @@
--- Schema 3. One writer, the engine; readers have connections of their own. Times are milliseconds since the Unix
+-- Schema 4. One writer, the engine; readers have connections of their own. Times are milliseconds since the Unix
 -- epoch, documents are JSON. Later versions migrate forward in steps; user_version says where a file is.
 
 CREATE TABLE coordinator (
@@ -29,7 +29,7 @@ CREATE TABLE sweeps (
 CREATE TABLE trials (
     sweep       INTEGER NOT NULL REFERENCES sweeps (number),
     trial       INTEGER NOT NULL,
-    state       TEXT    NOT NULL,               -- running, waiting, completed, diverged, failed, cancelled
+    state       TEXT    NOT NULL,               -- running, waiting, paused, completed, diverged, failed, early_stopped, cancelled
     attempts    INTEGER NOT NULL,
     failures    INTEGER NOT NULL DEFAULT 0,     -- those that count against max_retries
     losses      INTEGER NOT NULL DEFAULT 0,     -- workers lost since it came further last
@@ -42,10 +42,24 @@ CREATE TABLE trials (
     failure     TEXT,
     started_ms  INTEGER NOT NULL,
     finished_ms INTEGER,
+    evaluations INTEGER NOT NULL DEFAULT 0,     -- this and the next two only where it may be ended early
+    best        REAL,                           -- the best of them, by the sweep's metric
+    exempt      INTEGER NOT NULL DEFAULT 0,     -- it goes to its end whatever others reach
     PRIMARY KEY (sweep, trial)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX trials_by_metric ON trials (sweep, metric) WHERE metric IS NOT NULL;
 CREATE INDEX trials_unfinished ON trials (sweep, trial) WHERE finished_ms IS NULL;
+
+-- What came to a rung of early_terminate; others are held against it, whatever becomes of it.
+CREATE TABLE rungs (
+    sweep       INTEGER NOT NULL REFERENCES sweeps (number),
+    bracket     INTEGER NOT NULL,
+    rung        INTEGER NOT NULL,
+    trial       INTEGER NOT NULL,
+    value       REAL,                           -- the best of its evaluations so far
+    promoted    INTEGER NOT NULL DEFAULT 0,     -- it was let go on from there
+    PRIMARY KEY (sweep, bracket, rung, trial)
+) STRICT, WITHOUT ROWID;
 
 -- One row an attempt. Terms are given out once and only grow.
 CREATE TABLE leases (

@@ -268,7 +268,7 @@ fn trials_are_shown_as_they_ended() {
     assert_eq!((row.state, row.reason.as_deref()), (SweepState::Cancelled, Some("enough")));
     assert_eq!((row.created_ms, row.finished_ms), (10, Some(50)));
     let sweep = &store.load().unwrap().durable.sweeps[0];
-    assert_eq!(sweep.counts, Counts { completed: 1, diverged: 1, failed: 1, cancelled: 0 });
+    assert_eq!(sweep.counts, Counts { completed: 1, diverged: 1, failed: 1, ..Counts::default() });
     assert_eq!(sweep.best, Some(Best { trial: 0, value: 0.25 }));
     let part: Vec<u64> = reader.trials(&sweep.id, 1, 2).unwrap().iter().map(|row| row.trial).collect();
     assert_eq!(part, [1, 2]);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use distilsweep_proto::ids::{Lease, SweepId, TrialId, WorkerId};
 use rusqlite::{Transaction, params};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, rungs};
 use crate::{
     mlflow::op::{Op, RunIds, RunKey},
     scheduler::{
@@ -70,7 +70,7 @@ impl Store {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum WriteError {
+pub(super) enum WriteError {
     #[error(transparent)]
     Sql(#[from] rusqlite::Error),
     #[error(transparent)]
@@ -130,23 +130,28 @@ fn apply_record(
         Record::TrialExcluded(trial, by) => trial_excluded(t, now, trial, by),
         Record::TrialIncluded(trial, by) => trial_included(t, now, trial, by),
         Record::TrialRetried(trial, by) => trial_retried(t, now, trial, by),
+        Record::Evaluated(trial, evaluations, best) => rungs::evaluated(t, trial, *evaluations, *best),
+        Record::RungReached { trial, place, value, paused } => {
+            rungs::reached(t, now, trial, *place, *value, *paused)
+        }
+        Record::Promoted(trial, place) => rungs::promoted(t, now, trial, *place),
         Record::WorkerMarked(worker, mark, reason, by) => worker_marked(t, now, worker, *mark, reason, by),
     }
 }
 
 /// A line of the journal: what happened, and where it is about one, to which sweep, trial and lease, by whom and why.
 #[derive(Default)]
-struct Line<'a> {
-    sweep: &'a str,
-    trial: Option<u64>,
-    lease: Option<&'a Lease>,
-    worker: Option<&'a WorkerId>,
-    actor: Option<&'a str>,
-    detail: Option<&'a str>,
+pub(super) struct Line<'a> {
+    pub(super) sweep: &'a str,
+    pub(super) trial: Option<u64>,
+    pub(super) lease: Option<&'a Lease>,
+    pub(super) worker: Option<&'a WorkerId>,
+    pub(super) actor: Option<&'a str>,
+    pub(super) detail: Option<&'a str>,
 }
 
 impl Line<'_> {
-    fn write(self, t: &Transaction<'_>, now: Time, event: &str) -> Result<(), WriteError> {
+    pub(super) fn write(self, t: &Transaction<'_>, now: Time, event: &str) -> Result<(), WriteError> {
         t.prepare_cached(
             "INSERT INTO journal (at_ms, sweep, trial, attempt, term, worker, actor, event, detail)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -295,7 +300,8 @@ fn trial_included(t: &Transaction<'_>, now: Time, trial: &TrialId, by: &str) -> 
 fn trial_retried(t: &Transaction<'_>, now: Time, trial: &TrialId, by: &str) -> Result<(), WriteError> {
     let (sweep, index) = (trial.sweep.as_str(), trial.index);
     t.prepare_cached(
-        "UPDATE trials SET state = 'waiting', failures = 0, losses = 0, hangs = 0, failure = NULL, finished_ms = NULL
+        "UPDATE trials SET exempt = max(exempt, state = 'early_stopped'), state = 'waiting', failures = 0, losses = 0, hangs = 0,
+             failure = NULL, result = NULL, finished_ms = NULL
          WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
     )?
     .execute(params![sweep, index])?;
@@ -449,13 +455,19 @@ fn set_sequence(t: &Transaction<'_>, lease: &Lease, sequence: u64) -> Result<(),
 }
 
 fn trial_ended(t: &Transaction<'_>, now: Time, trial: &TrialId, end: &TrialEnd) -> Result<(), WriteError> {
+    let last;
     let (state, result, failure, reason) = match end {
         TrialEnd::Completed(result) => ("completed", Some(result), None, None),
+        TrialEnd::EarlyStopped(reason) => {
+            last = rungs::last_metrics(t, trial)?;
+            ("early_stopped", Some(&last), None, Some(reason.clone()))
+        }
         TrialEnd::Diverged(failure) => ("diverged", None, Some(failure), None),
         TrialEnd::Failed(failure) => ("failed", None, Some(failure), None),
         TrialEnd::Cancelled(reason) => ("cancelled", None, None, Some(reason.clone())),
     };
-    let metric = result.map(|result| metric_of(t, &trial.sweep, result)).transpose()?.flatten();
+    let ranked = result.filter(|_| matches!(end, TrialEnd::Completed(_)));
+    let metric = ranked.map(|result| metric_of(t, &trial.sweep, result)).transpose()?.flatten();
     let score = metric.as_ref().map(|(name, value)| format!("{name} {value:.4}"));
     let metric = metric.map(|(_, value)| value);
     t.prepare_cached(

@@ -16,6 +16,7 @@ use futures::{Stream, stream};
 use tokio::time::{Instant, sleep};
 
 use super::{Pages, asked::Refused};
+use crate::grpc::convert::ended;
 use crate::grpc::is_final;
 
 /// Between two events.
@@ -34,7 +35,7 @@ const RESULTS: &str = "answer trials curves parallel mattered scores";
 
 /// What the sections of results depend on, as an address has it.
 pub(super) fn results(status: &v1::SweepStatus) -> String {
-    let ended = status.completed + status.failed + status.diverged + status.cancelled;
+    let ended = ended(status);
     format!("{ended}-{}-{}-{}", status.state, status.total, status.running.len())
 }
 

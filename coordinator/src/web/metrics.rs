@@ -70,6 +70,7 @@ fn alive(registry: &mut Registry, census: Census) {
             ("completed", counts.completed),
             ("diverged", counts.diverged),
             ("failed", counts.failed),
+            ("early_stopped", counts.early_stopped),
             ("cancelled", counts.cancelled),
         ] {
             let label = OfSweep { sweep: sweep.id.to_string(), state };
@@ -178,12 +179,14 @@ mod tests {
         distilsweep_trials{sweep="a-1",state="cancelled"} 0
         distilsweep_trials{sweep="a-1",state="completed"} 3
         distilsweep_trials{sweep="a-1",state="diverged"} 0
+        distilsweep_trials{sweep="a-1",state="early_stopped"} 0
         distilsweep_trials{sweep="a-1",state="failed"} 1
         distilsweep_trials{sweep="a-1",state="pending"} 0
         distilsweep_trials{sweep="a-1",state="running"} 2
         distilsweep_trials{sweep="b-2",state="cancelled"} 0
         distilsweep_trials{sweep="b-2",state="completed"} 3
         distilsweep_trials{sweep="b-2",state="diverged"} 0
+        distilsweep_trials{sweep="b-2",state="early_stopped"} 0
         distilsweep_trials{sweep="b-2",state="failed"} 1
         distilsweep_trials{sweep="b-2",state="pending"} 9223372036854775807
         distilsweep_trials{sweep="b-2",state="running"} 2

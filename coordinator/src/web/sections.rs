@@ -5,6 +5,7 @@ use std::fmt::Write;
 use distilsweep_proto::{ids::SweepId, v1};
 
 use super::pages::ago;
+use crate::grpc::convert::ended;
 use crate::results::{
     convert,
     html::{View, escaped},
@@ -58,10 +59,6 @@ pub(super) fn sweeps(statuses: &[v1::SweepStatus], all: usize, now_ms: i64) -> S
     out
 }
 
-fn ended(status: &v1::SweepStatus) -> u64 {
-    status.completed + status.failed + status.diverged + status.cancelled
-}
-
 fn bar(done: u64, of: u64, label: &str) -> String {
     let (most, share) = (of.max(1), (done * 100).checked_div(of).unwrap_or(0));
     format!("<progress max=\"{most}\" value=\"{done}\" aria-label=\"{label}\">{share} %</progress>")
@@ -80,12 +77,16 @@ pub(super) fn progress(status: &v1::SweepStatus, now_ms: i64) -> String {
         let _ = writeln!(tiles, "<div><dt>{title}</dt><dd>{value}{more}</dd></div>");
     };
     tile("state", &format!("<span class=\"state {state}\">{state}</span>"), &escaped(&status.reason));
-    let without: Vec<String> =
-        [(status.failed, "failed"), (status.diverged, "diverged"), (status.cancelled, "cancelled")]
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, how)| format!("{count} {how}"))
-            .collect();
+    let without: Vec<String> = [
+        (status.failed, "failed"),
+        (status.diverged, "diverged"),
+        (status.early_stopped, "stopped early"),
+        (status.cancelled, "cancelled"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, how)| format!("{count} {how}"))
+    .collect();
     tile("trials ended", &format!("{} of {}", ended(status), status.total), &without.join(", "));
     let metric = status.metric.as_ref().map(|metric| metric.name.clone()).unwrap_or_default();
     match status.best {
@@ -312,6 +313,7 @@ pub(super) fn trial_orders(sweep: &SweepId, trial: u64, state: &str) -> String {
     let order = match state {
         "running" | "pending" | "waiting" => ("stop", "Stop"),
         "failed" | "diverged" | "cancelled" => ("retry", "Try again"),
+        "early_stopped" => ("retry", "Train to its end"),
         _ => return String::new(),
     };
     let (order, says) = order;

@@ -10,6 +10,7 @@ use distilsweep_proto::{ids::SweepId, v1};
 use tokio::{sync::Mutex as Turn, task::spawn_blocking, time::Instant};
 
 use super::{Pages, asked::Refused};
+use crate::grpc::convert::ended;
 use crate::{
     clock::Clock,
     grpc,
@@ -27,13 +28,13 @@ const KEPT: usize = 32;
 #[derive(Clone, Debug, PartialEq)]
 struct Key {
     state: i32,
-    counts: [u64; 5],
+    counts: [u64; 3],
     running: Vec<(u64, u32)>,
 }
 
 impl Key {
     fn of(status: &v1::SweepStatus) -> Self {
-        let counts = [status.completed, status.failed, status.diverged, status.cancelled, status.total];
+        let counts = [status.completed, ended(status), status.total];
         let running = status.running.iter().map(|trial| (trial.trial, trial.attempt)).collect();
         Self { state: status.state, counts, running }
     }

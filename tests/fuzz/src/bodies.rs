@@ -79,6 +79,7 @@ fn event(worker: WorkerId, message: v1::WorkerMessage) -> Option<Event> {
             let seen = |(term, progress): (Term, distilsweep::engine::Progress)| Seen {
                 term,
                 step: progress.step,
+                total_steps: progress.total_steps,
                 phase: if progress.phase == "training" { Phase::Training } else { Phase::Other },
                 lane_bytes: progress.lane_bytes,
             };

@@ -96,6 +96,18 @@ fn a_trial_handed_back_at_every_step_and_resumed_has_the_undisturbed_numbers_to_
     }
 }
 
+#[test]
+fn a_trial_that_goes_on_right_behind_an_evaluation_says_so_and_no_other_does() {
+    let checkpoints = TempDir::new().unwrap();
+    let (whole, _) = attempt(&trial(), Vec::new(), Some((5, Request::Checkpoint)), checkpoints.path());
+    assert_eq!((&whole.kept[..], whole.evaluated_before), (&[5, 13][..], None));
+    let again = |step: u64| {
+        let from = vec![checkpoints.path().join(step.to_string())];
+        attempt(&trial(), from, None, checkpoints.path()).0.evaluated_before
+    };
+    assert_eq!((again(5), again(13)), (None, Some((13, 1.0))));
+}
+
 /// The end of the first epoch, and that of the trial.
 #[test]
 fn a_trial_handed_back_in_the_middle_of_an_evaluation_evaluates_first_where_it_goes_on() {

@@ -28,6 +28,8 @@ pub(crate) fn fixture() -> PathBuf {
 pub(crate) struct Heard {
     pub(crate) steps: Vec<StepRecord>,
     pub(crate) evaluations: Vec<EvaluationRecord>,
+    /// Step and epoch of the evaluation that it went on from.
+    pub(crate) evaluated_before: Option<(u64, f64)>,
     pub(crate) ended: Option<Result<Trained, Ended>>,
     /// Asked once, before the step after this many.
     pub(crate) ask: Option<(u64, Request)>,
@@ -50,6 +52,10 @@ impl Observer for Heard {
 
     fn evaluated(&mut self, record: &EvaluationRecord) {
         self.evaluations.push(*record);
+    }
+
+    fn evaluated_before(&mut self, step: u64, epoch: f64) {
+        self.evaluated_before = Some((step, epoch));
     }
 
     fn request(&mut self) -> Request {

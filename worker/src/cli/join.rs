@@ -88,7 +88,7 @@ pub(super) struct Join {
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
 
-    /// Follow a script of STEPSxMILLISECONDS[,hang=STEP][,fail=PERCENT] instead of training; for tests
+    /// Follow a script of STEPSxMILLISECONDS[,hang=STEP][,fail=PERCENT][,evaluations=COUNT] instead of training; for tests
     #[arg(long, hide = true, value_name = "SCRIPT")]
     scripted: Option<ScriptedTrainer>,
 }

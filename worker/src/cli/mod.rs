@@ -129,7 +129,7 @@ impl From<Ended> for CliError {
             Ended::BadInput(_) | Ended::BadPoint(_) => Exit::BadInput,
             Ended::Diverged(_) => Exit::Incomplete,
             Ended::OutOfMemory(_) | Ended::Internal(_) => Exit::Failure,
-            Ended::Stopped => Exit::Interrupted,
+            Ended::Stopped | Ended::Paused => Exit::Interrupted,
         };
         Self { exit, message: ended.to_string() }
     }

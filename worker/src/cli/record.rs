@@ -120,6 +120,8 @@ impl Observer for Recorder {
         self.progress.logged(record);
     }
 
+    fn evaluated_before(&mut self, _: u64, _: f64) {}
+
     fn evaluated(&mut self, record: &EvaluationRecord) {
         let written = self.evaluations.add(record.step, record);
         self.keep_first(written);

@@ -147,6 +147,11 @@ impl Scene {
 
     /// A welcomed worker that was given a trial; it is trained by this script, or by nobody: as a thread that hangs.
     async fn with_a_trial(script: Option<ScriptedTrainer>) -> (Self, Stream) {
+        Self::with_a_lane(script, v1::Lane { lease: Some(lease()), ..v1::Lane::default() }).await
+    }
+
+    /// The same with what else is to be said of it.
+    async fn with_a_lane(script: Option<ScriptedTrainer>, lane: v1::Lane) -> (Self, Stream) {
         let mut scene = Self::new(None);
         if let Some(script) = script {
             let packs = scene.packs.take().unwrap();
@@ -159,7 +164,7 @@ impl Scene {
             dataset: Some(v1::Dataset { train: "train.csv".into(), ..v1::Dataset::default() }),
             metric: Some(v1::Metric { name: "best_validation_f1".into(), goal: v1::Goal::Maximize.into() }),
             store_url: format!("file://{}", scene.files.path().join("store").display()),
-            lanes: vec![v1::Lane { lease: Some(lease()), ..v1::Lane::default() }],
+            lanes: vec![lane],
             ..v1::Assignment::default()
         }));
         (scene, stream)
@@ -211,6 +216,33 @@ async fn a_drain_that_the_coordinator_asks_for_hands_back_after_a_checkpoint() {
         assert_eq!(said, ["the operator says so", "a checkpoint"]);
         stream.acknowledge(last);
         scene.session.await.unwrap().unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_pauses_behind_the_evaluation_and_the_checkpoint_of_its_rung() {
+    on_one_thread(async {
+        let script =
+            ScriptedTrainer { evaluations: 4, ..ScriptedTrainer::new(80, Duration::from_millis(100)) };
+        let pause = Some(v1::Pause { at: Some(v1::pause::At::Epochs(2.0)) });
+        let lane = v1::Lane { lease: Some(lease()), pause, ..v1::Lane::default() };
+        let (_scene, mut stream) = Scene::with_a_lane(Some(script), lane).await;
+        let (mut evaluated, mut checkpoint) = (Vec::new(), 0);
+        loop {
+            let report = stream.report().await;
+            match report.body.unwrap() {
+                Said::Metrics(block) => {
+                    let scores = block.points.iter().filter(|point| point.key == "eval_f1_score");
+                    evaluated.extend(scores.map(|point| point.step));
+                }
+                Said::Checkpoint(files) => checkpoint = files.step,
+                Said::Paused(_) => break,
+                other => panic!("{other:?}"),
+            }
+            stream.acknowledge(report.sequence);
+        }
+        assert_eq!((evaluated, checkpoint), (vec![20, 40], 40));
     })
     .await;
 }

@@ -137,6 +137,8 @@ impl Lane {
         }
         if lane.owes_evaluation {
             lane.evaluate(shared, clock, observer)?;
+        } else if lane.step > 0 && lane.plan.evaluates(&lane.trial.arguments, lane.step) {
+            observer.evaluated_before(lane.step, lane.plan.epochs(lane.step));
         }
         Ok(lane)
     }

@@ -18,7 +18,7 @@ fn measured(points: u64) -> Story {
 
 /// A heartbeat's word that a lane takes so many bytes.
 fn measures(term: u64, bytes: u64) -> Seen {
-    Seen { term: Term(term), step: 1, phase: Phase::Training, lane_bytes: Some(bytes) }
+    Seen { term: Term(term), step: 1, total_steps: 0, phase: Phase::Training, lane_bytes: Some(bytes) }
 }
 
 fn join(story: &mut Story, name: &str) {

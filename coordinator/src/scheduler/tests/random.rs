@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::{super::*, PATIENCE, TIMEOUT, submission};
+use crate::search::{Bands, EarlyTerminate, Resource};
 
 /// Something that happens; numbers pick among what is there.
 #[derive(Clone, Debug)]
@@ -13,6 +14,7 @@ pub(crate) enum Step {
         size: u64,
         max_retries: u32,
         structure: u64,
+        early: Early,
     },
     Cancel(usize),
     Pause(usize),
@@ -38,7 +40,7 @@ pub(crate) enum Step {
     Report {
         worker: usize,
         lease: usize,
-        place: Place,
+        place: Numbered,
         body: Body,
     },
     Wait(i64),
@@ -55,9 +57,30 @@ pub(crate) enum Memory {
     Everything,
 }
 
+/// How a sweep ends trials early, if it does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Early {
+    Never,
+    Asha,
+    Hyperband,
+    Median,
+}
+
+impl Early {
+    fn rule(self) -> Option<EarlyTerminate> {
+        let bands = Bands::From(1);
+        Some(match self {
+            Early::Never => return None,
+            Early::Asha => EarlyTerminate::Asha { first: Resource::Epochs(1.0), eta: 2.0, brackets: 2 },
+            Early::Hyperband => EarlyTerminate::Hyperband { bands, eta: 2.0, strict: true },
+            Early::Median => EarlyTerminate::Median { min_iter: 1, min_trials: 1 },
+        })
+    }
+}
+
 /// Which sequence a report has.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Numbered {
     Next,
     Again,
     TooFar,
@@ -66,9 +89,12 @@ pub(crate) enum Place {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Body {
     Metrics(i64),
+    /// An evaluation at a step.
+    Evaluated(i64, i8),
     Checkpoint(i64),
     Completed(i8),
     Stopped,
+    Paused,
     Failed(FailureKind),
 }
 
@@ -77,7 +103,8 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let worker = || 0..4_usize;
     let sweep = || 1..5_usize;
     let memory = prop_oneof![4 => Just(Memory::True), 1 => Just(Memory::None), 1 => Just(Memory::Everything)];
-    let place = prop_oneof![6 => Just(Place::Next), 1 => Just(Place::Again), 1 => Just(Place::TooFar)];
+    let place =
+        prop_oneof![6 => Just(Numbered::Next), 1 => Just(Numbered::Again), 1 => Just(Numbered::TooFar)];
     let kind = prop_oneof![
         Just(FailureKind::Preempted),
         Just(FailureKind::WorkerLost),
@@ -90,14 +117,23 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     ];
     let body = prop_oneof![
         4 => (0..50_i64).prop_map(Body::Metrics),
+        4 => (0..50_i64, any::<i8>()).prop_map(|(step, value)| Body::Evaluated(step, value)),
         1 => (0..50_i64).prop_map(Body::Checkpoint),
         4 => any::<i8>().prop_map(Body::Completed),
         1 => Just(Body::Stopped),
+        3 => Just(Body::Paused),
         2 => kind.prop_map(Body::Failed),
     ];
+    let early = prop_oneof![
+        2 => Just(Early::Never),
+        2 => Just(Early::Asha),
+        1 => Just(Early::Hyperband),
+        1 => Just(Early::Median),
+    ];
     let step = prop_oneof![
-        2 => (1..9_u64, 0..3_u32, 1..4_u64)
-            .prop_map(|(size, max_retries, structure)| Step::Submit { size, max_retries, structure }),
+        2 => (1..9_u64, 0..3_u32, 1..4_u64, early).prop_map(|(size, max_retries, structure, early)| {
+            Step::Submit { size, max_retries, structure, early }
+        }),
         1 => sweep().prop_map(Step::Cancel),
         1 => sweep().prop_map(Step::Pause),
         2 => sweep().prop_map(Step::Resume),
@@ -134,6 +170,9 @@ pub(crate) struct World {
     /// The checkpoint that each trial goes on from.
     checkpoints: BTreeMap<TrialId, StoredFiles>,
     ended: BTreeSet<TrialId>,
+    /// What came to which rung, and what went on from there.
+    rungs: BTreeSet<(TrialId, u32, u32)>,
+    promoted: BTreeSet<(TrialId, u32, u32)>,
     counts: BTreeMap<SweepId, Counts>,
     finished: BTreeMap<SweepId, SweepState>,
     paused: BTreeSet<SweepId>,
@@ -162,6 +201,8 @@ impl World {
             every_lease: Vec::new(),
             checkpoints: BTreeMap::new(),
             ended: BTreeSet::new(),
+            rungs: BTreeSet::new(),
+            promoted: BTreeSet::new(),
             counts: BTreeMap::new(),
             finished: BTreeMap::new(),
             paused: BTreeSet::new(),
@@ -179,13 +220,15 @@ impl World {
     pub(crate) fn step(&mut self, step: &Step) {
         let id = |worker: &usize| WorkerId::new(format!("w{worker}"));
         match step {
-            Step::Submit { size, max_retries, structure } => {
+            Step::Submit { size, max_retries, structure, early } => {
                 self.submitted += 1;
                 let name = format!("s{}", self.submitted);
                 let new = Submission {
                     limits: Limits {
                         max_retries: *max_retries,
                         max_concurrent_trials: (*size > 6).then_some(2),
+                        early_terminate: early.rule(),
+                        target: (*size == 5).then_some(3.0),
                         ..Limits::default()
                     },
                     force_new: true,
@@ -242,6 +285,7 @@ impl World {
                 let seen = known.map(|term| Seen {
                     term: *term,
                     step: self.now.0,
+                    total_steps: 0,
                     phase: Phase::Training,
                     lane_bytes: Some(*lane_bytes),
                 });
@@ -296,16 +340,16 @@ impl World {
         self.event(Event::Joined { worker: worker.clone(), slots, room, held });
     }
 
-    fn report(&mut self, worker: &WorkerId, lease: usize, place: Place, body: Body) {
+    fn report(&mut self, worker: &WorkerId, lease: usize, place: Numbered, body: Body) {
         let known = self.belief.entry(worker.clone()).or_default();
         let Some((lease, last)) = known.values_mut().nth(lease) else { return };
         let sequence = match place {
-            Place::Next => {
+            Numbered::Next => {
                 *last += 1;
                 *last
             }
-            Place::Again => (*last).max(1),
-            Place::TooFar => *last + 2,
+            Numbered::Again => (*last).max(1),
+            Numbered::TooFar => *last + 2,
         };
         let files = |step| StoredFiles { url: "file:///x".into(), step, manifest_sha256: "00".into() };
         let body = match body {
@@ -315,12 +359,19 @@ impl World {
                 timestamp_ms: self.now.0,
                 step,
             }]),
+            Body::Evaluated(step, value) => ReportBody::Metrics(vec![Point {
+                key: "eval_f1_score".into(),
+                value: if value == 0 { f64::NAN } else { f64::from(value) / 37.0 },
+                timestamp_ms: self.now.0,
+                step,
+            }]),
             Body::Checkpoint(step) => ReportBody::Checkpoint(files(step)),
             Body::Completed(value) => {
                 let value = if value == 0 { f64::NAN } else { f64::from(value) / 37.0 };
                 ReportBody::Ended(AttemptEnd::Completed(super::result(value)))
             }
             Body::Stopped => ReportBody::Ended(AttemptEnd::Stopped),
+            Body::Paused => ReportBody::Ended(AttemptEnd::Paused),
             Body::Failed(kind) => ReportBody::Ended(AttemptEnd::Failed(super::failure(kind))),
         };
         let report = Report { lease: lease.clone(), sequence, body };
@@ -405,7 +456,26 @@ impl World {
                 }
                 assert!(self.live.remove(&lease.term).is_some(), "{lease} ended twice");
             }
-            Record::Metrics(lease, sequence, _) => self.reported(lease, *sequence),
+            Record::Metrics(lease, sequence, points) => {
+                self.reported(lease, *sequence);
+                if let Some(trial) = self.before.get_mut(&lease.trial) {
+                    trial.fresh(points.clone());
+                }
+            }
+            Record::Evaluated(trial, evaluations, best) => {
+                if let Some(trial) = self.before.get_mut(trial) {
+                    (trial.evaluations, trial.best) = (*evaluations, *best);
+                }
+            }
+            Record::RungReached { trial, place, .. } => {
+                assert!(self.rungs.insert((trial.clone(), place.bracket, place.rung)), "{trial} came twice");
+            }
+            Record::Promoted(trial, place) => {
+                let reached = (trial.clone(), place.bracket, place.rung);
+                assert!(self.rungs.contains(&reached), "{trial} was not at {place:?}");
+                assert!(self.promoted.insert(reached), "{trial} was promoted twice");
+                assert!(!self.ended.contains(trial), "{trial} after its end");
+            }
             Record::Checkpoint(lease, sequence, files) => {
                 self.reported(lease, *sequence);
                 let before = self.checkpoints.insert(lease.trial.clone(), files.clone());
@@ -419,12 +489,14 @@ impl World {
                     TrialEnd::Completed(_) => counts.completed += 1,
                     TrialEnd::Diverged(_) => counts.diverged += 1,
                     TrialEnd::Failed(_) => counts.failed += 1,
+                    TrialEnd::EarlyStopped(_) => counts.early_stopped += 1,
                     TrialEnd::Cancelled(_) => counts.cancelled += 1,
                 }
                 let how = match end {
                     TrialEnd::Completed(_) => return,
                     TrialEnd::Diverged(_) => EndedHow::Diverged,
                     TrialEnd::Failed(_) => EndedHow::Failed,
+                    TrialEnd::EarlyStopped(_) => EndedHow::EarlyStopped,
                     TrialEnd::Cancelled(_) => EndedHow::Cancelled,
                 };
                 let ended = Ended { index: trial.index, how, trial: self.before[trial].clone() };
@@ -444,6 +516,7 @@ impl World {
                 match self.without.remove(trial).expect("it has no result").how {
                     EndedHow::Failed => counts.failed -= 1,
                     EndedHow::Diverged => counts.diverged -= 1,
+                    EndedHow::EarlyStopped => counts.early_stopped -= 1,
                     EndedHow::Cancelled => counts.cancelled -= 1,
                 }
             }
@@ -493,7 +566,7 @@ impl World {
             Message::Assign(lanes) => {
                 let pack = self.packs[&lanes[0].lease.term];
                 assert_eq!(lanes.len(), pack.lanes as usize, "all of a pack goes together");
-                for Lane { lease, resume } in lanes {
+                for Lane { lease, resume, pause: _ } in lanes {
                     let (_, holder, _) = &self.live[&lease.term];
                     assert_eq!((holder, self.packs[&lease.term]), (worker, pack));
                     assert_eq!(resume.as_ref(), self.checkpoints.get(&lease.trial), "{lease}");
@@ -532,11 +605,15 @@ impl World {
             assert_eq!(sweep.state, state, "{}", sweep.id);
             assert_eq!(state == SweepState::Failed, self.at_fault.contains(&sweep.id), "{}", sweep.id);
             if state == SweepState::Completed {
-                let Counts { completed, diverged, failed, cancelled } = sweep.counts;
-                assert_eq!(completed + diverged + failed + cancelled, sweep.size, "{}", sweep.id);
+                let Counts { completed, diverged, failed, early_stopped, cancelled } = sweep.counts;
+                let ended = completed + diverged + failed + early_stopped + cancelled;
+                assert!(sweep.has_reached_its_target() || ended == sweep.size, "{}", sweep.id);
+                assert!(ended <= sweep.size, "{}", sweep.id);
             }
             for (index, trial) in &sweep.trials {
-                assert_eq!(trial.lease.is_none(), sweep.waiting.contains(index), "{}/{index}", sweep.id);
+                let (waits, pauses) = (sweep.waiting.contains(index), sweep.paused.contains(index));
+                assert_eq!(trial.lease.is_none(), waits || pauses, "{}/{index}", sweep.id);
+                assert!(!(waits && pauses), "{}/{index}", sweep.id);
             }
         }
         let live: Vec<_> = scheduler.leases.values().map(|a| (&a.lease, &a.worker, a.sequence)).collect();
@@ -565,7 +642,7 @@ impl World {
         self.join(&WorkerId::new("w9"), 2, 3, Memory::None);
         let left: u64 = self.scheduler.sweeps.iter().map(|sweep| sweep.size).sum();
         for _ in 0..left {
-            self.step(&Step::Report { worker: 9, lease: 0, place: Place::Next, body: Body::Completed(1) });
+            self.step(&Step::Report { worker: 9, lease: 0, place: Numbered::Next, body: Body::Completed(1) });
         }
         assert_eq!(self.finished.len(), self.scheduler.sweeps.len(), "every sweep ends");
     }

@@ -7,7 +7,7 @@ fn files(step: i64) -> StoredFiles {
 }
 
 fn resumed(lease: Lease, step: i64) -> Message {
-    Message::Assign(vec![Lane { lease, resume: Some(files(step)) }])
+    Message::Assign(vec![Lane { lease, resume: Some(files(step)), pause: None }])
 }
 
 #[test]

@@ -92,7 +92,8 @@ fn a_trial_that_fails_on_many_workers_is_failed_with_its_history() {
 fn beats(story: &mut Story, name: &str, term: u64, steps: impl IntoIterator<Item = i64>) {
     for step in steps {
         story.now = story.now.plus(1_000);
-        let seen = vec![Seen { term: Term(term), step, phase: Phase::Training, lane_bytes: None }];
+        let seen =
+            vec![Seen { term: Term(term), step, total_steps: 0, phase: Phase::Training, lane_bytes: None }];
         story.event(Event::Heartbeat { worker: worker(name), seen });
         if !story.scheduler.leases.contains_key(&Term(term)) {
             return;
@@ -135,13 +136,14 @@ fn a_lane_that_stands_still_while_another_of_its_pack_evaluates_does_not_hang() 
     let room = Room { max_lanes: 2, memory_bytes: 1000 };
     story.event(Event::Joined { worker: worker("a"), slots: 1, room, held: Vec::new() });
     beats(&mut story, "a", 1, (0..10).map(|second| second * 5));
-    let seen = Seen { term: Term(1), step: 45, phase: Phase::Training, lane_bytes: Some(100) };
+    let seen =
+        Seen { term: Term(1), step: 45, total_steps: 0, phase: Phase::Training, lane_bytes: Some(100) };
     story.event(Event::Heartbeat { worker: worker("a"), seen: vec![seen] });
     completes(&mut story, "a");
     assert_eq!(story.assigned(), [("a", 1), ("a", 2)], "a pack of two");
     let beat = |story: &mut Story, phase: Phase| {
         story.now = story.now.plus(1_000);
-        let lane = |term, phase| Seen { term: Term(term), step: 10, phase, lane_bytes: None };
+        let lane = |term, phase| Seen { term: Term(term), step: 10, total_steps: 0, phase, lane_bytes: None };
         let seen = vec![lane(2, Phase::Training), lane(3, phase)];
         story.event(Event::Heartbeat { worker: worker("a"), seen });
     };
