@@ -10,12 +10,13 @@ use super::{
     mlflow::environment,
     origin::{self, Experiment},
 };
-use crate::spec::{self, Origin, SweepSpec};
+use crate::spec::{self, Origin, Problem, Reading, SweepSpec};
 
 /// A sweep file that was read and checked.
 #[derive(Debug)]
 pub(super) struct SweepFile {
     pub(super) spec: SweepSpec,
+    warnings: Vec<Problem>,
     source: String,
     name: String,
     base: PathBuf,
@@ -33,10 +34,17 @@ impl SweepFile {
         let base = path.canonicalize().map_err(unreadable)?;
         let base = base.parent().unwrap_or(&base).to_owned();
         let home = std::env::home_dir();
-        let spec = spec::parse(&source)
-            .map_err(|problems| CliError::new(Exit::BadInput, problems.in_file(&name)))?
-            .with_base(&base, home.as_deref());
-        Ok(Self { spec, source, name, base, home })
+        let Reading { spec, warnings } =
+            spec::read(&source).map_err(|problems| CliError::new(Exit::BadInput, problems.in_file(&name)))?;
+        let spec = spec.with_base(&base, home.as_deref());
+        Ok(Self { spec, warnings, source, name, base, home })
+    }
+
+    /// Says what there is to say of a file that is right.
+    pub(super) fn warn(&self) {
+        for Problem { line, column, message } in &self.warnings {
+            eprintln!("{}:{line}:{column}: warning: {message}", self.name);
+        }
     }
 
     /// Who hands it in, and from where.

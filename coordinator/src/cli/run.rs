@@ -86,6 +86,7 @@ enum Watched {
 impl Run {
     pub(super) async fn run(self) -> Result<Exit, CliError> {
         let file = SweepFile::read(&self.file)?;
+        file.warn();
         let mlflow = self.recording.client()?;
         let mut resources = Vec::new();
         if self.scripted.is_none() {

@@ -3,18 +3,20 @@
 use distilsweep_proto::params::{Kind, Parameter, Value};
 
 use super::{
+    conditions,
     distribution::{Distribution, Shape},
     drawn::Dimension,
+    filter::Filter,
     form, parameters,
     problem::{Problem, nearest},
-    tree::{Content, Entry, Node, Scalar, resolve},
+    tree::{Content, Entry, Mark, Node, Scalar, resolve},
 };
 
 /// Probabilities are written in decimals.
 const SUM_ERROR: f64 = 1e-6;
 
 const KEYS: &[&str] =
-    &["value", "values", "probabilities", "distribution", "min", "max", "mu", "sigma", "q", "a", "b"];
+    &["value", "values", "probabilities", "distribution", "min", "max", "mu", "sigma", "q", "a", "b", "when"];
 
 /// What is given of a distribution, and where.
 struct Given<'a> {
@@ -23,31 +25,65 @@ struct Given<'a> {
     entries: &'a [Entry],
 }
 
-/// Reads `parameters`; what is right of it comes back even where something is wrong.
-pub(super) fn read(entry: &Entry, problems: &mut Vec<Problem>) -> Vec<Dimension> {
-    let shape = "a mapping of hyperparameters, each with `value`, `values`, or `min` and `max`";
-    let entries = form::mapping("parameters", &entry.value, shape, problems).unwrap_or_default();
-    entries.iter().filter_map(|entry| dimension(entry, problems)).collect()
+/// A hyperparameter as the file lists it.
+pub(super) struct Listed {
+    pub(super) dimension: Dimension,
+    /// Where its description stands.
+    pub(super) mark: Mark,
+    /// What must hold for it to exist, and where that stands.
+    pub(super) when: Option<(Filter, Mark)>,
 }
 
-fn dimension(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Dimension> {
+/// Reads `parameters`; what is right of it comes back even where something is wrong.
+pub(super) fn read(entry: &Entry, problems: &mut Vec<Problem>) -> Vec<Listed> {
+    let members = parameters::members(entry, problems);
+    members.into_iter().filter_map(|entry| listed(entry, problems)).collect()
+}
+
+fn listed(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Listed> {
     let (parameter, entries) = parameters::named(entry, problems)?;
     let name = parameter.name;
     let given = Given { parameter, entry, entries };
-    let nested = |key: &str| {
-        (key == "parameters")
-            .then_some("nests parameters, here they stand side by side under Hugging Face's names")
-    };
-    if form::refuse_unknown(entries, KEYS, &format!(" in `{name}`"), nested, problems) {
+    if form::refuse_unknown(entries, KEYS, &format!(" in `{name}`"), |_| None, problems) {
         return None;
     }
     let distribution = given.distribution(problems)?;
-    Some(Dimension { name: name.to_owned(), distribution })
+    let dimension = Dimension { name: name.to_owned(), distribution };
+    let when = match form::find(entries, "when") {
+        Some(entry) => Some((conditions::filter("when", &entry.value, problems)?, entry.value.mark)),
+        None => None,
+    };
+    Some(Listed { dimension, mark: entry.value.mark, when })
+}
+
+/// What a range comes to whose bounds are exponents: whoever writes 1e-5 there means something else.
+pub(super) fn exponents(entry: &Entry) -> Option<Problem> {
+    let Content::Map(entries) = &entry.value.content else { return None };
+    let named = form::find(entries, "distribution")?;
+    let Content::Scalar { text, .. } = &named.value.content else { return None };
+    let values = match text.as_str() {
+        "log_uniform" => "log_uniform_values",
+        "q_log_uniform" => "q_log_uniform_values",
+        "inv_log_uniform" => "inv_log_uniform_values",
+        _ => return None,
+    };
+    let [min, max] = ["min", "max"].map(|key| Some(as_number(&form::find(entries, key)?.value)?.exp()));
+    let sentence = format!(
+        "the bounds of {text} are exponents of e: `{}` lies between {:.3e} and {:.3e}; {values} takes the values themselves",
+        entry.key, min?, max?
+    );
+    Some(named.value.mark.problem(sentence))
 }
 
 impl Given<'_> {
     fn distribution(&self, problems: &mut Vec<Problem>) -> Option<Distribution> {
         let has = |key| form::find(self.entries, key).is_some();
+        if let (true, Some(second)) = (has("value"), form::find(self.entries, "values")) {
+            let name = self.parameter.name;
+            problems
+                .push(second.mark.problem(format!("`{name}` has `value` and `values`, keep one of them")));
+            return None;
+        }
         let named = match form::find(self.entries, "distribution") {
             Some(entry) => form::text(entry, problems)?,
             None if has("value") => "constant".to_owned(),
@@ -88,9 +124,10 @@ impl Given<'_> {
         if quantized {
             allowed.push("q");
         }
-        let strange = |entry: &&Entry| entry.key != "distribution" && !allowed.contains(&entry.key.as_str());
+        allowed.extend(["distribution", "when"]);
+        let strange = |entry: &&Entry| !allowed.contains(&entry.key.as_str());
         if let Some(entry) = self.entries.iter().find(strange) {
-            let list = allowed.join("`, `");
+            let list = allowed[..allowed.len() - 2].join("`, `");
             let sentence = format!("`{}` has no part in {named}, it has `{list}`", entry.key);
             problems.push(entry.mark.problem(sentence));
             return None;
@@ -137,7 +174,7 @@ impl Given<'_> {
 
     fn categorical(&self, problems: &mut Vec<Problem>) -> Option<Distribution> {
         let listed = self.required("values", problems)?;
-        let values = parameters::values(&self.parameter, listed, problems)?.values;
+        let values = parameters::values(&self.parameter, listed, problems)?;
         let Some(entry) = form::find(self.entries, "probabilities") else {
             let probabilities = vec![1.0 / values.len() as f64; values.len()];
             return Some(Distribution::Categorical { values, probabilities });

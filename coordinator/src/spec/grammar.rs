@@ -11,6 +11,7 @@ use super::{
     Limits, MetricSpec, Origin, SweepSpec, data, form, models, points,
     problem::{Problem, Problems, nearest},
     tree::{self, Content, Entry, Mark, Node},
+    warnings,
 };
 
 const KEYS: &[&str] = &[
@@ -21,6 +22,7 @@ const KEYS: &[&str] = &[
     "method",
     "metric",
     "parameters",
+    "exclude",
     "run_cap",
     "repeats",
     "seed",
@@ -36,15 +38,35 @@ const KEYS: &[&str] = &[
 /// Names go into paths, URLs and MLflow.
 const LONGEST_NAME: usize = 100;
 
-/// Reads and checks the text of a sweep file.
+/// A sweep file that is right.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// What it says.
+    pub spec: SweepSpec,
+    /// What there is to say about it all the same, in its order.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads and checks the text of a sweep file, for those who only want what it says.
 ///
 /// # Errors
 /// Everything that is wrong with it, in the order of the file.
 pub fn parse(source: &str) -> Result<SweepSpec, Problems> {
+    read(source).map(|reading| reading.spec)
+}
+
+/// Reads and checks the text of a sweep file.
+///
+/// # Errors
+/// As [`parse`].
+pub fn read(source: &str) -> Result<Reading, Problems> {
     let mut problems = Vec::new();
     let root = tree::read(source, &mut problems);
-    let spec = match root {
-        Some(root) => sweep(&root, &mut problems),
+    let reading = match root {
+        Some(root) => sweep(&root, &mut problems).map(|spec| {
+            let warnings = warnings::of(&root, &spec);
+            Reading { spec, warnings }
+        }),
         None => {
             if problems.is_empty() {
                 problems.push(Mark::START.problem(missing_everything()));
@@ -52,8 +74,8 @@ pub fn parse(source: &str) -> Result<SweepSpec, Problems> {
             None
         }
     };
-    match (spec, Problems::from_found(problems)) {
-        (Some(spec), None) => Ok(spec),
+    match (reading, Problems::from_found(problems)) {
+        (Some(reading), None) => Ok(reading),
         (_, Some(problems)) => Err(problems),
         (None, None) => unreachable!("a reader that gives nothing has noted why"),
     }
@@ -78,7 +100,8 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
             return None;
         }
     };
-    form::refuse_unknown(entries, KEYS, "", elsewhere, problems);
+    let meant = entries.iter().filter(|entry| !warnings::is_idle(&entry.key));
+    form::refuse_unknown(meant, KEYS, "", elsewhere, problems);
 
     let name = required(entries, "name", "a name for the sweep", problems).and_then(|e| name(e, problems));
     let model = required(entries, "model", "a Hub id or the directory of a checkpoint", problems)
@@ -209,12 +232,7 @@ fn metric(entry: &Entry, problems: &mut Vec<Problem>) -> Option<MetricSpec> {
 /// Keys of W&B and their likes, with what there is here instead.
 fn elsewhere(key: &str) -> Option<&'static str> {
     match key {
-        "program" | "command" => {
-            Some("starts a training script in W&B, here the workers train `model` themselves: remove it")
-        }
         "early_terminate" => Some("is not in this version, every trial runs to its end: remove it"),
-        "project" => Some("is written `experiment` here, the experiment of MLflow"),
-        "entity" | "job" | "image_uri" => Some("belongs to W&B's service, nothing here needs it: remove it"),
         "model_revision" | "revision" => Some("is written with the model here: `model: id@revision`"),
         "<<" => Some("merges mappings in YAML 1.1, sweep files have `*alias` alone: write the keys out"),
         _ => None,

@@ -13,6 +13,8 @@
 //!   num_train_epochs: {value: 2}
 //! ```
 
+mod chosen;
+mod conditions;
 mod data;
 mod distribution;
 mod distributions;
@@ -33,6 +35,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod warnings;
 
 use distilsweep_proto::{
     dataset::{DatasetSource, DatasetSpec},
@@ -43,9 +46,11 @@ use distilsweep_proto::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use chosen::{Chosen, MAX_COMBINATIONS};
+pub use conditions::Conditions;
 pub use extension::ExtensionError;
 pub use filter::{Filter, FilterError};
-pub use grammar::parse;
+pub use grammar::{Reading, parse, read};
 pub use grid::{Axis, Digit, Grid, MAX_POINTS, SpaceError};
 pub use models::KeepModels;
 pub use narrowed::{NotReplaceable, narrowed};
