@@ -8,7 +8,7 @@ use distilsweep_proto::{
 };
 
 use super::{
-    Limits, MetricSpec, Origin, SweepSpec, data, form, models, points,
+    Limits, Local, MetricSpec, Origin, SweepSpec, data, form, local, models, points,
     problem::{Problem, Problems, nearest},
     tree::{self, Content, Entry, Mark, Node},
     warnings,
@@ -33,6 +33,10 @@ const KEYS: &[&str] = &[
     "experiment",
     "keep_models",
     "register",
+    "tags",
+    "resources",
+    "tracking",
+    "storage",
 ];
 
 /// Names go into paths, URLs and MLflow.
@@ -43,6 +47,8 @@ const LONGEST_NAME: usize = 100;
 pub struct Reading {
     /// What it says.
     pub spec: SweepSpec,
+    /// What it says for `run`.
+    pub local: Local,
     /// What there is to say about it all the same, in its order.
     pub warnings: Vec<Problem>,
 }
@@ -63,9 +69,9 @@ pub fn read(source: &str) -> Result<Reading, Problems> {
     let mut problems = Vec::new();
     let root = tree::read(source, &mut problems);
     let reading = match root {
-        Some(root) => sweep(&root, &mut problems).map(|spec| {
+        Some(root) => sweep(&root, &mut problems).map(|(spec, local)| {
             let warnings = warnings::of(&root, &spec);
-            Reading { spec, warnings }
+            Reading { spec, local, warnings }
         }),
         None => {
             if problems.is_empty() {
@@ -85,7 +91,7 @@ fn missing_everything() -> String {
     "the file is empty, a sweep needs `name`, `model`, `dataset`, `method` and `parameters`".to_owned()
 }
 
-fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
+fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<(SweepSpec, Local)> {
     let entries = match &root.content {
         Content::Map(entries) => entries.as_slice(),
         Content::Scalar { .. } if root.describe() == "empty" => {
@@ -121,12 +127,14 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
     let limits = limits(entries, problems);
     let keep_models = form::find(entries, "keep_models").and_then(|entry| models::keep(entry, problems));
     let register = form::find(entries, "register").and_then(|entry| models::register(entry, problems));
+    let tags = form::find(entries, "tags").map(|entry| local::tags(entry, problems)).unwrap_or_default();
+    let local = local::read(entries, problems);
     let mut text = |key: &str| form::find(entries, key).and_then(|entry| form::text(entry, problems));
     let (experiment, description) = (text("experiment"), text("description"));
 
     let model = model?;
     let (model, model_revision) = split_revision(&model);
-    Some(SweepSpec {
+    let spec = SweepSpec {
         name: name?,
         description,
         model: model.to_owned(),
@@ -139,8 +147,9 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
         experiment,
         keep_models: keep_models.unwrap_or_default(),
         register,
-        origin: Origin::default(),
-    })
+        origin: Origin { tags, ..Origin::default() },
+    };
+    Some((spec, local))
 }
 
 fn limits(entries: &[Entry], problems: &mut Vec<Problem>) -> Limits {

@@ -81,7 +81,7 @@ fn keys_that_are_unknown_or_missing_are_named() {
     ];
     insta::assert_snapshot!(cases.join("\n"), @"
     sweep.yaml:7:1: unknown key `max_retires`, did you mean `max_retries`?
-    sweep.yaml:7:1: unknown key `colour`, known are name, description, model, dataset, method, metric, parameters, exclude, run_cap, repeats, seed, max_retries, max_concurrent_trials, max_failed_trials, time_budget, experiment, keep_models, register
+    sweep.yaml:7:1: unknown key `colour`, known are name, description, model, dataset, method, metric, parameters, exclude, run_cap, repeats, seed, max_retries, max_concurrent_trials, max_failed_trials, time_budget, experiment, keep_models, register, tags, resources, tracking, storage
     sweep.yaml:1:1: missing key `name`: a name for the sweep
     sweep.yaml:1:1: missing key `model`: a Hub id or the directory of a checkpoint
     sweep.yaml:1:1: missing key `dataset`: a Hub id, a directory, or a mapping with `train` files
