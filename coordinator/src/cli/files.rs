@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use distilsweep_data::TakenIn;
-use distilsweep_proto::{exit::Exit, resource::Resource, storage, v1};
+use distilsweep_proto::{exit::Exit, limits::FILE_BYTES, resource::Resource, storage, v1};
 
 use super::{
     CliError, hub,
@@ -32,6 +32,11 @@ impl SweepFile {
         let unreadable = |error: std::io::Error| {
             CliError::new(Exit::BadInput, format!("sweep file {name} cannot be read: {error}"))
         };
+        let size = std::fs::metadata(path).map_err(unreadable)?.len();
+        if size > FILE_BYTES as u64 {
+            let message = format!("{name} has {size} bytes, a sweep file has {FILE_BYTES} at most");
+            return Err(CliError::new(Exit::BadInput, message));
+        }
         let source = std::fs::read_to_string(path).map_err(unreadable)?;
         let base = path.canonicalize().map_err(unreadable)?;
         let base = base.parent().unwrap_or(&base).to_owned();

@@ -15,8 +15,31 @@ use super::{
 /// Probabilities are written in decimals.
 const SUM_ERROR: f64 = 1e-6;
 
-const KEYS: &[&str] =
+/// What may be said of a hyperparameter.
+pub(super) const KEYS: &[&str] =
     &["value", "values", "probabilities", "distribution", "min", "max", "mu", "sigma", "q", "a", "b", "when"];
+
+/// The distributions, with what describes each.
+pub(super) const KNOWN: &[(&str, &[&str])] = &[
+    ("constant", &["value"]),
+    ("categorical", &["values"]),
+    ("categorical_w_probabilities", &["values", "probabilities"]),
+    ("int_uniform", &["min", "max"]),
+    ("uniform", &["min", "max"]),
+    ("q_uniform", &["min", "max", "q"]),
+    ("log_uniform", &["min", "max"]),
+    ("log_uniform_values", &["min", "max"]),
+    ("q_log_uniform", &["min", "max", "q"]),
+    ("q_log_uniform_values", &["min", "max", "q"]),
+    ("inv_log_uniform", &["min", "max"]),
+    ("inv_log_uniform_values", &["min", "max"]),
+    ("normal", &["mu", "sigma"]),
+    ("q_normal", &["mu", "sigma", "q"]),
+    ("log_normal", &["mu", "sigma"]),
+    ("q_log_normal", &["mu", "sigma", "q"]),
+    ("beta", &["a", "b"]),
+    ("q_beta", &["a", "b", "q"]),
+];
 
 /// What is given of a distribution, and where.
 struct Given<'a> {
@@ -108,64 +131,38 @@ impl Given<'_> {
     }
 
     fn of(&self, named: &str, problems: &mut Vec<Problem>) -> Option<Distribution> {
-        let plain = named.strip_prefix("q_").unwrap_or(named);
-        let quantized = plain.len() < named.len();
-        let mut allowed: Vec<&str> = match plain {
-            "constant" if !quantized => vec!["value"],
-            "categorical" if !quantized => vec!["values"],
-            "categorical_w_probabilities" if !quantized => vec!["values", "probabilities"],
-            "int_uniform" if !quantized => vec!["min", "max"],
-            "uniform" | "log_uniform" | "log_uniform_values" => vec!["min", "max"],
-            "inv_log_uniform" | "inv_log_uniform_values" if !quantized => vec!["min", "max"],
-            "normal" | "log_normal" => vec!["mu", "sigma"],
-            "beta" => vec!["a", "b"],
-            _ => return self.unknown(named, problems),
+        let Some((_, keys)) = KNOWN.iter().find(|(known, _)| *known == named) else {
+            return self.unknown(named, problems);
         };
-        if quantized {
-            allowed.push("q");
-        }
-        allowed.extend(["distribution", "when"]);
-        let strange = |entry: &&Entry| !allowed.contains(&entry.key.as_str());
+        let strange = |entry: &&Entry| {
+            let key = entry.key.as_str();
+            !keys.contains(&key) && !["distribution", "when"].contains(&key)
+        };
         if let Some(entry) = self.entries.iter().find(strange) {
-            let list = allowed[..allowed.len() - 2].join("`, `");
+            let list = keys.join("`, `");
             let sentence = format!("`{}` has no part in {named}, it has `{list}`", entry.key);
             problems.push(entry.mark.problem(sentence));
             return None;
         }
-        match plain {
+        match named {
             "constant" => {
                 let value = self.required("value", problems)?;
                 parameters::checked(&self.parameter, &value.value, problems).map(Distribution::Constant)
             }
             "categorical" | "categorical_w_probabilities" => self.categorical(problems),
             "int_uniform" => self.whole_range(problems),
-            _ => self.number(plain, quantized, problems),
+            _ => {
+                let plain = named.strip_prefix("q_").unwrap_or(named);
+                self.number(plain, plain.len() < named.len(), problems)
+            }
         }
     }
 
     fn unknown(&self, named: &str, problems: &mut Vec<Problem>) -> Option<Distribution> {
-        const KNOWN: [&str; 17] = [
-            "constant",
-            "categorical",
-            "categorical_w_probabilities",
-            "int_uniform",
-            "uniform",
-            "q_uniform",
-            "log_uniform",
-            "log_uniform_values",
-            "q_log_uniform",
-            "q_log_uniform_values",
-            "inv_log_uniform",
-            "inv_log_uniform_values",
-            "normal",
-            "q_normal",
-            "log_normal",
-            "q_log_normal",
-            "beta",
-        ];
-        let remedy = match nearest(named, KNOWN) {
+        let known = || KNOWN.iter().map(|(known, _)| *known);
+        let remedy = match nearest(named, known()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known are {}, q_beta", KNOWN.join(", ")),
+            None => format!("known are {}", known().collect::<Vec<_>>().join(", ")),
         };
         let at = form::find(self.entries, "distribution").map_or(self.entry.mark, |entry| entry.value.mark);
         problems.push(at.problem(format!("unknown distribution `{named}`, {remedy}")));

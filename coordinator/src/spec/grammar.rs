@@ -9,12 +9,15 @@ use distilsweep_proto::{
 
 use super::{
     Limits, Local, MetricSpec, Origin, SweepSpec, data, form, local, models, points,
-    problem::{Problem, Problems, nearest},
+    problem::{Problem, Problems, TOLD, nearest},
     tree::{self, Content, Entry, Mark, Node},
     warnings,
 };
 
-const KEYS: &[&str] = &[
+/// Keys that every file has.
+pub(super) const REQUIRED: &[&str] = &["name", "model", "dataset", "method", "parameters"];
+
+pub(super) const KEYS: &[&str] = &[
     "name",
     "description",
     "model",
@@ -174,10 +177,11 @@ fn required<'a>(
     problems: &mut Vec<Problem>,
 ) -> Option<&'a Entry> {
     let entry = form::find(entries, key);
-    let misspelt = entries.iter().any(|entry| {
-        !KEYS.contains(&entry.key.as_str()) && nearest(&entry.key, KEYS.iter().copied()) == Some(key)
-    });
-    if entry.is_none() && !misspelt {
+    let misspelt = || {
+        let mut unknown = entries.iter().filter(|entry| !KEYS.contains(&entry.key.as_str())).take(TOLD);
+        unknown.any(|entry| nearest(&entry.key, KEYS.iter().copied()) == Some(key))
+    };
+    if entry.is_none() && !misspelt() {
         problems.push(Mark::START.problem(format!("missing key `{key}`: {what}")));
     }
     entry

@@ -32,6 +32,7 @@ mod parameters;
 mod paths;
 mod points;
 mod problem;
+mod schema;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,7 @@ pub use models::KeepModels;
 pub use narrowed::{NotReplaceable, narrowed};
 pub use origin::Origin;
 pub use problem::{Problem, Problems};
+pub use schema::schema;
 pub use space::Space;
 
 /// A sweep, as its file says and checked.

@@ -2,7 +2,9 @@
 
 mod conditional;
 mod drawn;
+mod hostile;
 mod said;
+mod schema;
 
 use distilsweep_proto::{
     dataset::{DatasetSource, Limits as RowLimits},

@@ -7,7 +7,7 @@ use distilsweep_proto::params::{PARAMETERS, Params};
 use super::*;
 use crate::spec::{Axis, Chosen, Filter, MAX_POINTS, SpaceError, conditions::Conditions};
 
-const CONDITIONAL: &str = "\
+pub(super) const CONDITIONAL: &str = "\
 name: demo
 model: ./model
 dataset: {train: train.csv, validation: validation.csv}

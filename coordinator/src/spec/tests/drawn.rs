@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::spec::Method;
 
-const RANDOM: &str = "\
+pub(super) const RANDOM: &str = "\
 name: demo
 model: ./model
 dataset: {train: train.csv, validation: validation.csv}
