@@ -156,8 +156,10 @@ fn the_environment_s_words_reach_the_runs_and_its_secrets_nothing_else() -> anyh
     const SECRET: &str = "pass-for-the-server-alone";
     let scene = Scene::new()?;
     let server = Mlflow::start(&scene.path("mlflow"))?;
-    let file = scene.write("sweep.yaml", &four_trials("words", 100))?;
-    let mut command = scene.command("distilsweep", &["run", &file.to_string_lossy(), "--workers", "1"])?;
+    // The environment comes before the file, of which it lacks the rest.
+    let more = "tags: [smoke]\nresources: {workers: 1}\ntracking: http://127.0.0.1:9\n";
+    let file = scene.write("sweep.yaml", &(four_trials("words", 100) + more))?;
+    let mut command = scene.command("distilsweep", &["run", &file.to_string_lossy()])?;
     command
         .args(["--scripted", "100x20"])
         .env("MLFLOW_TRACKING_URI", &server.url)
@@ -186,6 +188,7 @@ fn the_environment_s_words_reach_the_runs_and_its_secrets_nothing_else() -> anyh
     assert_eq!(runs.len(), 5);
     for run in &runs {
         assert_eq!((run.tag("team"), run.tag("mlflow.user")), (Some("nlp"), Some("ada")));
+        assert_eq!(run.tag("smoke"), Some("true"));
     }
     let steps: Vec<i64> = server
         .history(runs[0].id(), "system/system_memory_usage_percentage")?

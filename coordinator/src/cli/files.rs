@@ -3,19 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use distilsweep_data::TakenIn;
-use distilsweep_proto::{exit::Exit, resource::Resource, v1};
+use distilsweep_proto::{exit::Exit, limits::FILE_BYTES, resource::Resource, storage, v1};
 
 use super::{
     CliError, hub,
     mlflow::environment,
     origin::{self, Experiment},
 };
-use crate::spec::{self, Origin, SweepSpec};
+use crate::spec::{self, Local, Origin, Problem, Reading, SweepSpec};
 
 /// A sweep file that was read and checked.
 #[derive(Debug)]
 pub(super) struct SweepFile {
     pub(super) spec: SweepSpec,
+    /// What it says for `run`.
+    pub(super) local: Local,
+    warnings: Vec<Problem>,
     source: String,
     name: String,
     base: PathBuf,
@@ -29,14 +32,42 @@ impl SweepFile {
         let unreadable = |error: std::io::Error| {
             CliError::new(Exit::BadInput, format!("sweep file {name} cannot be read: {error}"))
         };
+        let size = std::fs::metadata(path).map_err(unreadable)?.len();
+        if size > FILE_BYTES as u64 {
+            let message = format!("{name} has {size} bytes, a sweep file has {FILE_BYTES} at most");
+            return Err(CliError::new(Exit::BadInput, message));
+        }
         let source = std::fs::read_to_string(path).map_err(unreadable)?;
         let base = path.canonicalize().map_err(unreadable)?;
         let base = base.parent().unwrap_or(&base).to_owned();
         let home = std::env::home_dir();
-        let spec = spec::parse(&source)
-            .map_err(|problems| CliError::new(Exit::BadInput, problems.in_file(&name)))?
-            .with_base(&base, home.as_deref());
-        Ok(Self { spec, source, name, base, home })
+        let Reading { spec, local, warnings } =
+            spec::read(&source).map_err(|problems| CliError::new(Exit::BadInput, problems.in_file(&name)))?;
+        let spec = spec.with_base(&base, home.as_deref());
+        Ok(Self { spec, local, warnings, source, name, base, home })
+    }
+
+    /// Says what there is to say of a file that is right.
+    pub(super) fn warn(&self) {
+        self.tell(&self.warnings);
+    }
+
+    /// The same, and what of it does not count where others train it.
+    pub(super) fn warn_of_others(&self) {
+        self.warn();
+        self.tell(&self.local.unheeded);
+    }
+
+    /// Where workers publish, by the file.
+    pub(super) fn store(&self) -> Result<Option<String>, CliError> {
+        let wrong = |why| CliError::new(Exit::BadInput, format!("`storage` of {}: {why}", self.name));
+        self.local.storage.as_deref().map(|url| store(url).map_err(wrong)).transpose()
+    }
+
+    fn tell(&self, warnings: &[Problem]) {
+        for Problem { line, column, message } in warnings {
+            eprintln!("{}:{line}:{column}: warning: {message}", self.name);
+        }
     }
 
     /// Who hands it in, and from where.
@@ -80,4 +111,12 @@ impl SweepFile {
         })
         .await
     }
+}
+
+/// Reads the URL of a store. What is behind it only workers need to reach.
+pub(super) fn store(text: &str) -> Result<String, String> {
+    let url = url::Url::parse(text).map_err(|error| {
+        format!("it is no URL ({error}); it looks like s3://bucket/prefix or file:///directory")
+    })?;
+    storage::open(&url).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }

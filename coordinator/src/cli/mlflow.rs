@@ -34,6 +34,12 @@ impl Recording {
         Self { mlflow }
     }
 
+    /// The same, but where neither a flag nor the environment names a server, this one.
+    pub(super) fn or(&self, default: Option<&String>) -> Self {
+        let named = self.mlflow.is_some() || environment("MLFLOW_TRACKING_URI").is_some();
+        if named { self.clone() } else { Self::at(default.cloned()) }
+    }
+
     /// A client of the server, which has to be named.
     pub(super) fn named(&self) -> Result<Client, CliError> {
         self.client()?.ok_or_else(|| {

@@ -32,7 +32,7 @@ use distilsweep_proto::{
     terminal::Manner,
 };
 
-use crate::{engine::EngineError, naming::Unnamed, server::ServerError, store::StoreError};
+use crate::{engine::EngineError, naming::Unnamed, server::ServerError, spec, store::StoreError};
 
 /// One file of hyperparameters in, fine-tuned DistilBERTs out, ranked and recorded in MLflow.
 #[derive(Debug, Parser)]
@@ -60,6 +60,9 @@ enum Command {
     /// List workers, or have one end
     #[command(subcommand, after_help = examples!["distilsweep worker list"])]
     Worker(worker::Worker),
+    /// Print a JSON Schema of sweep files, by which editors complete and check them
+    #[command(after_help = examples!["distilsweep schema > sweep.schema.json"])]
+    Schema,
     /// Show the ranking of a sweep
     #[command(after_help = examples![
         "distilsweep results emotion-lr",
@@ -214,6 +217,10 @@ impl Cli {
                 Command::Sweep(sweep) => sweep.run().await,
                 Command::Trial(trial) => trial.run().await,
                 Command::Worker(worker) => worker.run().await,
+                Command::Schema => {
+                    results::print(&format!("{:#}", spec::schema()));
+                    Ok(Exit::Success)
+                }
                 Command::Results(results) => results.run().await,
                 Command::Export(export) => export.run().await,
                 Command::Report(report) => report.run().await,

@@ -19,7 +19,7 @@ use crate::{
     mlflow::client::Client,
     results::{Summary, TrialState, labels::counted},
     server::{HANG_TIMEOUT_MS, Server, ServerOptions},
-    spec::Origin,
+    spec::{Local, Origin},
 };
 
 /// Workers are on this machine: one that is silent for so long is gone.
@@ -47,23 +47,23 @@ pub(super) struct Run {
     #[arg(long, value_name = "DIR", default_value = ".distilsweep")]
     state: PathBuf,
 
-    /// Worker processes [default: one a GPU; without one, one a core while memory lasts]
+    /// Worker processes [default: `resources` of the file, else one a GPU; without one, one a core while memory lasts]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
 
-    /// Threads of a worker on a CPU [default: the cores shared out among the workers]
+    /// Threads of a worker on a CPU [default: `resources` of the file, else the cores shared out among the workers]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
-    /// Where trials are trained: auto, cpu or cuda:N
-    #[arg(long, default_value = "auto")]
-    device: String,
+    /// Where trials are trained: auto, cpu or cuda:N [default: `resources` of the file, else auto]
+    #[arg(long)]
+    device: Option<String>,
 
     /// Seconds between two checkpoints of a trial; each epoch makes one too
     #[arg(long, value_name = "SECONDS", default_value_t = 300.0, value_parser = positive)]
     checkpoint_interval: f64,
 
-    /// Trials that may train in one pack on a worker [default: 16 on CUDA, 1 on a CPU]
+    /// Trials that may train in one pack on a worker [default: `resources` of the file, else 16 on CUDA, 1 on a CPU]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     lanes: Option<u32>,
 
@@ -85,8 +85,11 @@ enum Watched {
 }
 
 impl Run {
-    pub(super) async fn run(self) -> Result<Exit, CliError> {
+    pub(super) async fn run(mut self) -> Result<Exit, CliError> {
         let file = SweepFile::read(&self.file)?;
+        file.warn();
+        self.default_to(&file.local);
+        let store_url = file.store()?;
         let mlflow = self.recording.client()?;
         let mut resources = Vec::new();
         if self.scripted.is_none() {
@@ -105,6 +108,7 @@ impl Run {
             lease_timeout_ms: LEASE_TIMEOUT_MS,
             hang_timeout_ms: HANG_TIMEOUT_MS,
             mlflow: mlflow.clone(),
+            store_url,
             http: Some((Ipv4Addr::LOCALHOST, 0).into()),
             ..ServerOptions::private(self.state.clone(), connect::user())
         })
@@ -114,6 +118,20 @@ impl Run {
         let exit = ended?;
         stopped?;
         Ok(exit)
+    }
+
+    /// Takes from the file what was not asked for.
+    fn default_to(&mut self, file: &Local) {
+        let Local { workers, threads, lanes, device, tracking, storage: _, unheeded: _ } = file;
+        self.workers = self.workers.or(*workers);
+        self.threads = self.threads.or(*threads);
+        self.lanes = self.lanes.or(*lanes);
+        self.device = self.device.take().or_else(|| device.clone());
+        self.recording = self.recording.or(tracking.as_ref());
+    }
+
+    fn device(&self) -> &str {
+        self.device.as_deref().unwrap_or("auto")
     }
 
     async fn sweep(
@@ -180,12 +198,12 @@ impl Run {
     }
 
     fn worker_options(&self, server: &Server, count: usize) -> WorkerOptions {
-        let gpu_each = self.device == "auto" && fleet::gpus() > 0;
+        let gpu_each = self.device() == "auto" && fleet::gpus() > 0;
         WorkerOptions {
             program: fleet::program(),
             url: server.url.clone(),
             token: server.worker.clone(),
-            device: self.device.clone(),
+            device: self.device().to_owned(),
             threads: self.threads.map_or_else(|| (cores() / count).max(1), usize::from),
             gpu_each,
             checkpoint_interval: self.checkpoint_interval,
@@ -200,10 +218,10 @@ impl Run {
         if let Some(workers) = self.workers {
             return usize::from(workers);
         }
-        let gpus = if self.device == "auto" { fleet::gpus() } else { 0 };
+        let gpus = if self.device() == "auto" { fleet::gpus() } else { 0 };
         let most = if gpus > 0 {
             gpus
-        } else if self.device.starts_with("cuda") {
+        } else if self.device().starts_with("cuda") {
             1
         } else {
             let threads = self.threads.map_or(1, usize::from);

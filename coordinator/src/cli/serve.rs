@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use distilsweep_proto::{examples, exit::Exit, storage};
+use distilsweep_proto::{examples, exit::Exit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CliError, connect, mlflow::Recording};
@@ -37,7 +37,7 @@ pub(super) struct Serve {
     state: PathBuf,
 
     /// URL under which workers publish checkpoints and models: file:, s3:, gs: or az: [default: below the state directory]
-    #[arg(long, value_name = "URL", value_parser = store)]
+    #[arg(long, value_name = "URL", value_parser = super::files::store)]
     store: Option<String>,
 
     /// Seconds without a word after which a worker's trials go to others
@@ -174,14 +174,6 @@ impl From<TokenError> for CliError {
     fn from(error: TokenError) -> Self {
         Self::new(Exit::Usage, error.to_string())
     }
-}
-
-/// Reads the URL of a store. What is behind it only workers need to reach.
-fn store(text: &str) -> Result<String, String> {
-    let url = url::Url::parse(text).map_err(|error| {
-        format!("it is no URL ({error}); it looks like s3://bucket/prefix or file:///directory")
-    })?;
-    storage::open(&url).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Reads a number of workers: as many as permits can be counted.

@@ -134,6 +134,7 @@ impl Sweep {
         match self {
             Sweep::Submit(submit) => {
                 let file = SweepFile::read(&submit.file)?;
+                file.warn_of_others();
                 let mut origin = file.origin(&submit.experiment)?;
                 origin.resources = file.pin().await?;
                 let connection = submit.target.connect_or_create().await?;

@@ -135,11 +135,13 @@ impl Sweeps for SweepsService {
         let mut spec = spec::parse(&request.source)
             .map_err(|problems| Status::invalid_argument(problems.in_file(&request.file_name)))?
             .with_base(Path::new(&request.base_directory), home);
+        let mut tags = std::mem::take(&mut spec.origin.tags);
+        tags.extend(request.run_tags);
         spec.origin = Origin {
             user: present(request.user),
             experiment: present(request.experiment),
             default_experiment: present(request.default_experiment),
-            tags: request.run_tags.into_iter().collect(),
+            tags,
             resources: resources(request.resources),
         };
         let new = NewSweep {

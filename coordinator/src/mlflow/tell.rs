@@ -72,8 +72,8 @@ pub struct SweepStart<'a> {
     pub description: Option<&'a str>,
     /// The sweep file as submitted.
     pub file: &'a str,
-    /// The parameters as a sweep file has them.
-    pub space: serde_json::Value,
+    /// The parameters, and what else decides the points, as a sweep file has them.
+    pub space: serde_json::Map<String, serde_json::Value>,
     /// When, in milliseconds since 1970.
     pub start_ms: i64,
 }
@@ -169,7 +169,9 @@ pub fn sweep_started(recorded: Recorded<'_>, start: SweepStart<'_>) -> Vec<(RunK
 
 /// The space as a sweep file has it, which it no longer tells by itself once it is extended.
 fn space(start: &SweepStart<'_>) -> Op {
-    let content = format!("{:#}\n", json!({"points": start.points, "parameters": start.space}));
+    let mut document = start.space.clone();
+    document.insert("points".to_owned(), json!(start.points));
+    let content = format!("{:#}\n", serde_json::Value::Object(document));
     Op::Text { path: "space.json".to_owned(), content }
 }
 
@@ -385,10 +387,10 @@ mod tests {
                 points: 12,
                 description: None,
                 file: "name: emotion\n",
-                space: json!({
-                    "learning_rate": {"values": [2e-5, 5e-5]},
-                    "seed": {"value": 42},
-                }),
+                space: serde_json::Map::from_iter([(
+                    "parameters".to_owned(),
+                    json!({"learning_rate": {"values": [2e-5, 5e-5]}, "seed": {"value": 42}}),
+                )]),
                 start_ms: 1000,
             },
         );

@@ -13,7 +13,7 @@ use super::{
     tree::{Content, Entry},
 };
 
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "id",
     "train",
     "validation",

@@ -8,6 +8,33 @@ use statrs::distribution::{Beta, ContinuousCDF, Normal};
 /// function, in which machines and versions differ, are not among them: a point is the same everywhere.
 const DIGITS: usize = 6;
 
+/// Values that a grid lists of one hyperparameter, at most.
+const MAX_LISTED: u64 = 100_000;
+
+/// What is left over when a range is divided by its step and comes out even: decimals have no exact quotients.
+const QUOTIENT_ERROR: f64 = 1e-9;
+
+/// Why a distribution is no list of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoList {
+    /// It weighs its values.
+    #[error(
+        "weighs its values by `probabilities`, and `method: grid` takes each once: remove them, or draw with `method: random`"
+    )]
+    Weighed,
+    /// Between any two values there is another.
+    #[error(
+        "is any number of a range, and `method: grid` needs them one by one: `values: [V, …]`, two whole numbers as `min` and `max`, or `distribution: q_uniform` with `q`; `method: random` draws"
+    )]
+    Continuous,
+    /// No multiple of its step lies in its range.
+    #[error("has no multiple of `q` between `min` and `max`")]
+    Empty,
+    /// More than [`MAX_LISTED`].
+    #[error("has {0} values in its range, and a grid lists {MAX_LISTED} at most: `method: random` draws")]
+    TooMany(u64),
+}
+
 /// A distribution that makes sense for its hyperparameter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,6 +114,80 @@ impl Distribution {
             Distribution::IntUniform { min, max } => min < max,
             Distribution::Number { .. } => true,
         }
+    }
+
+    /// The values that a grid takes, where they can be counted: of whole ranges all, of ranges in steps the multiples that
+    /// lie within.
+    ///
+    /// # Errors
+    /// Where they cannot, or are too many.
+    pub fn listed(&self, parameter: &Parameter) -> Result<Vec<Value>, NoList> {
+        let bounded = |count: u64| if count <= MAX_LISTED { Ok(()) } else { Err(NoList::TooMany(count)) };
+        match self {
+            Distribution::Constant(value) => Ok(vec![value.clone()]),
+            Distribution::Categorical { values, probabilities } => {
+                let even = probabilities.iter().all(|probability| *probability == probabilities[0]);
+                if even { Ok(values.clone()) } else { Err(NoList::Weighed) }
+            }
+            Distribution::IntUniform { min, max } => {
+                bounded(max.abs_diff(*min).saturating_add(1))?;
+                Ok((*min..=*max).map(|whole| number(parameter, whole as f64)).collect())
+            }
+            Distribution::Number { shape: Shape::Uniform { min, max }, q: Some(q) } => {
+                let (first, last) = (min / q - QUOTIENT_ERROR, max / q + QUOTIENT_ERROR);
+                let (first, last) = (first.ceil(), last.floor());
+                if first > last {
+                    return Err(NoList::Empty);
+                }
+                bounded(((last - first) as u64).saturating_add(1))?;
+                let multiples = (0..=(last - first) as u64).map(|step| (first + step as f64) * q);
+                let mut values: Vec<Value> =
+                    multiples.map(|multiple| number(parameter, rounded(multiple))).collect();
+                values.dedup();
+                Ok(values)
+            }
+            Distribution::Number { .. } => Err(NoList::Continuous),
+        }
+    }
+
+    /// The values that it takes by name, where it has such.
+    pub fn choices(&self) -> Option<&[Value]> {
+        match self {
+            Distribution::Constant(value) => Some(std::slice::from_ref(value)),
+            Distribution::Categorical { values, .. } => Some(values),
+            Distribution::IntUniform { .. } | Distribution::Number { .. } => None,
+        }
+    }
+
+    /// Whether it may give a value; of a range only multiples of a step can be named.
+    pub fn takes(&self, parameter: &Parameter, value: &Value) -> bool {
+        if let Some(choices) = self.choices() {
+            return choices.contains(value);
+        }
+        let stepped = !matches!(self, Distribution::Number { q: None, .. });
+        let within =
+            |(least, most): (f64, f64)| value.as_number().is_some_and(|one| (least..=most).contains(&one));
+        stepped && self.reach(parameter).is_some_and(within)
+    }
+
+    /// The least and the greatest number that it gives; of a normal one those that nearly all draws lie between.
+    pub fn reach(&self, parameter: &Parameter) -> Option<(f64, f64)> {
+        let numbers: Vec<f64> = match self {
+            Distribution::Constant(value) => value.as_number().into_iter().collect(),
+            Distribution::Categorical { values, .. } => values.iter().filter_map(Value::as_number).collect(),
+            Distribution::IntUniform { min, max } => vec![*min as f64, *max as f64],
+            Distribution::Number {
+                shape: Shape::Uniform { min, max } | Shape::LogUniform { min, max },
+                ..
+            } => {
+                vec![*min, *max]
+            }
+            Distribution::Number { .. } => {
+                [0.001, 0.999].iter().filter_map(|share| self.value(parameter, *share).as_number()).collect()
+            }
+        };
+        let first = *numbers.first()?;
+        Some(numbers.iter().fold((first, first), |(least, most), one| (least.min(*one), most.max(*one))))
     }
 
     /// The value below which a `share` of all draws lies, from 0 to 1; of categories in their order. What the

@@ -3,18 +3,43 @@
 use distilsweep_proto::params::{Kind, Parameter, Value};
 
 use super::{
+    conditions,
     distribution::{Distribution, Shape},
     drawn::Dimension,
+    filter::Filter,
     form, parameters,
     problem::{Problem, nearest},
-    tree::{Content, Entry, Node, Scalar, resolve},
+    tree::{Content, Entry, Mark, Node, Scalar, resolve},
 };
 
 /// Probabilities are written in decimals.
 const SUM_ERROR: f64 = 1e-6;
 
-const KEYS: &[&str] =
-    &["value", "values", "probabilities", "distribution", "min", "max", "mu", "sigma", "q", "a", "b"];
+/// What may be said of a hyperparameter.
+pub(super) const KEYS: &[&str] =
+    &["value", "values", "probabilities", "distribution", "min", "max", "mu", "sigma", "q", "a", "b", "when"];
+
+/// The distributions, with what describes each.
+pub(super) const KNOWN: &[(&str, &[&str])] = &[
+    ("constant", &["value"]),
+    ("categorical", &["values"]),
+    ("categorical_w_probabilities", &["values", "probabilities"]),
+    ("int_uniform", &["min", "max"]),
+    ("uniform", &["min", "max"]),
+    ("q_uniform", &["min", "max", "q"]),
+    ("log_uniform", &["min", "max"]),
+    ("log_uniform_values", &["min", "max"]),
+    ("q_log_uniform", &["min", "max", "q"]),
+    ("q_log_uniform_values", &["min", "max", "q"]),
+    ("inv_log_uniform", &["min", "max"]),
+    ("inv_log_uniform_values", &["min", "max"]),
+    ("normal", &["mu", "sigma"]),
+    ("q_normal", &["mu", "sigma", "q"]),
+    ("log_normal", &["mu", "sigma"]),
+    ("q_log_normal", &["mu", "sigma", "q"]),
+    ("beta", &["a", "b"]),
+    ("q_beta", &["a", "b", "q"]),
+];
 
 /// What is given of a distribution, and where.
 struct Given<'a> {
@@ -23,31 +48,65 @@ struct Given<'a> {
     entries: &'a [Entry],
 }
 
-/// Reads `parameters`; what is right of it comes back even where something is wrong.
-pub(super) fn read(entry: &Entry, problems: &mut Vec<Problem>) -> Vec<Dimension> {
-    let shape = "a mapping of hyperparameters, each with `value`, `values`, or `min` and `max`";
-    let entries = form::mapping("parameters", &entry.value, shape, problems).unwrap_or_default();
-    entries.iter().filter_map(|entry| dimension(entry, problems)).collect()
+/// A hyperparameter as the file lists it.
+pub(super) struct Listed {
+    pub(super) dimension: Dimension,
+    /// Where its description stands.
+    pub(super) mark: Mark,
+    /// What must hold for it to exist, and where that stands.
+    pub(super) when: Option<(Filter, Mark)>,
 }
 
-fn dimension(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Dimension> {
+/// Reads `parameters`; what is right of it comes back even where something is wrong.
+pub(super) fn read(entry: &Entry, problems: &mut Vec<Problem>) -> Vec<Listed> {
+    let members = parameters::members(entry, problems);
+    members.into_iter().filter_map(|entry| listed(entry, problems)).collect()
+}
+
+fn listed(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Listed> {
     let (parameter, entries) = parameters::named(entry, problems)?;
     let name = parameter.name;
     let given = Given { parameter, entry, entries };
-    let nested = |key: &str| {
-        (key == "parameters")
-            .then_some("nests parameters, here they stand side by side under Hugging Face's names")
-    };
-    if form::refuse_unknown(entries, KEYS, &format!(" in `{name}`"), nested, problems) {
+    if form::refuse_unknown(entries, KEYS, &format!(" in `{name}`"), |_| None, problems) {
         return None;
     }
     let distribution = given.distribution(problems)?;
-    Some(Dimension { name: name.to_owned(), distribution })
+    let dimension = Dimension { name: name.to_owned(), distribution };
+    let when = match form::find(entries, "when") {
+        Some(entry) => Some((conditions::filter("when", &entry.value, problems)?, entry.value.mark)),
+        None => None,
+    };
+    Some(Listed { dimension, mark: entry.value.mark, when })
+}
+
+/// What a range comes to whose bounds are exponents: whoever writes 1e-5 there means something else.
+pub(super) fn exponents(entry: &Entry) -> Option<Problem> {
+    let Content::Map(entries) = &entry.value.content else { return None };
+    let named = form::find(entries, "distribution")?;
+    let Content::Scalar { text, .. } = &named.value.content else { return None };
+    let values = match text.as_str() {
+        "log_uniform" => "log_uniform_values",
+        "q_log_uniform" => "q_log_uniform_values",
+        "inv_log_uniform" => "inv_log_uniform_values",
+        _ => return None,
+    };
+    let [min, max] = ["min", "max"].map(|key| Some(as_number(&form::find(entries, key)?.value)?.exp()));
+    let sentence = format!(
+        "the bounds of {text} are exponents of e: `{}` lies between {:.3e} and {:.3e}; {values} takes the values themselves",
+        entry.key, min?, max?
+    );
+    Some(named.value.mark.problem(sentence))
 }
 
 impl Given<'_> {
     fn distribution(&self, problems: &mut Vec<Problem>) -> Option<Distribution> {
         let has = |key| form::find(self.entries, key).is_some();
+        if let (true, Some(second)) = (has("value"), form::find(self.entries, "values")) {
+            let name = self.parameter.name;
+            problems
+                .push(second.mark.problem(format!("`{name}` has `value` and `values`, keep one of them")));
+            return None;
+        }
         let named = match form::find(self.entries, "distribution") {
             Some(entry) => form::text(entry, problems)?,
             None if has("value") => "constant".to_owned(),
@@ -72,63 +131,38 @@ impl Given<'_> {
     }
 
     fn of(&self, named: &str, problems: &mut Vec<Problem>) -> Option<Distribution> {
-        let plain = named.strip_prefix("q_").unwrap_or(named);
-        let quantized = plain.len() < named.len();
-        let mut allowed: Vec<&str> = match plain {
-            "constant" if !quantized => vec!["value"],
-            "categorical" if !quantized => vec!["values"],
-            "categorical_w_probabilities" if !quantized => vec!["values", "probabilities"],
-            "int_uniform" if !quantized => vec!["min", "max"],
-            "uniform" | "log_uniform" | "log_uniform_values" => vec!["min", "max"],
-            "inv_log_uniform" | "inv_log_uniform_values" if !quantized => vec!["min", "max"],
-            "normal" | "log_normal" => vec!["mu", "sigma"],
-            "beta" => vec!["a", "b"],
-            _ => return self.unknown(named, problems),
+        let Some((_, keys)) = KNOWN.iter().find(|(known, _)| *known == named) else {
+            return self.unknown(named, problems);
         };
-        if quantized {
-            allowed.push("q");
-        }
-        let strange = |entry: &&Entry| entry.key != "distribution" && !allowed.contains(&entry.key.as_str());
+        let strange = |entry: &&Entry| {
+            let key = entry.key.as_str();
+            !keys.contains(&key) && !["distribution", "when"].contains(&key)
+        };
         if let Some(entry) = self.entries.iter().find(strange) {
-            let list = allowed.join("`, `");
+            let list = keys.join("`, `");
             let sentence = format!("`{}` has no part in {named}, it has `{list}`", entry.key);
             problems.push(entry.mark.problem(sentence));
             return None;
         }
-        match plain {
+        match named {
             "constant" => {
                 let value = self.required("value", problems)?;
                 parameters::checked(&self.parameter, &value.value, problems).map(Distribution::Constant)
             }
             "categorical" | "categorical_w_probabilities" => self.categorical(problems),
             "int_uniform" => self.whole_range(problems),
-            _ => self.number(plain, quantized, problems),
+            _ => {
+                let plain = named.strip_prefix("q_").unwrap_or(named);
+                self.number(plain, plain.len() < named.len(), problems)
+            }
         }
     }
 
     fn unknown(&self, named: &str, problems: &mut Vec<Problem>) -> Option<Distribution> {
-        const KNOWN: [&str; 17] = [
-            "constant",
-            "categorical",
-            "categorical_w_probabilities",
-            "int_uniform",
-            "uniform",
-            "q_uniform",
-            "log_uniform",
-            "log_uniform_values",
-            "q_log_uniform",
-            "q_log_uniform_values",
-            "inv_log_uniform",
-            "inv_log_uniform_values",
-            "normal",
-            "q_normal",
-            "log_normal",
-            "q_log_normal",
-            "beta",
-        ];
-        let remedy = match nearest(named, KNOWN) {
+        let known = || KNOWN.iter().map(|(known, _)| *known);
+        let remedy = match nearest(named, known()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known are {}, q_beta", KNOWN.join(", ")),
+            None => format!("known are {}", known().collect::<Vec<_>>().join(", ")),
         };
         let at = form::find(self.entries, "distribution").map_or(self.entry.mark, |entry| entry.value.mark);
         problems.push(at.problem(format!("unknown distribution `{named}`, {remedy}")));
@@ -137,7 +171,7 @@ impl Given<'_> {
 
     fn categorical(&self, problems: &mut Vec<Problem>) -> Option<Distribution> {
         let listed = self.required("values", problems)?;
-        let values = parameters::values(&self.parameter, listed, problems)?.values;
+        let values = parameters::values(&self.parameter, listed, problems)?;
         let Some(entry) = form::find(self.entries, "probabilities") else {
             let probabilities = vec![1.0 / values.len() as f64; values.len()];
             return Some(Distribution::Categorical { values, probabilities });

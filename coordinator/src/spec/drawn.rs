@@ -5,10 +5,14 @@ use distilsweep_proto::params::{Parameter, Params, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::distribution::Distribution;
+use super::{conditions::Conditions, distribution::Distribution};
 
 /// Points of a quasi-random sequence, at most: the generator's.
 pub(super) const MAX_SEQUENCE: u64 = 1 << 16;
+
+/// Draws of a point until one is not left out. A file whose conditions let fewer than one in a hundred through is refused,
+/// and of such it is not reached once in 10^43 points.
+const MAX_ATTEMPTS: u64 = 10_000;
 
 /// One hyperparameter with what it is drawn from, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +48,9 @@ pub struct Drawn {
     pub count: u64,
     /// Points of a draw.
     pub repeats: u64,
+    /// What points have not, and which there are not.
+    #[serde(default, skip_serializing_if = "Conditions::is_empty")]
+    pub conditions: Conditions,
 }
 
 impl Drawn {
@@ -55,35 +62,56 @@ impl Drawn {
     /// The point of an index.
     pub fn point(&self, index: u64) -> Params {
         let draw = index / self.repeats;
-        let of = |(place, dimension): (usize, &Dimension)| {
-            // A name that is no hyperparameter's is no longer one: the record of an older version.
-            let parameter = Parameter::named(&dimension.name).ok()?;
-            let value = dimension.distribution.value(parameter, self.share(draw, place, &dimension.name));
-            Some((dimension.name.clone(), value))
-        };
-        let mut point: Params = self.dimensions.iter().enumerate().filter_map(of).collect();
+        let there = (0..MAX_ATTEMPTS).find_map(|attempt| {
+            let (point, is_there) = self.drawn(draw, attempt);
+            is_there.then_some(point)
+        });
+        let mut point = there.unwrap_or_else(|| self.drawn(draw, 0).0);
         if self.repeats > 1 {
             point.insert("seed".to_owned(), Value::Integer((index % self.repeats).cast_signed() + 1));
         }
         point
     }
 
+    /// How many of the first `draws` conditions let through, by the first attempt of each.
+    pub(super) fn let_through(&self, draws: u64) -> u64 {
+        (0..draws).filter(|draw| self.drawn(*draw, 0).1).count() as u64
+    }
+
+    /// What an attempt at a draw makes, and whether there is such a point.
+    fn drawn(&self, draw: u64, attempt: u64) -> (Params, bool) {
+        let of = |(place, dimension): (usize, &Dimension)| {
+            // A name that is no hyperparameter's is no longer one: the record of an older version.
+            let parameter = Parameter::named(&dimension.name).ok()?;
+            let share = self.share(draw, attempt, place, &dimension.name);
+            Some((dimension.name.clone(), dimension.distribution.value(parameter, share)))
+        };
+        let mut point: Params = self.dimensions.iter().enumerate().filter_map(of).collect();
+        let is_there = self.conditions.settle(&mut point);
+        (point, is_there)
+    }
+
     /// A number from 0 to 1, by the name and not the place where it can be: another hyperparameter in the file changes
     /// no draw of those that were there.
-    fn share(&self, draw: u64, place: usize, name: &str) -> f64 {
+    fn share(&self, draw: u64, attempt: u64, place: usize, name: &str) -> f64 {
         match self.sequence {
             Sequence::Random => {
                 let mut hash = Sha256::new();
                 hash.update(self.seed.to_le_bytes());
                 hash.update(draw.to_le_bytes());
                 hash.update(name.as_bytes());
+                if attempt > 0 {
+                    hash.update(attempt.to_le_bytes());
+                }
                 let digest = hash.finalize();
                 let bits = digest.iter().take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
                 // The middle of one of 2^53 equal parts: never 0 or 1, which some distributions send to infinity.
                 ((bits >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
             }
             Sequence::Sobol => {
-                let seed = (self.seed ^ (self.seed >> 32)) as u32;
+                // Another scrambling of the same sequence; the factor spreads small numbers over all bits.
+                let seed = self.seed ^ attempt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let seed = (seed ^ (seed >> 32)) as u32;
                 let share = f64::from(sobol_burley::sample(draw as u32, place as u32, seed));
                 share.clamp(1e-9, 1.0 - 1e-9)
             }
@@ -93,7 +121,10 @@ impl Drawn {
     /// Names of what differs between points, in the order of the file.
     pub fn varied(&self) -> impl Iterator<Item = &str> {
         let repeated = (self.repeats > 1).then_some("seed");
-        let drawn = self.dimensions.iter().filter(|dimension| dimension.distribution.varies());
+        let varies = |dimension: &&Dimension| {
+            dimension.distribution.varies() || self.conditions.of(&dimension.name).is_some()
+        };
+        let drawn = self.dimensions.iter().filter(varies);
         drawn.map(|dimension| dimension.name.as_str()).chain(repeated)
     }
 }

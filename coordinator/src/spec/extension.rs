@@ -84,4 +84,13 @@ parameters:
         assert!(message("seed=1.5").contains("seed"), "{}", message("seed=1.5"));
         assert!(message("weight_decay=0.1").contains("only those can get more values"));
     }
+
+    #[test]
+    fn some_points_of_a_grid_are_not_numbered_anew() {
+        for line in ["run_cap: 1", "exclude: [learning_rate>3e-5]"] {
+            let spec = spec::parse(&format!("{SWEEP}{line}\n")).unwrap();
+            let refusal = spec.extended(&["seed=2".to_owned()]).unwrap_err().to_string();
+            assert!(refusal.contains("hand in a file with the values that are missing"), "{refusal}");
+        }
+    }
 }

@@ -1,19 +1,22 @@
 //! Which trials an order or a table is about: conditions on their hyperparameters, and on what came of them.
 
-use std::{cmp::Ordering, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr};
 
 use distilsweep_proto::params::{Parameter, ParameterError, Params, Value};
+use serde::{Deserialize, Serialize};
 
 use super::tree::{Scalar, resolve};
 
 /// Conditions that all have to hold: `learning_rate>1e-4`, joined by ` and `.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Filter {
     conditions: Vec<Condition>,
 }
 
+/// A comparison of one hyperparameter.
 #[derive(Clone, Debug, PartialEq)]
-struct Condition {
+pub(super) struct Condition {
     name: String,
     operator: Operator,
     value: Value,
@@ -64,9 +67,18 @@ impl Filter {
 
     /// Whether all conditions hold of what `lookup` finds by name; what it does not find never does.
     pub fn holds(&self, lookup: impl Fn(&str) -> Option<Value>) -> bool {
-        self.conditions.iter().all(|condition| {
-            lookup(&condition.name).is_some_and(|value| condition.operator.holds(&value, &condition.value))
-        })
+        self.conditions
+            .iter()
+            .all(|condition| lookup(&condition.name).is_some_and(|value| condition.holds(&value)))
+    }
+
+    /// Hyperparameters that it is about; one may come twice.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.conditions.iter().map(Condition::name)
+    }
+
+    pub(super) fn conditions(&self) -> &[Condition] {
+        &self.conditions
     }
 
     /// Reads conditions that may also be about what came of a trial: one of `others` by name.
@@ -84,6 +96,49 @@ impl FromStr for Filter {
 
     fn from_str(text: &str) -> Result<Self, FilterError> {
         Self::of_results(text, &[])
+    }
+}
+
+impl Condition {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it holds of a value.
+    pub(super) fn holds(&self, value: &Value) -> bool {
+        self.operator.holds(value, &self.value)
+    }
+
+    /// What it asks to be equal to, or not.
+    pub(super) fn equal_to(&self) -> Option<&Value> {
+        matches!(self.operator, Operator::Equal | Operator::NotEqual).then_some(&self.value)
+    }
+}
+
+impl fmt::Display for Filter {
+    /// As it is read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, Condition { name, operator, value }) in self.conditions.iter().enumerate() {
+            let and = if place == 0 { "" } else { " and " };
+            // The first sign of an operator is not the only one.
+            let sign = OPERATORS.iter().rfind(|(_, known)| known == operator).map_or("", |(sign, _)| *sign);
+            write!(f, "{and}{name} {sign} {value}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Filter> for String {
+    fn from(filter: Filter) -> Self {
+        filter.to_string()
+    }
+}
+
+impl TryFrom<String> for Filter {
+    type Error = FilterError;
+
+    fn try_from(text: String) -> Result<Self, FilterError> {
+        text.parse()
     }
 }
 
@@ -149,6 +204,18 @@ mod tests {
         assert!(matches("lr_scheduler_type=cosine", &point) && !matches("lr_scheduler_type!=cosine", &point));
         assert!(!matches("weight_decay<1", &point), "it has none");
         assert!(Filter::default().matches(&point));
+    }
+
+    #[test]
+    fn a_filter_is_stored_as_it_is_read() {
+        for text in
+            ["learning_rate > 1e-05 and seed != 3", "lr_scheduler_type = cosine", "group_by_length = True"]
+        {
+            let filter: Filter = text.parse().unwrap();
+            assert_eq!(filter.to_string(), text);
+            let stored = serde_json::to_string(&filter).unwrap();
+            assert_eq!(serde_json::from_str::<Filter>(&stored).unwrap(), filter);
+        }
     }
 
     #[test]

@@ -31,15 +31,15 @@ pub(super) fn find<'a>(entries: &'a [Entry], key: &str) -> Option<&'a Entry> {
 /// Notes every key that is not known: with the sentence of `elsewhere` where that has one (keys of other programs),
 /// else with the nearest known key. `within` names the mapping: "", " in `metric`". Tells whether it noted any: then
 /// what seems missing may only be misspelt.
-pub(super) fn refuse_unknown(
-    entries: &[Entry],
+pub(super) fn refuse_unknown<'a>(
+    entries: impl IntoIterator<Item = &'a Entry>,
     known: &[&str],
     within: &str,
     elsewhere: impl Fn(&str) -> Option<&'static str>,
     problems: &mut Vec<Problem>,
 ) -> bool {
     let before = problems.len();
-    for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+    for entry in entries.into_iter().filter(|entry| !known.contains(&entry.key.as_str())) {
         let key = &entry.key;
         let message = match elsewhere(key) {
             Some(sentence) => format!("`{key}` {sentence}"),

@@ -8,12 +8,16 @@ use distilsweep_proto::{
 };
 
 use super::{
-    Impute, Limits, MetricSpec, Origin, SweepSpec, data, early, form, models, points,
-    problem::{Problem, Problems, nearest},
+    Impute, Limits, Local, MetricSpec, Origin, SweepSpec, data, early, form, local, models, points,
+    problem::{Problem, Problems, TOLD, nearest},
     tree::{self, Content, Entry, Mark, Node},
+    warnings,
 };
 
-const KEYS: &[&str] = &[
+/// Keys that every file has.
+pub(super) const REQUIRED: &[&str] = &["name", "model", "dataset", "method", "parameters"];
+
+pub(super) const KEYS: &[&str] = &[
     "name",
     "description",
     "model",
@@ -21,6 +25,7 @@ const KEYS: &[&str] = &[
     "method",
     "metric",
     "parameters",
+    "exclude",
     "run_cap",
     "repeats",
     "seed",
@@ -32,20 +37,46 @@ const KEYS: &[&str] = &[
     "experiment",
     "keep_models",
     "register",
+    "tags",
+    "resources",
+    "tracking",
+    "storage",
 ];
 
 /// Names go into paths, URLs and MLflow.
 const LONGEST_NAME: usize = 100;
 
-/// Reads and checks the text of a sweep file.
+/// A sweep file that is right.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// What it says.
+    pub spec: SweepSpec,
+    /// What it says for `run`.
+    pub local: Local,
+    /// What there is to say about it all the same, in its order.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads and checks the text of a sweep file, for those who only want what it says.
 ///
 /// # Errors
 /// Everything that is wrong with it, in the order of the file.
 pub fn parse(source: &str) -> Result<SweepSpec, Problems> {
+    read(source).map(|reading| reading.spec)
+}
+
+/// Reads and checks the text of a sweep file.
+///
+/// # Errors
+/// As [`parse`].
+pub fn read(source: &str) -> Result<Reading, Problems> {
     let mut problems = Vec::new();
     let root = tree::read(source, &mut problems);
-    let spec = match root {
-        Some(root) => sweep(&root, &mut problems),
+    let reading = match root {
+        Some(root) => sweep(&root, &mut problems).map(|(spec, local)| {
+            let warnings = warnings::of(&root, &spec);
+            Reading { spec, local, warnings }
+        }),
         None => {
             if problems.is_empty() {
                 problems.push(Mark::START.problem(missing_everything()));
@@ -53,8 +84,8 @@ pub fn parse(source: &str) -> Result<SweepSpec, Problems> {
             None
         }
     };
-    match (spec, Problems::from_found(problems)) {
-        (Some(spec), None) => Ok(spec),
+    match (reading, Problems::from_found(problems)) {
+        (Some(reading), None) => Ok(reading),
         (_, Some(problems)) => Err(problems),
         (None, None) => unreachable!("a reader that gives nothing has noted why"),
     }
@@ -64,7 +95,7 @@ fn missing_everything() -> String {
     "the file is empty, a sweep needs `name`, `model`, `dataset`, `method` and `parameters`".to_owned()
 }
 
-fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
+fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<(SweepSpec, Local)> {
     let entries = match &root.content {
         Content::Map(entries) => entries.as_slice(),
         Content::Scalar { .. } if root.describe() == "empty" => {
@@ -79,7 +110,8 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
             return None;
         }
     };
-    form::refuse_unknown(entries, KEYS, "", elsewhere, problems);
+    let meant = entries.iter().filter(|entry| !warnings::is_idle(&entry.key));
+    form::refuse_unknown(meant, KEYS, "", elsewhere, problems);
 
     let name = required(entries, "name", "a name for the sweep", problems).and_then(|e| name(e, problems));
     let model = required(entries, "model", "a Hub id or the directory of a checkpoint", problems)
@@ -101,12 +133,14 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
         form::find(entries, "early_terminate").and_then(|entry| early::read(entry, problems));
     let keep_models = form::find(entries, "keep_models").and_then(|entry| models::keep(entry, problems));
     let register = form::find(entries, "register").and_then(|entry| models::register(entry, problems));
+    let tags = form::find(entries, "tags").map(|entry| local::tags(entry, problems)).unwrap_or_default();
+    let local = local::read(entries, problems);
     let mut text = |key: &str| form::find(entries, key).and_then(|entry| form::text(entry, problems));
     let (experiment, description) = (text("experiment"), text("description"));
 
     let model = model?;
     let (model, model_revision) = split_revision(&model);
-    Some(SweepSpec {
+    let spec = SweepSpec {
         name: name?,
         description,
         model: model.to_owned(),
@@ -120,8 +154,9 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<SweepSpec> {
         experiment,
         keep_models: keep_models.unwrap_or_default(),
         register,
-        origin: Origin::default(),
-    })
+        origin: Origin { tags, ..Origin::default() },
+    };
+    Some((spec, local))
 }
 
 fn limits(entries: &[Entry], problems: &mut Vec<Problem>) -> Limits {
@@ -146,10 +181,11 @@ fn required<'a>(
     problems: &mut Vec<Problem>,
 ) -> Option<&'a Entry> {
     let entry = form::find(entries, key);
-    let misspelt = entries.iter().any(|entry| {
-        !KEYS.contains(&entry.key.as_str()) && nearest(&entry.key, KEYS.iter().copied()) == Some(key)
-    });
-    if entry.is_none() && !misspelt {
+    let misspelt = || {
+        let mut unknown = entries.iter().filter(|entry| !KEYS.contains(&entry.key.as_str())).take(TOLD);
+        unknown.any(|entry| nearest(&entry.key, KEYS.iter().copied()) == Some(key))
+    };
+    if entry.is_none() && !misspelt() {
         problems.push(Mark::START.problem(format!("missing key `{key}`: {what}")));
     }
     entry
@@ -231,11 +267,6 @@ fn impute(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Impute> {
 /// Keys of W&B and their likes, with what there is here instead.
 fn elsewhere(key: &str) -> Option<&'static str> {
     match key {
-        "program" | "command" => {
-            Some("starts a training script in W&B, here the workers train `model` themselves: remove it")
-        }
-        "project" => Some("is written `experiment` here, the experiment of MLflow"),
-        "entity" | "job" | "image_uri" => Some("belongs to W&B's service, nothing here needs it: remove it"),
         "model_revision" | "revision" => Some("is written with the model here: `model: id@revision`"),
         "<<" => Some("merges mappings in YAML 1.1, sweep files have `*alias` alone: write the keys out"),
         _ => None,

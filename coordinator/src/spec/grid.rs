@@ -5,6 +5,8 @@ use std::cmp::Ordering;
 use distilsweep_proto::params::{Params, Value};
 use serde::{Deserialize, Serialize};
 
+use super::chosen::MAX_COMBINATIONS;
+
 /// The most points that a space may have.
 pub const MAX_POINTS: u64 = 1 << 63;
 
@@ -85,6 +87,19 @@ pub enum SpaceError {
         "the points of this sweep are drawn, there are no listed values to add to: hand in a file with a larger `run_cap`"
     )]
     Drawn,
+    /// Values for a space of which conditions or a bound take some points.
+    #[error(
+        "the points of this sweep are some of a grid's, by `when`, `exclude` or `run_cap`, and more values would number them anew: hand in a file with the values that are missing"
+    )]
+    Chosen,
+    /// Conditions over more than can be gone through.
+    #[error(
+        "the parameters that `when` and `exclude` are about have more than {MAX_COMBINATIONS} combinations, the most that are counted: let conditions name fewer parameters, or draw with `method: random`"
+    )]
+    Uncountable,
+    /// Conditions that leave nothing.
+    #[error("`exclude` leaves no point: every combination of the values is among what it takes away")]
+    NothingLeft,
     /// Stored generations that do not fit the axes.
     #[error("the stored space is damaged: its generations do not fit its parameters")]
     Damaged,

@@ -13,6 +13,8 @@
 //!   num_train_epochs: {value: 2}
 //! ```
 
+mod chosen;
+mod conditions;
 mod data;
 mod distribution;
 mod distributions;
@@ -23,6 +25,7 @@ mod filter;
 mod form;
 mod grammar;
 mod grid;
+mod local;
 mod models;
 mod narrowed;
 mod origin;
@@ -30,10 +33,12 @@ mod parameters;
 mod paths;
 mod points;
 mod problem;
+mod schema;
 mod space;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod warnings;
 
 use distilsweep_proto::{
     dataset::{DatasetSource, DatasetSpec},
@@ -46,14 +51,18 @@ use sha2::{Digest, Sha256};
 
 use crate::search::EarlyTerminate;
 
+pub use chosen::{Chosen, MAX_COMBINATIONS};
+pub use conditions::Conditions;
 pub use extension::ExtensionError;
 pub use filter::{Filter, FilterError};
-pub use grammar::parse;
+pub use grammar::{Reading, parse, read};
 pub use grid::{Axis, Digit, Grid, MAX_POINTS, SpaceError};
+pub use local::Local;
 pub use models::KeepModels;
 pub use narrowed::{NotReplaceable, narrowed};
 pub use origin::Origin;
 pub use problem::{Problem, Problems};
+pub use schema::schema;
 pub use space::Space;
 
 /// A sweep, as its file says and checked.

@@ -36,6 +36,7 @@ pub fn narrowed(source: &str, point: &Params) -> Result<String, NotReplaceable> 
         ("parameters", parameters.as_str()),
         ("method", "method: grid\n"),
         ("run_cap", ""),
+        ("exclude", ""),
         ("repeats", ""),
         ("seed", ""),
     ];

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use distilsweep_proto::resource::{Resource, ResourceKind};
 use serde::{Deserialize, Serialize};
 
-/// What comes with a sweep file and is not in it.
+/// What comes with a sweep file, and no part of what is computed: but for the tags it is not in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Origin {
@@ -19,7 +19,7 @@ pub struct Origin {
     /// The same where the file says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_experiment: Option<String>,
-    /// Tags of all runs: `MLFLOW_RUN_CONTEXT`, and the commit of the file's directory.
+    /// Tags of all runs: those of the file, `MLFLOW_RUN_CONTEXT`, and the commit of the file's directory.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// Model and data set as they were found.

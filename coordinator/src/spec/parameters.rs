@@ -6,16 +6,41 @@ use distilsweep_proto::params::{Parameter, Value};
 
 use super::{
     form,
-    grid::Axis,
     problem::Problem,
     tree::{Content, Entry, Node, Scalar, resolve},
 };
 
-/// Reads `parameters`; what is right of it comes back even where something is wrong.
-pub(super) fn read(entry: &Entry, problems: &mut Vec<Problem>) -> Vec<Axis> {
-    let shape = "a mapping of hyperparameters, each with `value: V` or `values: [V, …]`";
-    let entries = form::mapping("parameters", &entry.value, shape, problems).unwrap_or_default();
-    entries.iter().filter_map(|entry| axis(entry, problems)).collect()
+/// The hyperparameters below `parameters`. W&B's groups, mappings with `parameters` of their own, only group: names here
+/// are Hugging Face's, which are flat.
+pub(super) fn members<'a>(entry: &'a Entry, problems: &mut Vec<Problem>) -> Vec<&'a Entry> {
+    let mut found: Vec<&Entry> = Vec::new();
+    collect(entry, &mut found, problems);
+    found
+}
+
+fn collect<'a>(group: &'a Entry, found: &mut Vec<&'a Entry>, problems: &mut Vec<Problem>) {
+    let shape = "a mapping of hyperparameters, each with `value`, `values`, or `min` and `max`";
+    for entry in form::mapping(&group.key, &group.value, shape, problems).unwrap_or_default() {
+        if let Content::Map(inner) = &entry.value.content
+            && let Some(nested) = form::find(inner, "parameters")
+        {
+            let beside = inner.iter().filter(|other| other.key != "parameters");
+            problems.extend(beside.map(|other| {
+                let (key, group) = (&other.key, &entry.key);
+                other.mark.problem(format!(
+                    "`{key}` stands beside the `parameters` of `{group}`, which only groups: keep one"
+                ))
+            }));
+            collect(nested, found, problems);
+        } else if let Some(first) = found.iter().find(|first| first.key == entry.key) {
+            problems.push(entry.mark.problem(format!(
+                "`{}` stands here again, it is set at line {}: keep one, for groups only group",
+                entry.key, first.mark.line
+            )));
+        } else {
+            found.push(entry);
+        }
+    }
 }
 
 /// A hyperparameter by its name, with what is said of it.
@@ -44,35 +69,12 @@ pub(super) fn named<'a>(entry: &'a Entry, problems: &mut Vec<Problem>) -> Option
     }
 }
 
-fn axis(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Axis> {
-    let (parameter, entries) = named(entry, problems)?;
-    let parameter = &parameter;
-    let name = parameter.name;
-    let mark = entry.value.mark;
-    let unknown =
-        form::refuse_unknown(entries, &["value", "values"], &format!(" in `{name}`"), elsewhere, problems);
-    match (form::find(entries, "value"), form::find(entries, "values")) {
-        (Some(value), None) => {
-            let value = checked(parameter, &value.value, problems)?;
-            Some(Axis { name: name.to_owned(), values: vec![value] })
-        }
-        (None, Some(listed)) => values(parameter, listed, problems),
-        (Some(_), Some(second)) => {
-            problems
-                .push(second.mark.problem(format!("`{name}` has `value` and `values`, keep one of them")));
-            None
-        }
-        (None, None) => {
-            if !unknown {
-                problems.push(mark.problem(format!("`{name}` needs `value: V` or `values: [V, …]`")));
-            }
-            None
-        }
-    }
-}
-
 /// The values that are listed for a hyperparameter, all different.
-pub(super) fn values(parameter: &Parameter, listed: &Entry, problems: &mut Vec<Problem>) -> Option<Axis> {
+pub(super) fn values(
+    parameter: &Parameter,
+    listed: &Entry,
+    problems: &mut Vec<Problem>,
+) -> Option<Vec<Value>> {
     let name = parameter.name;
     let nodes = match &listed.value.content {
         Content::List(nodes) if !nodes.is_empty() => nodes,
@@ -105,7 +107,7 @@ pub(super) fn values(parameter: &Parameter, listed: &Entry, problems: &mut Vec<P
             values.push(value);
         }
     }
-    (!values.is_empty()).then(|| Axis { name: name.to_owned(), values })
+    (!values.is_empty()).then_some(values)
 }
 
 /// A value that the hyperparameter may have.
@@ -124,18 +126,4 @@ pub(super) fn checked(parameter: &Parameter, node: &Node, problems: &mut Vec<Pro
     };
     problems.push(node.mark.problem(problem));
     None
-}
-
-/// Keys of W&B that describe what a grid has not.
-fn elsewhere(key: &str) -> Option<&'static str> {
-    match key {
-        "distribution" | "min" | "max" | "mu" | "sigma" | "q" => Some(
-            "describes a range to draw from, `method: grid` needs the values themselves, `values: [V, …]`; `method: random` draws",
-        ),
-        "probabilities" => {
-            Some("weighs random draws, `method: grid` takes every value of `values` once: remove it")
-        }
-        "parameters" => Some("nests parameters, here they stand side by side under Hugging Face's names"),
-        _ => None,
-    }
 }

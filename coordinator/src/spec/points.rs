@@ -1,13 +1,15 @@
 //! Which points a sweep trains: `method` with the keys that go with it.
 
-use distilsweep_proto::params::Value;
+use distilsweep_proto::params::{Parameter, Value};
 
 use super::{
-    Method, distributions,
-    drawn::{Drawn, MAX_SEQUENCE, Sequence},
+    Method,
+    chosen::Chosen,
+    conditions::{self, Conditions},
+    distributions::{self, Listed},
+    drawn::{Dimension, Drawn, MAX_SEQUENCE, Sequence},
     form,
-    grid::{Axis, Grid, MAX_POINTS},
-    parameters,
+    grid::{Axis, Grid, MAX_POINTS, SpaceError},
     problem::Problem,
     space::Space,
     tree::Entry,
@@ -15,6 +17,9 @@ use super::{
 
 /// More seeds say nothing more about a setting.
 const MAX_REPEATS: u64 = 1000;
+
+/// Draws by which it is judged how many of them conditions let through.
+const TRIED: u64 = 1000;
 
 /// Reads `method`.
 pub(super) fn method(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Method> {
@@ -33,7 +38,7 @@ pub(super) fn method(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Metho
     None
 }
 
-/// Reads `parameters`, `run_cap`, `repeats` and `seed` of a file's `entries` as `method` has them.
+/// Reads `parameters`, `exclude`, `run_cap`, `repeats` and `seed` of a file's `entries` as `method` has them.
 pub(super) fn space(
     entries: &[Entry],
     listed: &Entry,
@@ -48,42 +53,76 @@ pub(super) fn space(
     let find = |key| form::find(entries, key);
     let repeats = find("repeats").map_or(Some(1), |entry| form::whole(entry, 1, MAX_REPEATS, problems));
     let before = problems.len();
+    let parameters = distributions::read(listed, problems);
+    let conditions = conditions::read(entries, &parameters, problems);
+    let described = Described { listed, parameters, conditions: conditions?, repeats: repeats? };
     let space = match method {
-        Method::Grid => grid(listed, repeats?, problems),
-        Method::Random | Method::QuasiRandom => drawn(entries, listed, method, repeats?, problems),
+        Method::Grid => grid(entries, described, problems),
+        Method::Random | Method::QuasiRandom => drawn(entries, described, method, problems),
     }?;
-    let cap = find("run_cap").filter(|_| method == Method::Grid);
-    if let Some((cap, most)) =
-        cap.and_then(|entry| Some((entry, form::whole(entry, 1, MAX_POINTS, problems)?)))
-        && most < space.len()
-    {
-        let points = space.len();
-        problems.push(cap.value.mark.problem(format!(
-            "`run_cap` is {most}, but the grid has {points} points and trains them all: list fewer values, or draw with `method: random`"
-        )));
+    (problems.len() == before).then_some(space)
+}
+
+/// What a file says about its points, whatever its method.
+struct Described<'a> {
+    /// The key `parameters`.
+    listed: &'a Entry,
+    parameters: Vec<Listed>,
+    conditions: Conditions,
+    repeats: u64,
+}
+
+impl Described<'_> {
+    /// Notes where `repeats` and `parameters` both say which seeds there are.
+    fn repeats_alone(&self, problems: &mut Vec<Problem>) {
+        if self.repeats > 1 && self.parameters.iter().any(|one| one.dimension.name == "seed") {
+            problems.push(self.listed.mark.problem(
+                "`repeats` gives every setting seeds of its own: remove `seed` from `parameters`, or `repeats`",
+            ));
+        }
     }
-    if let Some(seed) = find("seed").filter(|_| method == Method::Grid) {
+}
+
+fn grid(entries: &[Entry], described: Described<'_>, problems: &mut Vec<Problem>) -> Option<Space> {
+    described.repeats_alone(problems);
+    let Described { listed, parameters, conditions, repeats } = described;
+    if let Some(seed) = form::find(entries, "seed") {
         problems.push(seed.mark.problem(
             "`seed` seeds the drawing of points, which a grid has not: the seeds of trials are values of `seed` in `parameters`",
         ));
     }
-    (problems.len() == before).then_some(space)
-}
-
-fn grid(listed: &Entry, repeats: u64, problems: &mut Vec<Problem>) -> Option<Space> {
-    let mut axes = parameters::read(listed, problems);
+    let first = match form::find(entries, "run_cap") {
+        Some(cap) => Some(form::whole(cap, 1, MAX_POINTS / repeats, problems)? * repeats),
+        None => None,
+    };
+    let before = problems.len();
+    let mut axes: Vec<Axis> = parameters.into_iter().filter_map(|one| axis(one, problems)).collect();
+    if problems.len() > before {
+        return None;
+    }
     if repeats > 1 {
-        if axes.iter().any(|axis| axis.name == "seed") {
-            problems.push(repeated_twice(listed));
-            return None;
-        }
         let values = (1..=repeats.cast_signed()).map(Value::Integer).collect();
         axes.push(Axis { name: "seed".to_owned(), values });
     }
-    match Grid::new(axes) {
-        Ok(grid) => Some(Space::Grid(grid)),
-        Err(error) => {
-            problems.push(listed.mark.problem(error.to_string()));
+    let space = match Grid::new(axes.clone()) {
+        Ok(grid) if conditions.is_empty() && first.is_none_or(|first| first >= grid.len()) => {
+            Ok(Space::Grid(grid))
+        }
+        // Too many as a whole: conditions may leave few of them.
+        Ok(_) | Err(SpaceError::TooLarge(_)) => Chosen::new(axes, conditions, first).map(Space::Chosen),
+        Err(error) => Err(error),
+    };
+    space.map_err(|error| problems.push(listed.mark.problem(error.to_string()))).ok()
+}
+
+/// A hyperparameter of a grid, by its values.
+fn axis(listed: Listed, problems: &mut Vec<Problem>) -> Option<Axis> {
+    let Listed { dimension: Dimension { name, distribution }, mark, .. } = listed;
+    let parameter = Parameter::named(&name).ok()?;
+    match distribution.listed(parameter) {
+        Ok(values) => Some(Axis { name, values }),
+        Err(why) => {
+            problems.push(mark.problem(format!("`{name}` {why}")));
             None
         }
     }
@@ -91,12 +130,12 @@ fn grid(listed: &Entry, repeats: u64, problems: &mut Vec<Problem>) -> Option<Spa
 
 fn drawn(
     entries: &[Entry],
-    listed: &Entry,
+    described: Described<'_>,
     method: Method,
-    repeats: u64,
     problems: &mut Vec<Problem>,
 ) -> Option<Space> {
-    let dimensions = distributions::read(listed, problems);
+    described.repeats_alone(problems);
+    let Described { listed, parameters, conditions, repeats } = described;
     let seed = form::find(entries, "seed")
         .map_or(Some(0), |entry| form::whole(entry, 0, i64::MAX.cast_unsigned(), problems));
     let (sequence, most) = match method {
@@ -110,21 +149,12 @@ fn drawn(
         return None;
     };
     let count = form::whole(cap, 1, most, problems)?;
-    if repeats > 1 && dimensions.iter().any(|dimension| dimension.name == "seed") {
-        problems.push(repeated_twice(listed));
-        return None;
+    let dimensions = parameters.into_iter().map(|one| one.dimension).collect();
+    let drawn = Drawn { dimensions, sequence, seed: seed?, count, repeats, conditions };
+    if drawn.conditions.excludes() && drawn.let_through(TRIED) * 100 < TRIED {
+        problems.push(listed.mark.problem(format!(
+            "`exclude` lets fewer than 1 in 100 points through, of {TRIED} that were drawn: narrow the ranges instead"
+        )));
     }
-    let mut names: Vec<&str> = dimensions.iter().map(|dimension| dimension.name.as_str()).collect();
-    names.sort_unstable();
-    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        problems.push(listed.mark.problem(format!("`{}` is listed twice, once is enough", pair[0])));
-        return None;
-    }
-    Some(Space::Drawn(Drawn { dimensions, sequence, seed: seed?, count, repeats }))
-}
-
-fn repeated_twice(listed: &Entry) -> Problem {
-    listed.mark.problem(
-        "`repeats` gives every setting seeds of its own: remove `seed` from `parameters`, or `repeats`",
-    )
+    Some(Space::Drawn(drawn))
 }

@@ -27,7 +27,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a sweep file, in its order; never empty.
+/// Problems that are told at once, at most: nobody reads more.
+pub(super) const TOLD: usize = 50;
+
+/// What is wrong with a sweep file, in its order; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
@@ -35,6 +38,11 @@ impl Problems {
     /// Orders what was found; nothing where that is nothing.
     pub(super) fn from_found(mut found: Vec<Problem>) -> Option<Self> {
         found.sort();
+        if let Some(Problem { line, column, .. }) = found.get(TOLD).cloned() {
+            let message = format!("and {} problems more from here on", found.len() - TOLD);
+            found.truncate(TOLD);
+            found.push(Problem { line, column, message });
+        }
         (!found.is_empty()).then_some(Self(found))
     }
 
@@ -64,10 +72,14 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// Longer than any name: comparing takes as long as both lengths multiplied.
+const LONGEST: usize = 100;
+
 /// The known name nearest to a misspelt one, near enough to suggest.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
+        .filter(|_| name.len() <= LONGEST)
         .map(|candidate| (strsim::normalized_damerau_levenshtein(candidate, name), candidate))
         .filter(|(likeness, _)| *likeness >= 0.5)
         .max_by(|a, b| a.0.total_cmp(&b.0))

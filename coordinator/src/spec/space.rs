@@ -1,10 +1,12 @@
 //! The space of a sweep: its points by number.
 
-use distilsweep_proto::params::Params;
+use distilsweep_proto::params::{self, Parameter, Params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
+    chosen::Chosen,
+    conditions::Conditions,
     drawn::Drawn,
     grid::{Axis, Digit, Grid, SpaceError},
 };
@@ -17,6 +19,8 @@ pub enum Space {
     Drawn(Drawn),
     /// Every combination of listed values.
     Grid(Grid),
+    /// Some of them.
+    Chosen(Chosen),
 }
 
 impl Space {
@@ -25,6 +29,7 @@ impl Space {
     pub fn len(&self) -> u64 {
         match self {
             Space::Grid(grid) => grid.len(),
+            Space::Chosen(chosen) => chosen.len(),
             Space::Drawn(drawn) => drawn.len(),
         }
     }
@@ -33,6 +38,7 @@ impl Space {
     pub fn point(&self, index: u64) -> Params {
         match self {
             Space::Grid(grid) => grid.point(index),
+            Space::Chosen(chosen) => chosen.point(index),
             Space::Drawn(drawn) => drawn.point(index),
         }
     }
@@ -41,17 +47,31 @@ impl Space {
     pub fn varied(&self) -> Vec<&str> {
         match self {
             Space::Grid(grid) => grid.varied().collect(),
+            Space::Chosen(chosen) => chosen.varied().collect(),
             Space::Drawn(drawn) => drawn.varied().collect(),
+        }
+    }
+
+    /// The least and the greatest number that a parameter takes; nothing where it takes none.
+    pub fn reach(&self, name: &str) -> Option<(f64, f64)> {
+        match self {
+            Space::Grid(grid) => reach(grid.axes(), name),
+            Space::Chosen(chosen) => reach(chosen.axes(), name),
+            Space::Drawn(drawn) => {
+                let dimension = drawn.dimensions.iter().find(|dimension| dimension.name == name)?;
+                dimension.distribution.reach(Parameter::named(name).ok()?)
+            }
         }
     }
 
     /// The same space with more values of some parameters; see [`Grid::extended`].
     ///
     /// # Errors
-    /// As there, and always where points are drawn: there are no values to add to.
+    /// As there, and always where points are drawn, so that there are no values to add to, or are some of a grid's.
     pub fn extended(&self, more: &[Axis]) -> Result<Self, SpaceError> {
         match self {
             Space::Grid(grid) => Ok(Space::Grid(grid.extended(more)?)),
+            Space::Chosen(_) => Err(SpaceError::Chosen),
             Space::Drawn(_) => Err(SpaceError::Drawn),
         }
     }
@@ -61,6 +81,7 @@ impl Space {
     pub fn digits(&self, names: &[&str]) -> Vec<(u64, Vec<Digit>)> {
         match self {
             Space::Grid(grid) => grid.digits(names),
+            Space::Chosen(chosen) => chosen.digits(names),
             Space::Drawn(drawn) if drawn.varied().any(|name| names.contains(&name)) => {
                 vec![(0, vec![Digit { stride: 1, base: u64::MAX, first: 0 }])]
             }
@@ -68,20 +89,49 @@ impl Space {
         }
     }
 
-    /// The parameters as a sweep file has them.
-    pub fn document(&self) -> Value {
-        let listed = |axis: &Axis| match axis.values.as_slice() {
-            [value] => json!({"value": value}),
-            values => json!({"values": values}),
+    /// What a sweep file says about it, but for how points are drawn.
+    pub fn document(&self) -> Map<String, Value> {
+        let none = Conditions::default();
+        let (described, conditions, first): (Vec<(&str, Value)>, _, _) = match self {
+            Space::Grid(grid) => (grid.axes().iter().map(listed).collect(), &none, None),
+            Space::Chosen(chosen) => {
+                (chosen.axes().iter().map(listed).collect(), chosen.conditions(), chosen.first())
+            }
+            Space::Drawn(drawn) => {
+                let dimensions = drawn.dimensions.iter();
+                let described = dimensions.map(|one| (one.name.as_str(), json!(one.distribution))).collect();
+                (described, &drawn.conditions, None)
+            }
         };
-        let parameters: Map<String, Value> = match self {
-            Space::Grid(grid) => grid.axes().iter().map(|axis| (axis.name.clone(), listed(axis))).collect(),
-            Space::Drawn(drawn) => drawn
-                .dimensions
-                .iter()
-                .map(|dimension| (dimension.name.clone(), json!(dimension.distribution)))
-                .collect(),
+        let with_condition = |(name, mut described): (&str, Value)| {
+            if let (Some(filter), Some(keys)) = (conditions.of(name), described.as_object_mut()) {
+                keys.insert("when".to_owned(), json!(filter));
+            }
+            (name.to_owned(), described)
         };
-        Value::Object(parameters)
+        let parameters: Map<String, Value> = described.into_iter().map(with_condition).collect();
+        let mut document = Map::from_iter([("parameters".to_owned(), Value::Object(parameters))]);
+        if conditions.excludes() {
+            document.insert("exclude".to_owned(), json!(conditions.exclude()));
+        }
+        if let Some(first) = first {
+            document.insert("first".to_owned(), json!(first));
+        }
+        document
     }
+}
+
+/// A parameter with its values, as a sweep file has it.
+fn listed(axis: &Axis) -> (&str, Value) {
+    let values = match axis.values.as_slice() {
+        [value] => json!({"value": value}),
+        values => json!({"values": values}),
+    };
+    (&axis.name, values)
+}
+
+fn reach(axes: &[Axis], name: &str) -> Option<(f64, f64)> {
+    let axis = axes.iter().find(|axis| axis.name == name)?;
+    let numbers = || axis.values.iter().filter_map(params::Value::as_number);
+    Some((numbers().reduce(f64::min)?, numbers().reduce(f64::max)?))
 }

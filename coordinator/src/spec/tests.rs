@@ -1,7 +1,11 @@
 //! The wording of every problem, and what parses.
 
+mod conditional;
 mod drawn;
 mod early;
+mod hostile;
+mod said;
+mod schema;
 
 use distilsweep_proto::{
     dataset::{DatasetSource, Limits as RowLimits},
@@ -78,9 +82,9 @@ fn keys_that_are_unknown_or_missing_are_named() {
         and("model: again"),
         and("metric: {goal: maximize}"),
     ];
-    insta::assert_snapshot!(cases.join("\n"), @r"
+    insta::assert_snapshot!(cases.join("\n"), @"
     sweep.yaml:7:1: unknown key `max_retires`, did you mean `max_retries`?
-    sweep.yaml:7:1: unknown key `colour`, known are name, description, model, dataset, method, metric, parameters, run_cap, repeats, seed, max_retries, max_concurrent_trials, max_failed_trials, time_budget, early_terminate, experiment, keep_models, register
+    sweep.yaml:7:1: unknown key `colour`, known are name, description, model, dataset, method, metric, parameters, exclude, run_cap, repeats, seed, max_retries, max_concurrent_trials, max_failed_trials, time_budget, early_terminate, experiment, keep_models, register, tags, resources, tracking, storage
     sweep.yaml:1:1: missing key `name`: a name for the sweep
     sweep.yaml:1:1: missing key `model`: a Hub id or the directory of a checkpoint
     sweep.yaml:1:1: missing key `dataset`: a Hub id, a directory, or a mapping with `train` files
@@ -94,11 +98,6 @@ fn keys_that_are_unknown_or_missing_are_named() {
 #[test]
 fn keys_of_other_programs_say_what_is_there_instead() {
     let cases = [
-        and("program: train.py"),
-        and("command: [python, train.py]"),
-        and("run_cap: 1"),
-        and("project: p"),
-        and("entity: e"),
         and("model_revision: main"),
         and("<<: {}"),
         with("method", "method: bayes"),
@@ -108,18 +107,12 @@ fn keys_of_other_programs_say_what_is_there_instead() {
         with("dataset", "dataset: {path: d}"),
     ];
     insta::assert_snapshot!(cases.join("\n"), @r#"
-    sweep.yaml:7:1: `program` starts a training script in W&B, here the workers train `model` themselves: remove it
-    sweep.yaml:7:1: `command` starts a training script in W&B, here the workers train `model` themselves: remove it
-    sweep.yaml:7:10: `run_cap` is 1, but the grid has 2 points and trains them all: list fewer values, or draw with `method: random`
-    sweep.yaml:7:1: `project` is written `experiment` here, the experiment of MLflow
-    sweep.yaml:7:1: `entity` belongs to W&B's service, nothing here needs it: remove it
     sweep.yaml:7:1: `model_revision` is written with the model here: `model: id@revision`
     sweep.yaml:7:1: `<<` merges mappings in YAML 1.1, sweep files have `*alias` alone: write the keys out
     sweep.yaml:4:9: `method` is bayes, which this version has not: quasi-random covers the space evenly from the first points
     sweep.yaml:4:9: `method` is "gird", it must be grid, random or quasi-random
-    sweep.yaml:6:19: `min` describes a range to draw from, `method: grid` needs the values themselves, `values: [V, …]`; `method: random` draws
-    sweep.yaml:6:30: `max` describes a range to draw from, `method: grid` needs the values themselves, `values: [V, …]`; `method: random` draws
-    sweep.yaml:6:19: `distribution` describes a range to draw from, `method: grid` needs the values themselves, `values: [V, …]`; `method: random` draws
+    sweep.yaml:6:18: `learning_rate` is any number of a range, and `method: grid` needs them one by one: `values: [V, …]`, two whole numbers as `min` and `max`, or `distribution: q_uniform` with `q`; `method: random` draws
+    sweep.yaml:6:42: `values` has no part in uniform, it has `min`, `max`
     sweep.yaml:3:11: `path` is written `id` (a Hub id or directory) or `train`, `validation`, `test` (files) here
     "#);
 }
@@ -154,7 +147,7 @@ fn values_of_a_wrong_type_say_what_would_be_right() {
     sweep.yaml:1:7: `name` has 101 characters, it may have 100
     sweep.yaml:1:7: `name` must start with a letter, a digit or `_`
     sweep.yaml:2:8: `model` is a mapping, it must be a text
-    sweep.yaml:5:13: `parameters` is 5, it must be a mapping of hyperparameters, each with `value: V` or `values: [V, …]`
+    sweep.yaml:5:13: `parameters` is 5, it must be a mapping of hyperparameters, each with `value`, `values`, or `min` and `max`
     sweep.yaml:7:14: `max_retries` is -1, it must be a whole number from 0 to 1000
     sweep.yaml:7:14: `max_retries` is "two", it must be a whole number from 0 to 1000
     sweep.yaml:7:9: `metric` is "best_validation_f1", it must be a mapping: {name: best_validation_f1, goal: maximize}
@@ -196,7 +189,7 @@ fn parameters_say_what_they_may_be() {
     sweep.yaml:6:18: `learning_rate` is 5e-5, write `learning_rate: {value: 5e-5}`
     sweep.yaml:6:18: `learning_rate` is a list, write `learning_rate: {values: […]}`
     sweep.yaml:6:16: `learning_rate` is empty, write `learning_rate: {value: 0.1}`
-    sweep.yaml:6:18: `learning_rate` needs `value: V` or `values: [V, …]`
+    sweep.yaml:6:18: `learning_rate` needs `value: V`, `values: [V, …]`, or `min` and `max`
     sweep.yaml:6:29: `learning_rate` has `value` and `values`, keep one of them
     sweep.yaml:6:19: unknown key `vlaue` in `learning_rate`, did you mean `value`?
     sweep.yaml:6:27: `values` of `learning_rate` is empty, list at least one value
@@ -217,6 +210,66 @@ fn parameters_say_what_they_may_be() {
     sweep.yaml:6:30: `lr_scheduler_type` is "liner", it must be one of linear, cosine, polynomial, constant, constant_with_warmup
     sweep.yaml:6:3: `fp16` of TrainingArguments cannot be set here: mixed precision here is `bf16`
     "#);
+}
+
+#[test]
+fn parameters_may_stand_in_groups_that_only_group() {
+    let grouped = GOOD.replace(
+        "  learning_rate: {values: [2e-5, 5e-5]}",
+        "  optimizer:\n    parameters:\n      learning_rate: {values: [2e-5, 5e-5]}\n      decay: {parameters: {weight_decay: {value: 0}}}\n  seed: {value: 1}",
+    );
+    let flat = GOOD.to_owned() + "  weight_decay: {value: 0}\n  seed: {value: 1}\n";
+    assert_eq!(good(&grouped), good(&flat));
+    let cases = [
+        grouped.replace("decay: {", "decay: {values: [1], "),
+        grouped.replace("weight_decay", "learning_rate"),
+        grouped.replace("weight_decay", "wieght_decay"),
+        grouped.replace("{parameters: {weight_decay: {value: 0}}}", "{parameters: 5}"),
+        grouped.replace("parameters: {weight", "params: {weight"),
+    ];
+    insta::assert_snapshot!(cases.map(|case| problems(&case)).join("\n"), @"
+    sweep.yaml:9:15: `values` stands beside the `parameters` of `decay`, which only groups: keep one
+    sweep.yaml:9:56: `weight_decay` has `value` and `values`, keep one of them
+    sweep.yaml:9:28: `learning_rate` stands here again, it is set at line 8: keep one, for groups only group
+    sweep.yaml:9:28: unknown parameter `wieght_decay`, did you mean `weight_decay`?
+    sweep.yaml:9:27: `parameters` is 5, it must be a mapping of hyperparameters, each with `value`, `values`, or `min` and `max`
+    sweep.yaml:9:7: unknown parameter `decay`
+    ");
+}
+
+#[test]
+fn a_grid_lists_what_can_be_counted_of_a_range() {
+    let values = |range: &str| {
+        let spec = good(&GOOD.replace("  learning_rate: {values: [2e-5, 5e-5]}", range));
+        let name = spec.space.varied()[0].to_owned();
+        let values = (0..spec.space.len()).map(|index| spec.space.point(index)[&name].to_string());
+        values.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(values("  num_train_epochs: {min: 2, max: 4}"), "2.0 3.0 4.0");
+    assert_eq!(values("  warmup_steps: {distribution: int_uniform, min: 9, max: 11}"), "9 10 11");
+    let tenths = "  weight_decay: {distribution: q_uniform, min: 0.0, max: 0.3, q: 0.1}";
+    assert_eq!(values(tenths), "0.0 0.1 0.2 0.3");
+    let batches = "  per_device_train_batch_size: {distribution: q_uniform, min: 10, max: 40, q: 16}";
+    assert_eq!(values(batches), "16 32");
+    let even = "  lr_scheduler_type: {values: [linear, cosine], probabilities: [0.5, 0.5]}";
+    assert_eq!(values(even), "linear cosine");
+    let rate = |line: &str| with("  learning_rate", &format!("  learning_rate: {line}"));
+    let cases = [
+        rate("{values: [1, 2], probabilities: [0.9, 0.1]}"),
+        rate("{min: 1e-5, max: 1e-4}"),
+        rate("{distribution: q_log_uniform_values, min: 1e-5, max: 1e-4, q: 1e-5}"),
+        rate("{distribution: q_uniform, min: 0.2, max: 0.9, q: 1}"),
+        rate("{distribution: q_uniform, min: 0.0, max: 1.0, q: 1e-9}"),
+        with("  learning_rate", "  warmup_steps: {min: 0, max: 9223372036854775807}"),
+    ];
+    insta::assert_snapshot!(cases.join("\n"), @"
+    sweep.yaml:6:18: `learning_rate` weighs its values by `probabilities`, and `method: grid` takes each once: remove them, or draw with `method: random`
+    sweep.yaml:6:18: `learning_rate` is any number of a range, and `method: grid` needs them one by one: `values: [V, …]`, two whole numbers as `min` and `max`, or `distribution: q_uniform` with `q`; `method: random` draws
+    sweep.yaml:6:18: `learning_rate` is any number of a range, and `method: grid` needs them one by one: `values: [V, …]`, two whole numbers as `min` and `max`, or `distribution: q_uniform` with `q`; `method: random` draws
+    sweep.yaml:6:18: `learning_rate` has no multiple of `q` between `min` and `max`
+    sweep.yaml:6:18: `learning_rate` has 1000000000 values in its range, and a grid lists 100000 at most: `method: random` draws
+    sweep.yaml:6:17: `warmup_steps` has 9223372036854775808 values in its range, and a grid lists 100000 at most: `method: random` draws
+    ");
 }
 
 #[test]

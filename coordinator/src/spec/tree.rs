@@ -5,13 +5,36 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use distilsweep_proto::params::Value;
+use distilsweep_proto::{limits::FILE_BYTES, params::Value};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
 
 use super::problem::Problem;
 
 /// Deeper nesting is refused: nothing in the grammar needs it, and dropping the tree takes stack by its depth.
 const MAX_DEPTH: usize = 32;
+
+/// Values and keys of a file with its aliases written out, at most. A few lines of aliases of aliases are billions of
+/// values to whoever goes through them.
+const MAX_NODES: usize = 100_000;
+
+/// A longer text counts as several values: messages repeat what they are about.
+const NODE_BYTES: usize = 64;
+
+/// Keys of a file with its aliases written out, at most: each that is unknown is compared with all that are known.
+const MAX_KEYS: usize = 1_000;
+
+/// Characters of a value that are shown of it, at most.
+const SHOWN: usize = 60;
+
+/// Characters of what is said about it.
+const LONGEST_MESSAGE: usize = 1_000;
+
+fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
 
 /// A place in the file: line and column, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +47,7 @@ impl Mark {
     pub(super) const START: Mark = Mark { line: 1, column: 1 };
 
     pub(super) fn problem(self, message: impl Into<String>) -> Problem {
-        Problem { line: self.line, column: self.column, message: message.into() }
+        Problem { line: self.line, column: self.column, message: shortened(&message.into(), LONGEST_MESSAGE) }
     }
 }
 
@@ -71,8 +94,8 @@ impl Node {
         match &self.content {
             Content::Scalar { text, plain } => match resolve(text, *plain) {
                 Scalar::Nothing => "empty".to_owned(),
-                Scalar::Value(Value::Text(_)) => format!("\"{text}\""),
-                Scalar::Value(_) => text.clone(),
+                Scalar::Value(Value::Text(_)) => format!("\"{}\"", shortened(text, SHOWN)),
+                Scalar::Value(_) => shortened(text, SHOWN),
             },
             Content::List(_) => "a list".to_owned(),
             Content::Map(_) => "a mapping".to_owned(),
@@ -108,11 +131,22 @@ pub(super) fn resolve(text: &str, plain: bool) -> Scalar {
     }
 }
 
+/// A node with what it comes to when its aliases are written out.
+#[derive(Clone)]
+struct Sized {
+    node: Rc<Node>,
+    nodes: usize,
+    keys: usize,
+}
+
 /// A list or mapping whose end has not come yet.
 struct Open {
     mark: Mark,
     anchor: usize,
     content: Content,
+    /// What is in it so far.
+    nodes: usize,
+    keys: usize,
     /// The key whose value comes next.
     key: Option<(String, Mark)>,
 }
@@ -120,6 +154,11 @@ struct Open {
 /// Reads the one document of a file. What cannot be read as YAML ends it; repeated keys are only noted in `problems`,
 /// and the first of them stays.
 pub(super) fn read(source: &str, problems: &mut Vec<Problem>) -> Option<Rc<Node>> {
+    if source.len() > FILE_BYTES {
+        let sentence = format!("the file has {} bytes, a sweep file has {FILE_BYTES} at most", source.len());
+        problems.push(Mark::START.problem(sentence));
+        return None;
+    }
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     let mut builder = Builder { anchors: BTreeMap::new(), open: Vec::new(), root: None };
     let mut documents = 0;
@@ -164,7 +203,7 @@ fn syntax_problem(source: &str, mark: Mark, info: &str) -> Problem {
 }
 
 struct Builder {
-    anchors: BTreeMap<usize, Rc<Node>>,
+    anchors: BTreeMap<usize, Sized>,
     open: Vec<Open>,
     root: Option<Rc<Node>>,
 }
@@ -180,19 +219,22 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 let forced = tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
                 let plain = style == ScalarStyle::Plain && !forced;
+                let nodes = 1 + text.len() / NODE_BYTES;
                 let content = Content::Scalar { text: text.into_owned(), plain };
-                self.add(Rc::new(Node { mark, content }), anchor, problems)
+                let node = Rc::new(Node { mark, content });
+                self.add(Sized { node, nodes, keys: 0 }, mark, anchor, problems)
             }
             Event::SequenceStart(anchor, _) => self.begin(Content::List(Vec::new()), anchor, mark),
             Event::MappingStart(anchor, _) => self.begin(Content::Map(Vec::new()), anchor, mark),
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
-                Some(Open { mark, anchor, content, key: _ }) => {
-                    self.add(Rc::new(Node { mark, content }), anchor, problems)
+                Some(Open { mark, anchor, content, nodes, keys, key: _ }) => {
+                    let node = Rc::new(Node { mark, content });
+                    self.add(Sized { node, nodes: nodes + 1, keys }, mark, anchor, problems)
                 }
                 None => Ok(()),
             },
             Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
-                Some(node) => self.add(node, 0, problems),
+                Some(sized) => self.add(sized, mark, 0, problems),
                 None => {
                     Err(mark.problem("this alias stands inside what it repeats, put it after its anchor"))
                 }
@@ -204,19 +246,34 @@ impl Builder {
         if self.open.len() == MAX_DEPTH {
             return Err(mark.problem(format!("nested deeper than {MAX_DEPTH} levels, a sweep file needs 4")));
         }
-        self.open.push(Open { mark, anchor, content, key: None });
+        self.open.push(Open { mark, anchor, content, nodes: 0, keys: 0, key: None });
         Ok(())
     }
 
-    /// Puts a complete node where it belongs: into the innermost open list or mapping. Anchors count from 1.
-    fn add(&mut self, node: Rc<Node>, anchor: usize, problems: &mut Vec<Problem>) -> Result<(), Problem> {
+    /// Puts a complete node where it belongs, at `place`: into the innermost open list or mapping. Anchors count from 1.
+    fn add(
+        &mut self,
+        sized: Sized,
+        place: Mark,
+        anchor: usize,
+        problems: &mut Vec<Problem>,
+    ) -> Result<(), Problem> {
         if anchor > 0 {
-            self.anchors.insert(anchor, Rc::clone(&node));
+            self.anchors.insert(anchor, sized.clone());
         }
+        let Sized { node, nodes, keys } = sized;
         let Some(parent) = self.open.last_mut() else {
             self.root = Some(node);
             return Ok(());
         };
+        parent.nodes += nodes;
+        parent.keys += keys + usize::from(parent.key.is_some());
+        if parent.nodes > MAX_NODES {
+            return Err(place.problem(format!("with this the file has more than {MAX_NODES} values, aliases written out: name fewer, or draw from ranges")));
+        }
+        if parent.keys > MAX_KEYS {
+            return Err(place.problem(format!("with this the file has more than {MAX_KEYS} keys, aliases written out: a sweep file has fewer than a hundred")));
+        }
         match (&mut parent.content, parent.key.take()) {
             (Content::List(items), _) => items.push(node),
             (Content::Map(entries), Some((key, mark))) => {

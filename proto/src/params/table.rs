@@ -277,6 +277,8 @@ impl Parameter {
         }
         let near = PARAMETERS
             .iter()
+            // Comparing takes as long as both lengths multiplied.
+            .filter(|p| name.len() <= 2 * p.name.len())
             .map(|p| (strsim::normalized_damerau_levenshtein(p.name, name), p.name))
             .filter(|(likeness, _)| *likeness >= 0.5)
             .max_by(|a, b| a.0.total_cmp(&b.0))

@@ -40,9 +40,12 @@ pub fn sweep_file(input: &[u8]) {
         let point = spec.space.point(index);
         assert_eq!(point, again.space.point(index));
         // Drawn points may be equal, those of a grid have a number each.
-        if let Space::Grid(grid) = &spec.space {
-            assert_eq!(grid.index_of(&point), Some(index), "{point:?}");
-        }
+        let found = match &spec.space {
+            Space::Grid(grid) => grid.index_of(&point),
+            Space::Chosen(chosen) => chosen.index_of(&point),
+            Space::Drawn(_) => Some(index),
+        };
+        assert_eq!(found, Some(index), "{point:?}");
     }
 }
 

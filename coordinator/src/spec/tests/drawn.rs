@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::spec::Method;
 
-const RANDOM: &str = "\
+pub(super) const RANDOM: &str = "\
 name: demo
 model: ./model
 dataset: {train: train.csv, validation: validation.csv}
@@ -100,7 +100,10 @@ fn repeats_are_seeds_of_the_same_setting() {
     assert_eq!(drawn.space.varied().last(), Some(&"seed"));
     let grid = good(&format!("{GOOD}repeats: 3\n"));
     assert_eq!((grid.space.len(), grid.space.varied()), (6, vec!["learning_rate", "seed"]));
-    insta::assert_snapshot!(and("  seed: {values: [1, 2]}\nrepeats: 2"), @"sweep.yaml:5:1: `repeats` gives every setting seeds of its own: remove `seed` from `parameters`, or `repeats`");
+    insta::assert_snapshot!(and("  seed: {values: [1, 2]}\nrepeats: 2"), @"
+    sweep.yaml:5:1: `repeats` gives every setting seeds of its own: remove `seed` from `parameters`, or `repeats`
+    sweep.yaml:5:1: `seed` is listed twice, once is enough
+    ");
 }
 
 #[test]
@@ -141,7 +144,6 @@ fn what_cannot_be_drawn_is_refused_with_what_would_be_right() {
         instead("{value: 64}", "{value: 64}\n  lr_scheduler_type: {min: 0.5, max: 1.5}"),
         instead("method: random", "method: bayes"),
         instead("method: random", "method: quasi-random\nseed: -1"),
-        and("run_cap: 1"),
         and("seed: 3"),
         with("  learning_rate", "  learning_rate: {min: 1e-5, max: 1e-3}"),
     ];
@@ -166,10 +168,8 @@ fn what_cannot_be_drawn_is_refused_with_what_would_be_right() {
     sweep.yaml:12:3: `lr_scheduler_type` is one of linear, cosine, polynomial, constant, constant_with_warmup, list them as `values: […]`
     sweep.yaml:4:9: `method` is bayes, which this version has not: quasi-random covers the space evenly from the first points
     sweep.yaml:5:7: `seed` is -1, it must be a whole number from 0 to 9223372036854775807
-    sweep.yaml:7:10: `run_cap` is 1, but the grid has 2 points and trains them all: list fewer values, or draw with `method: random`
     sweep.yaml:7:1: `seed` seeds the drawing of points, which a grid has not: the seeds of trials are values of `seed` in `parameters`
-    sweep.yaml:6:19: `min` describes a range to draw from, `method: grid` needs the values themselves, `values: [V, …]`; `method: random` draws
-    sweep.yaml:6:30: `max` describes a range to draw from, `method: grid` needs the values themselves, `values: [V, …]`; `method: random` draws
+    sweep.yaml:6:18: `learning_rate` is any number of a range, and `method: grid` needs them one by one: `values: [V, …]`, two whole numbers as `min` and `max`, or `distribution: q_uniform` with `q`; `method: random` draws
     ");
 }
 
