@@ -14,6 +14,7 @@ pub mod naming;
 pub mod published;
 pub mod results;
 pub mod scheduler;
+pub mod search;
 pub mod server;
 pub mod spec;
 pub mod store;

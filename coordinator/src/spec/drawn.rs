@@ -1,6 +1,8 @@
 //! Points that are drawn, each by its number alone: the same file and seed propose the same points, whoever asks for them
 //! in whatever order, and a larger number of points begins with those of the smaller.
 
+use std::collections::BTreeMap;
+
 use distilsweep_proto::params::{Parameter, Params, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -9,6 +11,8 @@ use super::distribution::Distribution;
 
 /// Points of a quasi-random sequence, at most: the generator's.
 pub(super) const MAX_SEQUENCE: u64 = 1 << 16;
+/// Points of a search that learns, at most: each of them is weighed for the next.
+pub(super) const MAX_PROPOSED: u64 = 10_000;
 
 /// One hyperparameter with what it is drawn from, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,9 +31,12 @@ pub enum Sequence {
     Random,
     /// A Sobol sequence with Owen's scrambling: the first points cover the space evenly, however many there are.
     Sobol,
+    /// By what has come of earlier ones, see [`crate::search`].
+    Proposed,
 }
 
-/// The points of a random search, numbered from 0 and computed when asked for.
+/// The points of a random search, numbered from 0 and computed when asked for. Those of a search that learns are known once
+/// they were proposed; until then they have what does not vary.
 ///
 /// With repeats, each draw is so many points one after the other that differ in `seed` alone, which counts from 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,10 +51,14 @@ pub struct Drawn {
     pub count: u64,
     /// Points of a draw.
     pub repeats: u64,
+    /// Shares by draw, of a search that learns: part of the record and not of the file.
+    #[serde(skip)]
+    pub proposed: BTreeMap<u64, Vec<f64>>,
 }
 
 impl Drawn {
-    /// Number of points.
+    /// Number of points, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "at least one point is drawn")]
     pub fn len(&self) -> u64 {
         self.count.saturating_mul(self.repeats)
     }
@@ -58,7 +69,9 @@ impl Drawn {
         let of = |(place, dimension): (usize, &Dimension)| {
             // A name that is no hyperparameter's is no longer one: the record of an older version.
             let parameter = Parameter::named(&dimension.name).ok()?;
-            let value = dimension.distribution.value(parameter, self.share(draw, place, &dimension.name));
+            let share =
+                if dimension.distribution.varies() { self.share(draw, place, &dimension.name)? } else { 0.5 };
+            let value = dimension.distribution.value(parameter, share);
             Some((dimension.name.clone(), value))
         };
         let mut point: Params = self.dimensions.iter().enumerate().filter_map(of).collect();
@@ -69,25 +82,19 @@ impl Drawn {
     }
 
     /// A number from 0 to 1, by the name and not the place where it can be: another hyperparameter in the file changes
-    /// no draw of those that were there.
-    fn share(&self, draw: u64, place: usize, name: &str) -> f64 {
+    /// no draw of those that were there. None where it has still to be proposed.
+    fn share(&self, draw: u64, place: usize, name: &str) -> Option<f64> {
         match self.sequence {
-            Sequence::Random => {
-                let mut hash = Sha256::new();
-                hash.update(self.seed.to_le_bytes());
-                hash.update(draw.to_le_bytes());
-                hash.update(name.as_bytes());
-                let digest = hash.finalize();
-                let bits = digest.iter().take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-                // The middle of one of 2^53 equal parts: never 0 or 1, which some distributions send to infinity.
-                ((bits >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
-            }
-            Sequence::Sobol => {
-                let seed = (self.seed ^ (self.seed >> 32)) as u32;
-                let share = f64::from(sobol_burley::sample(draw as u32, place as u32, seed));
-                share.clamp(1e-9, 1.0 - 1e-9)
-            }
+            Sequence::Random => Some(hashed(self.seed, draw, name)),
+            Sequence::Sobol => Some(sobol(self.seed, draw, place)),
+            Sequence::Proposed => self.proposed.get(&draw)?.get(place).copied(),
         }
+    }
+
+    /// The draw of a point that has still to be proposed.
+    pub fn unproposed(&self, index: u64) -> Option<u64> {
+        let draw = index / self.repeats;
+        (self.sequence == Sequence::Proposed && !self.proposed.contains_key(&draw)).then_some(draw)
     }
 
     /// Names of what differs between points, in the order of the file.
@@ -96,4 +103,23 @@ impl Drawn {
         let drawn = self.dimensions.iter().filter(|dimension| dimension.distribution.varies());
         drawn.map(|dimension| dimension.name.as_str()).chain(repeated)
     }
+}
+
+/// A number from 0 to 1 that is another for each seed, draw and key.
+pub(crate) fn hashed(seed: u64, draw: u64, key: &str) -> f64 {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_le_bytes());
+    hash.update(draw.to_le_bytes());
+    hash.update(key.as_bytes());
+    let digest = hash.finalize();
+    let bits = digest.iter().take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+    // The middle of one of 2^53 equal parts: never 0 or 1, which some distributions send to infinity.
+    ((bits >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
+}
+
+/// A coordinate of a point of the Sobol sequence with this seed.
+pub(crate) fn sobol(seed: u64, draw: u64, place: usize) -> f64 {
+    let seed = (seed ^ (seed >> 32)) as u32;
+    let share = f64::from(sobol_burley::sample(draw as u32, place as u32, seed));
+    share.clamp(1e-9, 1.0 - 1e-9)
 }

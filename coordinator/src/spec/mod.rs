@@ -43,6 +43,9 @@ use distilsweep_proto::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use distribution::Distribution;
+pub use drawn::{Dimension, Drawn, Sequence};
+pub(crate) use drawn::{hashed, sobol};
 pub use extension::ExtensionError;
 pub use filter::{Filter, FilterError};
 pub use grammar::parse;
@@ -97,6 +100,8 @@ pub enum Method {
     Random,
     /// Points of a sequence that covers the space evenly.
     QuasiRandom,
+    /// Points that go by what came of earlier ones.
+    Bayes,
 }
 
 /// What selects the best epoch of a trial and ranks the trials.

@@ -1,10 +1,12 @@
 //! Which points a sweep trains: `method` with the keys that go with it.
 
+use std::collections::BTreeMap;
+
 use distilsweep_proto::params::Value;
 
 use super::{
     Method, distributions,
-    drawn::{Drawn, MAX_SEQUENCE, Sequence},
+    drawn::{Drawn, MAX_PROPOSED, MAX_SEQUENCE, Sequence},
     form,
     grid::{Axis, Grid, MAX_POINTS},
     parameters,
@@ -23,11 +25,8 @@ pub(super) fn method(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Metho
         "grid" => return Some(Method::Grid),
         "random" => return Some(Method::Random),
         "quasi-random" => return Some(Method::QuasiRandom),
-        "bayes" => {
-            "`method` is bayes, which this version has not: quasi-random covers the space evenly from the first points"
-                .to_owned()
-        }
-        _ => format!("`method` is \"{method}\", it must be grid, random or quasi-random"),
+        "bayes" => return Some(Method::Bayes),
+        _ => format!("`method` is \"{method}\", it must be grid, random, quasi-random or bayes"),
     };
     problems.push(entry.value.mark.problem(wrong));
     None
@@ -50,7 +49,9 @@ pub(super) fn space(
     let before = problems.len();
     let space = match method {
         Method::Grid => grid(listed, repeats?, problems),
-        Method::Random | Method::QuasiRandom => drawn(entries, listed, method, repeats?, problems),
+        Method::Random | Method::QuasiRandom | Method::Bayes => {
+            drawn(entries, listed, method, repeats?, problems)
+        }
     }?;
     let cap = find("run_cap").filter(|_| method == Method::Grid);
     if let Some((cap, most)) =
@@ -101,6 +102,7 @@ fn drawn(
         .map_or(Some(0), |entry| form::whole(entry, 0, i64::MAX.cast_unsigned(), problems));
     let (sequence, most) = match method {
         Method::QuasiRandom => (Sequence::Sobol, MAX_SEQUENCE),
+        Method::Bayes => (Sequence::Proposed, MAX_PROPOSED),
         Method::Grid | Method::Random => (Sequence::Random, MAX_POINTS / repeats),
     };
     let Some(cap) = form::find(entries, "run_cap") else {
@@ -120,7 +122,7 @@ fn drawn(
         problems.push(listed.mark.problem(format!("`{}` is listed twice, once is enough", pair[0])));
         return None;
     }
-    Some(Space::Drawn(Drawn { dimensions, sequence, seed: seed?, count, repeats }))
+    Some(Space::Drawn(Drawn { dimensions, sequence, seed: seed?, count, repeats, proposed: BTreeMap::new() }))
 }
 
 fn repeated_twice(listed: &Entry) -> Problem {

@@ -102,7 +102,6 @@ fn keys_of_other_programs_say_what_is_there_instead() {
         and("model_revision: main"),
         and("<<: {}"),
         and("metric: {name: eval_loss, target: 0.1}"),
-        with("method", "method: bayes"),
         with("method", "method: gird"),
         with("  learning_rate", "  learning_rate: {min: 1e-5, max: 1e-4}"),
         with("  learning_rate", "  learning_rate: {distribution: uniform, values: [1]}"),
@@ -118,8 +117,7 @@ fn keys_of_other_programs_say_what_is_there_instead() {
     sweep.yaml:7:1: `model_revision` is written with the model here: `model: id@revision`
     sweep.yaml:7:1: `<<` merges mappings in YAML 1.1, sweep files have `*alias` alone: write the keys out
     sweep.yaml:7:27: `target` ends a sweep early in W&B, here every point is trained: remove it
-    sweep.yaml:4:9: `method` is bayes, which this version has not: quasi-random covers the space evenly from the first points
-    sweep.yaml:4:9: `method` is "gird", it must be grid, random or quasi-random
+    sweep.yaml:4:9: `method` is "gird", it must be grid, random, quasi-random or bayes
     sweep.yaml:6:19: `min` describes a range to draw from, `method: grid` needs the values themselves, `values: [V, …]`; `method: random` draws
     sweep.yaml:6:30: `max` describes a range to draw from, `method: grid` needs the values themselves, `values: [V, …]`; `method: random` draws
     sweep.yaml:6:19: `distribution` describes a range to draw from, `method: grid` needs the values themselves, `values: [V, …]`; `method: random` draws

@@ -25,9 +25,9 @@ pub use read::{
 pub use write::{SweepFile, Write};
 
 const SCHEMA: &str = include_str!("schema.sql");
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 /// What brings a database one schema further, from schema 1 on.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "ALTER TABLE leases ADD COLUMN pack INTEGER;
      ALTER TABLE leases ADD COLUMN lanes INTEGER NOT NULL DEFAULT 1;",
     "ALTER TABLE sweeps DROP COLUMN max_retries;
@@ -48,6 +48,7 @@ const MIGRATIONS: [&str; 2] = [
      CREATE TABLE worker_marks (worker TEXT NOT NULL, mark TEXT NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL,
          PRIMARY KEY (worker, mark)) STRICT, WITHOUT ROWID;
      ALTER TABLE journal ADD COLUMN actor TEXT;",
+    "ALTER TABLE trials ADD COLUMN shares TEXT;",
 ];
 const DATABASE: &str = "coordinator.db";
 /// Pages that the writer keeps in memory: all that a large batch changes, or they go to the disk before their time and

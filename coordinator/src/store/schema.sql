@@ -1,4 +1,4 @@
--- Schema 3. One writer, the engine; readers have connections of their own. Times are milliseconds since the Unix
+-- Schema 4. One writer, the engine; readers have connections of their own. Times are milliseconds since the Unix
 -- epoch, documents are JSON. Later versions migrate forward in steps; user_version says where a file is.
 
 CREATE TABLE coordinator (
@@ -39,6 +39,7 @@ CREATE TABLE trials (
     marks       TEXT,                           -- highest step recorded by metric: {"loss": 120, ...}
     result      TEXT,
     metric      REAL,                           -- the sweep's metric, for ordering
+    shares      TEXT,                           -- of its draw, one a hyperparameter, where it was the first to need them: [0.25, ...]
     failure     TEXT,
     started_ms  INTEGER NOT NULL,
     finished_ms INTEGER,
