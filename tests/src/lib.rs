@@ -3,6 +3,7 @@
 
 pub mod browser;
 pub mod chaos;
+pub mod curves;
 pub mod documented;
 pub mod fleet;
 pub mod hub;
@@ -12,6 +13,7 @@ pub mod mlflow;
 pub mod network;
 pub mod process;
 pub mod proxy;
+pub mod search;
 pub mod swarm;
 pub mod sweep;
 pub mod wait;

@@ -10,7 +10,6 @@ use crate::{
         tell,
     },
     scheduler::Time,
-    spec::SweepSpec,
     store::{Reader, StoreError, TrialRow},
 };
 
@@ -21,7 +20,7 @@ pub(super) fn kept_models(
     sweep: &SweepId,
     run_of: impl Fn(&TrialRow) -> Option<RunIds>,
 ) -> Result<KeptModels, StoreError> {
-    let spec: SweepSpec = serde_json::from_str(&reader.sweep(sweep)?.spec)?;
+    let spec = reader.spec(sweep)?;
     let dataset = dataset_words(&spec.dataset);
     let mut models = Vec::new();
     for index in reader.best(sweep, spec.keep_models.count())? {

@@ -8,6 +8,7 @@ mod handle;
 mod kept;
 mod meters;
 mod retell;
+mod searches;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -42,9 +43,10 @@ use crate::{
     mlflow::op::{RunIds, RunKey},
     scheduler::{
         Active, Answer, Census, Digit, Effect, Event, Extension, Lane, Limits, Message, Order, Patience,
-        Phase, Record, Refusal, Report, Scheduler, Seen, Structure, Submission, Time, Worker,
+        Phase, Record, Refusal, Report, Scheduler, Seen, Structure, Submission, Sweep, Time, Worker,
     },
-    spec::{self, SweepSpec},
+    search::History,
+    spec::{self, Method, SweepSpec},
     store::{Loaded, Store, StoreError, SweepFile, Write},
 };
 use telling::Telling;
@@ -104,6 +106,8 @@ struct Engine {
     options: EngineOptions,
     telling: Telling,
     specs: BTreeMap<SweepId, Arc<SweepSpec>>,
+    /// What has come of the trials of searches that learn.
+    histories: BTreeMap<SweepId, History>,
     streams: HashMap<WorkerId, (StreamNumber, mpsc::UnboundedSender<ToWorker>)>,
     /// Of workers that are connected.
     about: HashMap<WorkerId, About>,
@@ -152,11 +156,14 @@ impl Engine {
         options: EngineOptions,
     ) -> Result<(Self, watch::Receiver<u64>, watch::Receiver<u64>), StoreError> {
         let clock = Clock::start_after(loaded.latest);
-        let specs: BTreeMap<SweepId, Arc<SweepSpec>> = loaded
-            .specs
-            .iter()
-            .map(|(id, text)| Ok((id.clone(), Arc::new(serde_json::from_str(text)?))))
-            .collect::<Result<_, serde_json::Error>>()?;
+        let (mut specs, mut histories) = (BTreeMap::new(), BTreeMap::new());
+        for Sweep { id, .. } in &loaded.durable.sweeps {
+            let spec = store.spec(id)?;
+            if spec.method == Method::Bayes {
+                histories.insert(id.clone(), store.history(id)?);
+            }
+            specs.insert(id.clone(), Arc::new(spec));
+        }
         let whole = |milliseconds| i64::try_from(milliseconds).unwrap_or(i64::MAX);
         let patience = Patience {
             lease_timeout_ms: whole(options.lease_timeout_ms),
@@ -178,6 +185,7 @@ impl Engine {
             telling: Telling::new(loaded.coordinator, options.user.clone(), options.service),
             options,
             specs,
+            histories,
             streams: HashMap::new(),
             about: HashMap::new(),
             progress: HashMap::new(),
@@ -283,6 +291,7 @@ impl Engine {
         acts: &mut Vec<Act>,
     ) -> Result<Answer, OrderError> {
         let spec = self.specs.get(&sweep).cloned();
+        let mut before = None;
         let order = match (order, &spec) {
             (Ordered::Ready(order), _) => order,
             (Ordered::Extend(additions), Some(spec)) => {
@@ -294,7 +303,7 @@ impl Engine {
                     what: additions.join(" "),
                 };
                 // Before it happens: a new point may be leased at once.
-                self.specs.insert(sweep.clone(), Arc::new(larger));
+                before = self.specs.insert(sweep.clone(), Arc::new(larger));
                 Order::Extend(extension)
             }
             (Ordered::Retry(chosen), Some(spec)) => {
@@ -306,7 +315,7 @@ impl Engine {
             }
         };
         let answer = self.event(now, Event::Ordered { sweep: sweep.clone(), order, by }, writes, acts);
-        if let (Answer::Refused(_), Some(before)) = (&answer, spec) {
+        if let (Answer::Refused(_), Some(before)) = (&answer, before) {
             self.specs.insert(sweep, before);
         }
         Ok(answer)
@@ -375,10 +384,13 @@ impl Engine {
                     if let Record::LeaseEnded(lease, ..) = &record {
                         self.progress.remove(&lease.term);
                     }
+                    // First: what is told of a lease names its point.
+                    let proposed = self.learn(&record);
                     let source = file.as_ref().map(|file| file.source.as_str());
                     let told = self.telling.about(now, &record, &self.specs, source);
                     let file = matches!(record, Record::SweepSubmitted(_)).then(|| file.clone()).flatten();
                     writes.push(Write::Record(record, file));
+                    writes.extend(proposed);
                     writes.extend(told.into_iter().map(|(run, op)| Write::Tell(run, op)));
                 }
                 Effect::Send(worker, message) => {

@@ -23,12 +23,19 @@ use crate::{
     store::{Attempt, Reader, StoreError, SweepRow, TrialRow},
 };
 
+/// What is told of, as [`Telling`] takes it.
+type Specs = BTreeMap<SweepId, Arc<SweepSpec>>;
+
+fn specs(reader: &Reader, sweep: &SweepId) -> Result<Specs, StoreError> {
+    Ok(BTreeMap::from([(sweep.clone(), Arc::new(reader.spec(sweep)?))]))
+}
+
 /// Tells of one sweep again.
 #[derive(Debug)]
 pub struct Retelling<'a> {
     reader: &'a Reader,
     telling: Telling,
-    specs: BTreeMap<SweepId, Arc<SweepSpec>>,
+    specs: Specs,
     row: SweepRow,
 }
 
@@ -39,9 +46,8 @@ impl<'a> Retelling<'a> {
     /// Where the store cannot be read.
     pub fn new(reader: &'a Reader, sweep: &SweepId, user: String) -> Result<Self, StoreError> {
         let row = reader.sweep(sweep)?;
-        let spec: SweepSpec = serde_json::from_str(&row.spec)?;
         let telling = Telling::new(reader.coordinator()?, user, false);
-        let specs = BTreeMap::from([(sweep.clone(), Arc::new(spec))]);
+        let specs = specs(reader, sweep)?;
         Ok(Self { reader, telling, specs, row })
     }
 
@@ -89,18 +95,19 @@ impl<'a> Retelling<'a> {
     /// Where the store cannot be read.
     pub fn trial_run(&self, trial: &TrialRow) -> Result<Told, StoreError> {
         let id = TrialId { sweep: self.row.id.clone(), index: trial.trial };
+        // It may have been proposed since this was begun.
+        let is_new = |spec: &Arc<SweepSpec>| spec.space.unproposed(trial.trial).is_some();
+        let newer = self.specs.values().any(is_new).then(|| specs(self.reader, &id.sweep)).transpose()?;
+        let specs = newer.as_ref().unwrap_or(&self.specs);
+        let about = |at_ms: i64, record: &Record| self.telling.about(Time(at_ms), record, specs, None);
         let mut told = Vec::new();
         for Attempt { attempt, term, worker, granted_ms, ended_ms, failure } in self.reader.attempts(&id)? {
             let lease = Lease { trial: id.clone(), attempt, term: Term(term) };
             let worker = WorkerId::new(worker);
             let pack = Pack { first: Term(term), lanes: 1 };
-            told.extend(self.about(
-                granted_ms,
-                &Record::LeaseGranted(lease.clone(), worker.clone(), pack),
-                None,
-            ));
+            told.extend(about(granted_ms, &Record::LeaseGranted(lease.clone(), worker.clone(), pack)));
             if let Some(at) = ended_ms {
-                told.extend(self.about(at, &Record::LeaseEnded(lease, worker, failure), None));
+                told.extend(about(at, &Record::LeaseEnded(lease, worker, failure)));
             }
         }
         let points = self.reader.points(&id)?;
@@ -108,7 +115,7 @@ impl<'a> Retelling<'a> {
             told.push((RunKey::trial(&id), Op::Metrics(points)));
         }
         if let (Some(at), Some(end)) = (trial.finished_ms, self.end(trial, &id)?) {
-            told.extend(self.about(at, &Record::TrialEnded(id, end), None));
+            told.extend(about(at, &Record::TrialEnded(id, end)));
         }
         Ok(told)
     }

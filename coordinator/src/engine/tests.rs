@@ -1,5 +1,7 @@
 //! What the thread does with one batch, without the thread: the order of what goes out, and what waits for the disk.
 
+mod searches;
+
 use distilsweep_proto::ids::Lease;
 use tempfile::TempDir;
 
@@ -58,9 +60,13 @@ fn join(stream: u64, held: Vec<Lease>) -> (Command, mpsc::UnboundedReceiver<ToWo
 }
 
 fn submit(force_new: bool) -> (Command, oneshot::Receiver<(SweepId, bool)>) {
+    submit_source(SWEEP, force_new)
+}
+
+fn submit_source(source: &str, force_new: bool) -> (Command, oneshot::Receiver<(SweepId, bool)>) {
     let (reply, answer) = oneshot::channel();
-    let spec = spec::parse(SWEEP).unwrap_or_else(|problems| panic!("{}", problems.in_file("sweep.yaml")));
-    let new = NewSweep { spec, source: SWEEP.into(), file_name: "sweep.yaml".into(), force_new };
+    let spec = spec::parse(source).unwrap_or_else(|problems| panic!("{}", problems.in_file("sweep.yaml")));
+    let new = NewSweep { spec, source: source.into(), file_name: "sweep.yaml".into(), force_new };
     (Command::Submit(Box::new(new), 7, reply), answer)
 }
 

@@ -8,10 +8,7 @@ use distilsweep_proto::{
 };
 
 use super::{convert, results};
-use crate::{
-    spec::SweepSpec,
-    store::{Reader, StoreError},
-};
+use crate::store::{Reader, StoreError};
 
 /// Everything about a trial; `None` where it has no row. `mlflow` is the address of its server.
 ///
@@ -25,7 +22,7 @@ pub fn detail(
 ) -> Result<Option<v1::TrialDetail>, StoreError> {
     let row = reader.trials(sweep, index, 1)?.into_iter().next().filter(|row| row.trial == index);
     let Some(row) = row else { return Ok(None) };
-    let spec: SweepSpec = serde_json::from_str(&reader.sweep(sweep)?.spec)?;
+    let spec = reader.spec(sweep)?;
     let trial = TrialId { sweep: sweep.clone(), index };
     let points = reader.points(&trial)?;
     let keys: BTreeSet<&str> = points.iter().map(|point| &*point.key).collect();

@@ -27,14 +27,14 @@ const PART: u32 = 1000;
 /// Where the store cannot be read.
 pub fn whole(reader: &Reader, sweep: &SweepId, mlflow: &str) -> Result<v1::SweepResults, StoreError> {
     let status = v1::SweepStatus { mlflow_url: mlflow.to_owned(), ..convert::status(&reader.sweep(sweep)?) };
-    let (spec, mut results) = beginning(reader, sweep, status)?;
+    let mut results = beginning(reader, sweep, status)?;
     loop {
         let from = results.trials.last().map_or(0, |trial| trial.trial + 1);
         let rows = reader.trials(sweep, from, PART)?;
         if rows.is_empty() {
             return Ok(results);
         }
-        results.trials.extend(trials(&spec, rows));
+        results.trials.extend(trials(&reader.spec(sweep)?, rows));
     }
 }
 
@@ -43,8 +43,8 @@ pub(super) fn beginning(
     reader: &Reader,
     sweep: &SweepId,
     status: v1::SweepStatus,
-) -> Result<(SweepSpec, v1::SweepResults), StoreError> {
-    let spec: SweepSpec = serde_json::from_str(&reader.sweep(sweep)?.spec)?;
+) -> Result<v1::SweepResults, StoreError> {
+    let spec = reader.spec(sweep)?;
     let shown = [names::LOSS, spec.metric.selection.evaluation];
     let mut curves = Vec::new();
     let best = reader.best(sweep, CURVES)?;
@@ -58,7 +58,7 @@ pub(super) fn beginning(
     let result = first.into_iter().next().and_then(|row| row.result).unwrap_or_default();
     let source = reader.source(sweep)?;
     let resources = spec.origin.resources.iter().cloned().map(Into::into).collect();
-    let results = v1::SweepResults {
+    Ok(v1::SweepResults {
         status: Some(status),
         trials: Vec::new(),
         varied,
@@ -68,11 +68,10 @@ pub(super) fn beginning(
         classes: result.classes,
         splits: result.splits.into_iter().map(convert::split).collect(),
         tags: result.tags.into_iter().collect(),
-    };
-    Ok((spec, results))
+    })
 }
 
-/// Rows for the wire, each with the hyperparameters of its point.
+/// Rows for the wire, each with the hyperparameters of its point; `spec` is of after they were read.
 pub(super) fn trials(spec: &SweepSpec, rows: Vec<TrialRow>) -> Vec<v1::TrialResult> {
     let whole = |row: TrialRow| {
         let point = spec.space.point(row.trial);

@@ -21,8 +21,8 @@ use crate::{
     engine::{EngineHandle, NewSweep, Ordered},
     naming::{self, Unnamed},
     scheduler::Order,
-    spec::{self, Origin, SweepSpec},
-    store::StoreError,
+    spec::{self, Origin},
+    store::{Reader, StoreError},
 };
 
 /// A watcher is told at most this often.
@@ -320,8 +320,8 @@ impl Sweeps for SweepsService {
         // way.
         let status = self.status(&sweep).await?;
         let id = sweep.clone();
-        let (spec, first) = self.engine.read(move |reader| results::beginning(reader, &id, status)).await?;
-        let parts = Parts { engine: self.engine.clone(), sweep, spec, from: 0 };
+        let first = self.engine.read(move |reader| results::beginning(reader, &id, status)).await?;
+        let parts = Parts { engine: self.engine.clone(), sweep, from: 0 };
         let stream = stream::try_unfold(Some((parts, first)), |left| async move {
             let Some((mut parts, mut part)) = left else { return Ok(None) };
             part.trials = parts.next().await?;
@@ -349,7 +349,6 @@ impl Sweeps for SweepsService {
 struct Parts {
     engine: EngineHandle,
     sweep: SweepId,
-    spec: SweepSpec,
     /// Index from which on they have still to be read.
     from: u64,
 }
@@ -357,9 +356,13 @@ struct Parts {
 impl Parts {
     async fn next(&mut self) -> Result<Vec<v1::TrialResult>, Status> {
         let (sweep, from) = (self.sweep.clone(), self.from);
-        let rows = self.engine.read(move |reader| reader.trials(&sweep, from, PART)).await?;
-        self.from = rows.last().map_or(from, |row| row.trial + 1);
-        Ok(results::trials(&self.spec, rows))
+        let read = move |reader: &Reader| {
+            let rows = reader.trials(&sweep, from, PART)?;
+            Ok(results::trials(&reader.spec(&sweep)?, rows))
+        };
+        let trials = self.engine.read(read).await?;
+        self.from = trials.last().map_or(from, |trial| trial.trial + 1);
+        Ok(trials)
     }
 }
 

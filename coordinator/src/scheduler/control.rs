@@ -82,6 +82,10 @@ impl Scheduler {
         if added == 0 {
             return Ok(0);
         }
+        if sweep.has_reached_its_target() {
+            let remedy = "it has reached its target and begins nothing more: submit a file with another one";
+            return Err(Refusal::Ended { sweep: id.clone(), state: sweep.state, remedy });
+        }
         match sweep.state {
             SweepState::Running | SweepState::Paused => {}
             SweepState::Completed => sweep.turn(now, SweepState::Running),
@@ -131,6 +135,8 @@ impl Scheduler {
             };
             effects.push(Effect::Record(record));
         }
+        // What never began stays so where the target is reached.
+        self.end_if_done(now, id, effects);
         Ok(count)
     }
 

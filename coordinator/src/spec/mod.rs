@@ -53,6 +53,9 @@ use crate::search::EarlyTerminate;
 
 pub use chosen::{Chosen, MAX_COMBINATIONS};
 pub use conditions::Conditions;
+pub use distribution::Distribution;
+pub use drawn::{Dimension, Drawn, Sequence};
+pub(crate) use drawn::{MAX_ATTEMPTS, hashed, scrambled, sobol};
 pub use extension::ExtensionError;
 pub use filter::{Filter, FilterError};
 pub use grammar::{Reading, parse, read};
@@ -112,6 +115,8 @@ pub enum Method {
     Random,
     /// Points of a sequence that covers the space evenly.
     QuasiRandom,
+    /// Points that go by what came of earlier ones.
+    Bayes,
 }
 
 /// What selects the best epoch of a trial and ranks the trials.

@@ -1,5 +1,7 @@
 //! Which points a sweep trains: `method` with the keys that go with it.
 
+use std::collections::BTreeMap;
+
 use distilsweep_proto::params::{Parameter, Value};
 
 use super::{
@@ -7,7 +9,7 @@ use super::{
     chosen::Chosen,
     conditions::{self, Conditions},
     distributions::{self, Listed},
-    drawn::{Dimension, Drawn, MAX_SEQUENCE, Sequence},
+    drawn::{Dimension, Drawn, MAX_PROPOSED, MAX_SEQUENCE, Sequence},
     form,
     grid::{Axis, Grid, MAX_POINTS, SpaceError},
     problem::Problem,
@@ -28,11 +30,8 @@ pub(super) fn method(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Metho
         "grid" => return Some(Method::Grid),
         "random" => return Some(Method::Random),
         "quasi-random" => return Some(Method::QuasiRandom),
-        "bayes" => {
-            "`method` is bayes, which this version has not: quasi-random covers the space evenly from the first points"
-                .to_owned()
-        }
-        _ => format!("`method` is \"{method}\", it must be grid, random or quasi-random"),
+        "bayes" => return Some(Method::Bayes),
+        _ => format!("`method` is \"{method}\", it must be grid, random, quasi-random or bayes"),
     };
     problems.push(entry.value.mark.problem(wrong));
     None
@@ -58,7 +57,7 @@ pub(super) fn space(
     let described = Described { listed, parameters, conditions: conditions?, repeats: repeats? };
     let space = match method {
         Method::Grid => grid(entries, described, problems),
-        Method::Random | Method::QuasiRandom => drawn(entries, described, method, problems),
+        Method::Random | Method::QuasiRandom | Method::Bayes => drawn(entries, described, method, problems),
     }?;
     (problems.len() == before).then_some(space)
 }
@@ -140,6 +139,7 @@ fn drawn(
         .map_or(Some(0), |entry| form::whole(entry, 0, i64::MAX.cast_unsigned(), problems));
     let (sequence, most) = match method {
         Method::QuasiRandom => (Sequence::Sobol, MAX_SEQUENCE),
+        Method::Bayes => (Sequence::Proposed, MAX_PROPOSED),
         Method::Grid | Method::Random => (Sequence::Random, MAX_POINTS / repeats),
     };
     let Some(cap) = form::find(entries, "run_cap") else {
@@ -150,7 +150,8 @@ fn drawn(
     };
     let count = form::whole(cap, 1, most, problems)?;
     let dimensions = parameters.into_iter().map(|one| one.dimension).collect();
-    let drawn = Drawn { dimensions, sequence, seed: seed?, count, repeats, conditions };
+    let drawn =
+        Drawn { dimensions, sequence, seed: seed?, count, repeats, conditions, proposed: BTreeMap::new() };
     if drawn.conditions.excludes() && drawn.let_through(TRIED) * 100 < TRIED {
         problems.push(listed.mark.problem(format!(
             "`exclude` lets fewer than 1 in 100 points through, of {TRIED} that were drawn: narrow the ranges instead"

@@ -34,12 +34,27 @@ impl Space {
         }
     }
 
-    /// The point of an index below [`Space::len`].
+    /// The point of an index below [`Space::len`]; what it lacks of it has still to be proposed.
     pub fn point(&self, index: u64) -> Params {
         match self {
             Space::Grid(grid) => grid.point(index),
             Space::Chosen(chosen) => chosen.point(index),
             Space::Drawn(drawn) => drawn.point(index),
+        }
+    }
+
+    /// The draw of a point that has still to be proposed, where a search learns.
+    pub fn unproposed(&self, index: u64) -> Option<(&Drawn, u64)> {
+        match self {
+            Space::Grid(_) | Space::Chosen(_) => None,
+            Space::Drawn(drawn) => drawn.unproposed(index).map(|draw| (drawn, draw)),
+        }
+    }
+
+    /// Takes in the shares that were proposed for a draw.
+    pub fn propose(&mut self, draw: u64, shares: Vec<f64>) {
+        if let Space::Drawn(drawn) = self {
+            drawn.proposed.insert(draw, shares);
         }
     }
 

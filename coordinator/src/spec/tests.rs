@@ -100,7 +100,6 @@ fn keys_of_other_programs_say_what_is_there_instead() {
     let cases = [
         and("model_revision: main"),
         and("<<: {}"),
-        with("method", "method: bayes"),
         with("method", "method: gird"),
         with("  learning_rate", "  learning_rate: {min: 1e-5, max: 1e-4}"),
         with("  learning_rate", "  learning_rate: {distribution: uniform, values: [1]}"),
@@ -109,8 +108,7 @@ fn keys_of_other_programs_say_what_is_there_instead() {
     insta::assert_snapshot!(cases.join("\n"), @r#"
     sweep.yaml:7:1: `model_revision` is written with the model here: `model: id@revision`
     sweep.yaml:7:1: `<<` merges mappings in YAML 1.1, sweep files have `*alias` alone: write the keys out
-    sweep.yaml:4:9: `method` is bayes, which this version has not: quasi-random covers the space evenly from the first points
-    sweep.yaml:4:9: `method` is "gird", it must be grid, random or quasi-random
+    sweep.yaml:4:9: `method` is "gird", it must be grid, random, quasi-random or bayes
     sweep.yaml:6:18: `learning_rate` is any number of a range, and `method: grid` needs them one by one: `values: [V, …]`, two whole numbers as `min` and `max`, or `distribution: q_uniform` with `q`; `method: random` draws
     sweep.yaml:6:42: `values` has no part in uniform, it has `min`, `max`
     sweep.yaml:3:11: `path` is written `id` (a Hub id or directory) or `train`, `validation`, `test` (files) here

@@ -9,11 +9,14 @@ use super::{
     Store, StoreError,
     read::{ReadSql, document, sweep_state},
 };
-use crate::scheduler::{
-    Active, Best, Counts, Durable, Ended, EndedHow, Failure, Limits, Mark, Pace, Pack, Past, StoredFiles,
-    Structure, Sweep, Time, Trial,
+use crate::{
+    scheduler::{
+        Active, Best, Counts, Durable, Ended, EndedHow, Failure, Limits, Mark, Pace, Pack, Past, StoredFiles,
+        Structure, Sweep, Time, Trial,
+    },
+    search::{History, Outcome, Rungs},
+    spec::{Impute, MetricSpec, SweepSpec},
 };
-use crate::search::Rungs;
 
 /// Everything that a scheduler is rebuilt from.
 #[derive(Debug, Default)]
@@ -22,8 +25,6 @@ pub struct Loaded {
     pub coordinator: String,
     /// What the scheduler goes on from; sweeps have no structure and no limits: their files say that.
     pub durable: Durable,
-    /// Normalised files by sweep.
-    pub specs: BTreeMap<SweepId, String>,
     /// The latest time that was recorded: the clock must not start before it.
     pub latest: Time,
 }
@@ -41,7 +42,7 @@ impl Store {
             ..Loaded::default()
         };
         let rows = reader.all(
-            "SELECT id, name, digest, size, priority, metric, maximize, state, spent_ms, running_since_ms, spec
+            "SELECT id, name, digest, size, priority, metric, maximize, state, spent_ms, running_since_ms
              FROM sweeps ORDER BY number",
             [],
             |row| {
@@ -69,10 +70,10 @@ impl Store {
                     counts: Counts::default(),
                     best: None,
                 };
-                Ok((sweep, row.get::<_, String>(10)?))
+                Ok(sweep)
             },
         )?;
-        for (mut sweep, spec) in rows {
+        for mut sweep in rows {
             let id = sweep.id.as_str().to_owned();
             (sweep.counts, sweep.best) = reader.ended(&id, sweep.maximize)?;
             sweep.next_point = reader.one_with(
@@ -96,7 +97,6 @@ impl Store {
                 .collect();
             reader.unfinished(&id, &mut sweep)?;
             sweep.rungs = reader.rungs(&id)?;
-            loaded.specs.insert(sweep.id.clone(), spec);
             loaded.durable.sweeps.push(sweep);
         }
         let durable = &mut loaded.durable;
@@ -134,6 +134,44 @@ impl Store {
 }
 
 impl Store {
+    /// What a sweep is, with the points that were proposed so far.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn spec(&self, sweep: &SweepId) -> Result<SweepSpec, StoreError> {
+        ReadSql { connection: &self.connection, path: &self.path }.spec(sweep)
+    }
+
+    /// What has come of a sweep's trials.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn history(&self, sweep: &SweepId) -> Result<History, StoreError> {
+        let reader = ReadSql { connection: &self.connection, path: &self.path };
+        let rows = reader.all(
+            "SELECT trial, state, metric FROM trials
+             WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND finished_ms IS NOT NULL",
+            [sweep.as_str()],
+            |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, Option<f64>>(2)?)),
+        )?;
+        let MetricSpec { selection, maximize, impute, .. } = reader.spec(sweep)?.metric;
+        let mut history = History::default();
+        for (trial, value) in reader.evaluations(sweep, selection.evaluation)? {
+            history.evaluated(trial, value, maximize);
+        }
+        for (trial, state, value) in rows {
+            let outcome = match (value, state.as_str()) {
+                (Some(value), _) => Outcome::Value(value),
+                (None, "cancelled") => Outcome::Unknown,
+                (None, "early_stopped") => history.by_evaluations(trial),
+                (None, _) if impute == Impute::Latest => history.by_evaluations(trial),
+                (None, _) => Outcome::Missing,
+            };
+            history.note(trial, outcome);
+        }
+        Ok(history)
+    }
+
     /// The trials of a sweep that ended without a result and that are `wanted`, by index and how they ended.
     ///
     /// # Errors

@@ -49,7 +49,8 @@ const MIGRATIONS: [&str; 3] = [
      CREATE TABLE worker_marks (worker TEXT NOT NULL, mark TEXT NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL,
          PRIMARY KEY (worker, mark)) STRICT, WITHOUT ROWID;
      ALTER TABLE journal ADD COLUMN actor TEXT;",
-    "ALTER TABLE trials ADD COLUMN evaluations INTEGER NOT NULL DEFAULT 0;
+    "ALTER TABLE trials ADD COLUMN shares TEXT;
+     ALTER TABLE trials ADD COLUMN evaluations INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE trials ADD COLUMN best REAL;
      ALTER TABLE trials ADD COLUMN exempt INTEGER NOT NULL DEFAULT 0;
      CREATE TABLE rungs (sweep INTEGER NOT NULL REFERENCES sweeps (number), bracket INTEGER NOT NULL, rung INTEGER NOT NULL,

@@ -14,6 +14,7 @@ use crate::{
     mlflow::op::{Op, OutboxRow, RunIds, RunKey},
     naming::{self, Unnamed},
     scheduler::{Failure, Point, SweepState, Time, TrialResult},
+    spec::{Drawn, Sequence, Space, SweepSpec},
 };
 
 /// Rows of the outbox about the sweep `?1`: its own run's, and those of its trials, `/` being followed by `0`.
@@ -29,7 +30,6 @@ pub struct SweepRow {
     pub name: String,
     pub state: SweepState,
     pub reason: Option<String>,
-    pub spec: String,
     pub size: u64,
     pub metric: String,
     pub maximize: bool,
@@ -178,7 +178,7 @@ impl Reader {
     /// Where the database cannot be read.
     pub fn sweep(&self, sweep: &SweepId) -> Result<SweepRow, StoreError> {
         self.sql().one_with(
-            "SELECT name, state, reason, spec, size, metric, maximize, created_ms, finished_ms, priority
+            "SELECT name, state, reason, size, metric, maximize, created_ms, finished_ms, priority
              FROM sweeps WHERE id = ?1",
             sweep.as_str(),
             |row| {
@@ -187,13 +187,12 @@ impl Reader {
                     name: row.get(0)?,
                     state: sweep_state(&row.get::<_, String>(1)?),
                     reason: row.get(2)?,
-                    spec: row.get(3)?,
-                    size: row.get::<_, i64>(4)?.cast_unsigned(),
-                    metric: row.get(5)?,
-                    maximize: row.get(6)?,
-                    created_ms: row.get(7)?,
-                    finished_ms: row.get(8)?,
-                    priority: row.get(9)?,
+                    size: row.get::<_, i64>(3)?.cast_unsigned(),
+                    metric: row.get(4)?,
+                    maximize: row.get(5)?,
+                    created_ms: row.get(6)?,
+                    finished_ms: row.get(7)?,
+                    priority: row.get(8)?,
                 })
             },
         )
@@ -227,6 +226,17 @@ impl Reader {
         )?;
         let oldest_ms = oldest.iter().find_map(|row| row.op.at_ms());
         Ok(SweepOutbox { rows, runs, oldest_ms, refused, refusal })
+    }
+
+    /// What a sweep is, with the points that were proposed so far.
+    ///
+    /// Of trials that were read before it, it knows all points; of those that are read after it a search may have proposed
+    /// some in between.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn spec(&self, sweep: &SweepId) -> Result<SweepSpec, StoreError> {
+        self.sql().spec(sweep)
     }
 
     /// The trials of a sweep that have a row, by index: the first `limit` from index `from` on.
@@ -527,6 +537,25 @@ pub(super) struct ReadSql<'a> {
 }
 
 impl ReadSql<'_> {
+    /// See [`Reader::spec`].
+    pub(super) fn spec(&self, sweep: &SweepId) -> Result<SweepSpec, StoreError> {
+        let text: String =
+            self.one_with("SELECT spec FROM sweeps WHERE id = ?1", sweep.as_str(), |row| row.get(0))?;
+        let mut spec: SweepSpec = serde_json::from_str(&text)?;
+        if let Space::Drawn(drawn @ Drawn { sequence: Sequence::Proposed, .. }) = &mut spec.space {
+            let rows = self.all(
+                "SELECT trial, shares FROM trials
+                 WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND shares IS NOT NULL",
+                [sweep.as_str()],
+                |row| Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?)),
+            )?;
+            for (trial, shares) in rows {
+                drawn.proposed.insert(trial / drawn.repeats, serde_json::from_str(&shares)?);
+            }
+        }
+        Ok(spec)
+    }
+
     pub(super) fn all<T>(
         &self,
         sql: &str,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use distilsweep_proto::{
-    ids::TrialId,
+    ids::{SweepId, TrialId},
     names::{EVALUATION, Selection},
 };
 use rusqlite::{Transaction, params};
@@ -127,6 +127,18 @@ pub(super) fn last_metrics(t: &Transaction<'_>, trial: &TrialId) -> Result<Trial
 }
 
 impl ReadSql<'_> {
+    /// All values of an evaluation's metric, by trial.
+    pub(super) fn evaluations(&self, sweep: &SweepId, key: &str) -> Result<Vec<(u64, f64)>, StoreError> {
+        let values = self.all(
+            "SELECT b.trial, p.value ->> 'value' FROM metric_blocks b, json_each(b.points) p
+             WHERE b.sweep = (SELECT number FROM sweeps WHERE id = ?1) AND p.value ->> 'key' = ?2",
+            [sweep.as_str(), key],
+            // What is not finite is a text.
+            |row| Ok((row.get(0)?, row.get::<_, f64>(1).ok())),
+        )?;
+        Ok(values.into_iter().filter_map(|(trial, value)| Some((trial, value?))).collect())
+    }
+
     /// All that ever came to a rung of a sweep.
     pub(super) fn rungs(&self, sweep: &str) -> Result<Rungs, StoreError> {
         let arrivals = self.all(

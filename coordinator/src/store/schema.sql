@@ -39,6 +39,7 @@ CREATE TABLE trials (
     marks       TEXT,                           -- highest step recorded by metric: {"loss": 120, ...}
     result      TEXT,
     metric      REAL,                           -- the sweep's metric, for ordering
+    shares      TEXT,                           -- of its draw, one a hyperparameter, where it was the first to need them: [0.25, ...]
     failure     TEXT,
     started_ms  INTEGER NOT NULL,
     finished_ms INTEGER,

@@ -30,6 +30,14 @@ pub struct SweepFile {
 pub enum Write {
     /// What the scheduler wants recorded. Of [`Record::SweepSubmitted`] the file comes with it.
     Record(Record, Option<SweepFile>),
+    /// The shares that a search proposes for a trial's draw: with the lease that needs them, so that a restart finds the
+    /// point that was trained.
+    Proposed {
+        /// The first of the draw's trials that was leased.
+        trial: TrialId,
+        /// One a hyperparameter.
+        shares: Vec<f64>,
+    },
     /// Something to tell MLflow.
     Tell(RunKey, Op),
     /// MLflow has been told.
@@ -80,6 +88,18 @@ pub(super) enum WriteError {
 fn apply(t: &Transaction<'_>, now: Time, write: &Write) -> Result<(), WriteError> {
     match write {
         Write::Record(record, file) => apply_record(t, now, record, file.as_ref()),
+        Write::Proposed { trial, shares } => {
+            t.prepare_cached(
+                "UPDATE trials SET shares = ?3
+                 WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2",
+            )?
+            .execute(params![
+                trial.sweep.as_str(),
+                trial.index,
+                serde_json::to_string(shares)?
+            ])?;
+            Ok(())
+        }
         Write::Tell(run, op) => {
             t.prepare_cached("INSERT INTO outbox (run, op) VALUES (?1, ?2)")?
                 .execute(params![run.as_str(), serde_json::to_string(op)?])?;

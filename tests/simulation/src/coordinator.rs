@@ -148,7 +148,11 @@ async fn turn(
     }
 }
 
-fn sweep(source: &str) -> anyhow::Result<SweepSpec> {
+/// Reads a sweep file.
+///
+/// # Errors
+/// Where it is none.
+pub(crate) fn sweep(source: &str) -> anyhow::Result<SweepSpec> {
     spec::parse(source)
         .map_err(|problems| anyhow::anyhow!("{}", problems.in_file("sweep.yaml")))
         .context("sweep")

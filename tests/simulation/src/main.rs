@@ -24,6 +24,7 @@ mod witness;
 mod worker;
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -47,8 +48,9 @@ fn from_environment(name: &str, otherwise: u64) -> anyhow::Result<u64> {
 fn run_all(
     first: u64,
     count: u64,
-    expected: &Outcome,
+    run: impl Fn(u64) -> anyhow::Result<Figures> + Sync,
 ) -> Vec<(u64, thread::Result<anyhow::Result<Figures>>)> {
+    let run = AssertUnwindSafe(&run);
     let next = AtomicU64::new(first);
     let serve = || {
         let seeds = std::iter::from_fn(|| {
@@ -56,7 +58,7 @@ fn run_all(
             (seed - first < count).then_some(seed)
         });
         // What is broken at a commit panics where it is found.
-        seeds.map(|seed| (seed, std::panic::catch_unwind(|| run::seed(seed, expected)))).collect::<Vec<_>>()
+        seeds.map(|seed| (seed, std::panic::catch_unwind(|| run(seed)))).collect::<Vec<_>>()
     };
     thread::scope(|scope| {
         let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -68,15 +70,16 @@ fn run_all(
 /// The sweep as it is when nothing happens to it.
 fn undisturbed() -> &'static Outcome {
     static UNDISTURBED: OnceLock<Outcome> = OnceLock::new();
-    UNDISTURBED.get_or_init(|| run::simulate(&Plan::undisturbed(), 0).expect("nothing happens to it").0)
+    UNDISTURBED
+        .get_or_init(|| run::simulate(run::SWEEP, &Plan::undisturbed(), 0).expect("nothing happens to it").0)
 }
 
 #[test]
 fn every_seed_ends_with_the_results_of_an_undisturbed_sweep() -> anyhow::Result<()> {
     let first = from_environment("DISTILSWEEP_TEST_FIRST_SEED", 1)?;
     let seeds = from_environment("DISTILSWEEP_TEST_SEEDS", 200)?;
-    let start = Instant::now();
-    let ran = run_all(first, seeds, undisturbed());
+    let (start, expected) = (Instant::now(), undisturbed());
+    let ran = run_all(first, seeds, |seed| run::seed(seed, expected));
     let (mut simulated, mut attempts, mut struck, mut failed) = (0.0, 0, [0; KINDS.len()], Vec::new());
     for (seed, result) in ran {
         match result {
@@ -115,4 +118,16 @@ fn a_sweep_that_nothing_happens_to_is_whole() {
     assert_eq!(losses, [2, 4, 6, 8, 10, 12]);
     let best: Vec<u64> = outcome.results.values().map(|metrics| metrics["best_validation_f1"]).collect();
     assert!(best.iter().all(|value| best.iter().filter(|other| *other == value).count() == 1), "{best:?}");
+}
+
+#[test]
+fn a_search_that_learns_trains_each_point_as_it_proposed_it_whoever_is_killed_in_between() {
+    let ran = run_all(1, 40, run::search);
+    let mut struck = [0; KINDS.len()];
+    for (seed, result) in ran {
+        let figures = result.unwrap_or_else(|_| panic!("seed {seed}"));
+        let figures = figures.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+        struck.iter_mut().zip(figures.faults).for_each(|(sum, fault)| *sum += fault);
+    }
+    assert!(struck[..4].iter().all(|n| *n > 0), "coordinators and workers crashed: {struck:?}");
 }

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     cluster::{Order, Place, Site, SiteOrder},
-    coordinator::Coordinator,
+    coordinator::{self, Coordinator},
     faults::{Fault, HUNG, KINDS, Plan},
     network::{Line, Network},
     witness::{Outcome, Witness},
@@ -34,7 +34,8 @@ const GRACE: Duration = Duration::from_secs(20);
 /// Longer than any fault lasts.
 const CALM: Duration = Duration::from_secs(60);
 
-const SWEEP: &str = "\
+/// Every combination of some values.
+pub(crate) const SWEEP: &str = "\
 name: simulated
 model: ./model
 dataset: {train: train.csv, validation: validation.csv}
@@ -42,6 +43,18 @@ method: grid
 parameters:
   learning_rate: {values: [1e-5, 2e-5, 3e-5]}
   seed: {values: [1, 2]}
+  logging_steps: {value: 2}
+";
+
+/// As many points as go by what came of the earlier ones.
+const SEARCH: &str = "\
+name: simulated
+model: ./model
+dataset: {train: train.csv, validation: validation.csv}
+method: bayes
+run_cap: 8
+parameters:
+  learning_rate: {min: 1e-6, max: 1e-2, distribution: log_uniform_values}
   logging_steps: {value: 2}
 ";
 
@@ -62,7 +75,8 @@ pub(crate) struct Figures {
 /// Where something does not hold. What is broken at a commit panics there.
 pub(crate) fn seed(seed: u64, expected: &Outcome) -> anyhow::Result<Figures> {
     let plan = Plan::draw(&mut StdRng::seed_from_u64(seed));
-    let (outcome, figures) = simulate(&plan, seed).with_context(|| format!("seed {seed}: {plan:?}"))?;
+    let (outcome, figures) =
+        simulate(SWEEP, &plan, seed).with_context(|| format!("seed {seed}: {plan:?}"))?;
     compare(&outcome, expected).with_context(|| format!("seed {seed}: {plan:?}"))?;
     Ok(figures)
 }
@@ -78,8 +92,29 @@ fn compare(outcome: &Outcome, expected: &Outcome) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a plan; `seed` is that of the workers' own random numbers.
-pub(crate) fn simulate(plan: &Plan, seed: u64) -> anyhow::Result<(Outcome, Figures)> {
+/// Runs the simulation of a seed with a search that learns. Its points go by who was quick, so it is held against an
+/// undisturbed grid of the points that it proposed.
+///
+/// # Errors
+/// As [`seed`].
+pub(crate) fn search(seed: u64) -> anyhow::Result<Figures> {
+    let plan = Plan::draw(&mut StdRng::seed_from_u64(seed));
+    let context = || format!("seed {seed}: {plan:?}");
+    let (outcome, figures) = simulate(SEARCH, &plan, seed).with_context(context)?;
+    let mut space = coordinator::sweep(SEARCH)?.space;
+    outcome.proposed.iter().for_each(|(trial, shares)| space.propose(*trial, shares.clone()));
+    let points = (0..space.len()).map(|index| space.point(index)["learning_rate"].to_string());
+    let grid = SEARCH.replace("method: bayes\nrun_cap: 8", "method: grid").replace(
+        "min: 1e-6, max: 1e-2, distribution: log_uniform_values",
+        &format!("values: [{}]", points.collect::<Vec<_>>().join(", ")),
+    );
+    let (expected, _) = simulate(&grid, &Plan::undisturbed(), 0)?;
+    compare(&outcome, &expected).with_context(context)?;
+    Ok(figures)
+}
+
+/// Runs a sweep by a plan; `seed` is that of the workers' own random numbers.
+pub(crate) fn simulate(sweep: &str, plan: &Plan, seed: u64) -> anyhow::Result<(Outcome, Figures)> {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -87,7 +122,7 @@ pub(crate) fn simulate(plan: &Plan, seed: u64) -> anyhow::Result<(Outcome, Figur
         .max_blocking_threads(1)
         .build()?;
     let local = LocalSet::new();
-    local.block_on(&runtime, async { Cluster::start(plan, seed).await?.run().await })
+    local.block_on(&runtime, async { Cluster::start(sweep, plan, seed).await?.run().await })
 }
 
 struct Cluster {
@@ -102,7 +137,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    async fn start(plan: &Plan, seed: u64) -> anyhow::Result<Self> {
+    async fn start(sweep: &str, plan: &Plan, seed: u64) -> anyhow::Result<Self> {
         let root = tempfile::Builder::new().prefix("distilsweep-simulation-").tempdir_in(memory())?;
         let site = Site {
             plan: plan.clone(),
@@ -112,7 +147,7 @@ impl Cluster {
             names: Rc::new(RefCell::new(vec![String::new(); plan.workers])),
         };
         let coordinator = site.start()?;
-        coordinator.submit(SWEEP, seed).await?;
+        coordinator.submit(sweep, seed).await?;
         let (site_orders, orders) = mpsc::unbounded_channel();
         let coordinator = spawn_local(site.clone().keep(coordinator, orders));
         let options = WorkerOptions {
@@ -220,6 +255,15 @@ impl Cluster {
 /// What the database says is what was committed.
 fn agrees(reader: &Reader, outcome: &Outcome) -> anyhow::Result<()> {
     let sweep = reader.find("")??;
+    let mut space = reader.spec(&sweep)?.space;
+    for (trial, shares) in &outcome.proposed {
+        let read = space.point(*trial);
+        space.propose(*trial, shares.clone());
+        anyhow::ensure!(
+            read == space.point(*trial),
+            "trial {trial} is {read:?}, it was proposed as {shares:?}"
+        );
+    }
     for trial in reader.trials(&sweep, 0, 100)? {
         let result = trial.result.with_context(|| format!("trial {} has a result", trial.trial))?;
         let metrics = result.metrics.into_iter().map(|(key, value)| (key, value.to_bits())).collect();

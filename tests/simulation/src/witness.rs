@@ -16,7 +16,7 @@ use tokio::sync::watch;
 pub(crate) type Curve = Vec<(i64, u64)>;
 
 /// Everything of a sweep that no fault may change.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
     /// How the sweep ended.
     pub(crate) state: Option<SweepStateName>,
@@ -24,6 +24,8 @@ pub(crate) struct Outcome {
     pub(crate) results: BTreeMap<u64, BTreeMap<String, u64>>,
     /// Curves by trial and metric.
     pub(crate) curves: BTreeMap<(u64, String), Curve>,
+    /// Shares that a search proposed by trial; these do go by who was quick.
+    pub(crate) proposed: BTreeMap<u64, Vec<f64>>,
 }
 
 /// The state of a sweep in words.
@@ -59,9 +61,15 @@ impl Witness {
     pub(crate) fn committed(&self, writes: &[Write]) {
         let mut seen = self.seen();
         for write in writes {
-            let Write::Record(record, _) = write else { continue };
-            seen.recorded(record);
-            if matches!(record, Record::SweepEnded(..)) {
+            match write {
+                Write::Record(record, _) => seen.recorded(record),
+                Write::Proposed { trial, shares } => {
+                    let other = seen.outcome.proposed.insert(trial.index, shares.clone());
+                    assert_eq!(other, None, "the point of trial {} is proposed twice", trial.index);
+                }
+                _ => {}
+            }
+            if matches!(write, Write::Record(Record::SweepEnded(..), _)) {
                 self.ended.send_replace(true);
             }
         }

@@ -89,6 +89,22 @@ fn quasi_random_points_cover_the_space_more_evenly_than_random_ones() {
 }
 
 #[test]
+fn a_search_that_learns_is_written_as_a_random_one_and_knows_no_point_beforehand() {
+    let spec = good(&RANDOM.replace("method: random", "method: bayes"));
+    assert_eq!((spec.method, spec.space.len()), (Method::Bayes, 200));
+    assert_eq!(spec.space.varied(), good(RANDOM).space.varied());
+    insta::assert_snapshot!(serde_json::to_string(&spec.space.point(7)).unwrap(), @r#"{"max_length":64}"#);
+    let mut proposed = spec.clone();
+    proposed.space.propose(7, vec![0.5; 5]);
+    assert_eq!(proposed.space.point(7).len(), 5);
+    assert_eq!(proposed.digest(), spec.digest(), "a proposal is no part of the file");
+    let read: SweepSpec = serde_json::from_str(&serde_json::to_string(&proposed).unwrap()).unwrap();
+    assert_eq!(read, spec);
+    let repeated = good(&format!("{}repeats: 3\n", RANDOM.replace("method: random", "method: bayes")));
+    assert_eq!(repeated.space.unproposed(7).map(|(_, draw)| draw), Some(2));
+}
+
+#[test]
 fn repeats_are_seeds_of_the_same_setting() {
     let drawn = good(&format!("{RANDOM}repeats: 3\n"));
     assert_eq!(drawn.space.len(), 600);
@@ -142,7 +158,8 @@ fn what_cannot_be_drawn_is_refused_with_what_would_be_right() {
         instead("{min: 1, max: 4}", "{}"),
         instead("{value: 64}", "{min: 32.5, max: 64.5}"),
         instead("{value: 64}", "{value: 64}\n  lr_scheduler_type: {min: 0.5, max: 1.5}"),
-        instead("method: random", "method: bayes"),
+        instead("method: random\nrun_cap: 200", "method: bayes"),
+        instead("method: random\nrun_cap: 200", "method: bayes\nrun_cap: 10001"),
         instead("method: random", "method: quasi-random\nseed: -1"),
         and("seed: 3"),
         with("  learning_rate", "  learning_rate: {min: 1e-5, max: 1e-3}"),
@@ -166,7 +183,8 @@ fn what_cannot_be_drawn_is_refused_with_what_would_be_right() {
     sweep.yaml:9:21: `num_train_epochs` needs `value: V`, `values: [V, …]`, or `min` and `max`
     sweep.yaml:11:3: `max_length` is a whole number: write whole `min` and `max`, `values: […]`, or `distribution: q_uniform` with `q: 1`
     sweep.yaml:12:3: `lr_scheduler_type` is one of linear, cosine, polynomial, constant, constant_with_warmup, list them as `values: […]`
-    sweep.yaml:4:9: `method` is bayes, which this version has not: quasi-random covers the space evenly from the first points
+    sweep.yaml:5:1: missing key `run_cap`: how many points are drawn, each of which is a trial, or `repeats` trials
+    sweep.yaml:5:10: `run_cap` is 10001, it must be a whole number from 1 to 10000
     sweep.yaml:5:7: `seed` is -1, it must be a whole number from 0 to 9223372036854775807
     sweep.yaml:7:1: `seed` seeds the drawing of points, which a grid has not: the seeds of trials are values of `seed` in `parameters`
     sweep.yaml:6:18: `learning_rate` is any number of a range, and `method: grid` needs them one by one: `values: [V, …]`, two whole numbers as `min` and `max`, or `distribution: q_uniform` with `q`; `method: random` draws
