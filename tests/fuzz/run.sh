@@ -27,7 +27,7 @@ cargo fuzz --version >/dev/null 2>&1 || fail "cargo-fuzz is missing: cargo insta
 rustup run nightly cargo --version >/dev/null 2>&1 || fail "a nightly toolchain is missing: rustup toolchain install nightly"
 
 mkdir -p corpus/sweep_file corpus/worker_messages
-cp "$root"/deploy/examples/*.yaml corpus/sweep_file/
+cp "$root"/deploy/examples/*.yaml sweeps/*.yaml corpus/sweep_file/
 cp seeds/* corpus/worker_messages/
 for target in "${targets[@]}"; do
   echo "$target: $seconds s"

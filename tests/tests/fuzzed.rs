@@ -7,7 +7,12 @@ mod bodies;
 
 use proptest::prelude::*;
 
-const FILE: &str = include_str!("../../deploy/examples/sentiment.yaml");
+/// An example, and what the examples do not have.
+const FILES: [&str; 3] = [
+    include_str!("../../deploy/examples/sentiment.yaml"),
+    include_str!("../fuzz/sweeps/search.yaml"),
+    include_str!("../fuzz/sweeps/conditional.yaml"),
+];
 
 /// A text or bytes with some of it cut out, doubled or replaced.
 fn damaged(sound: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
@@ -33,7 +38,9 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_sweep_file_is_read_or_refused(bytes in damaged(FILE.as_bytes().to_vec())) {
+    fn a_damaged_sweep_file_is_read_or_refused(
+        bytes in (0..FILES.len()).prop_flat_map(|which| damaged(FILES[which].as_bytes().to_vec())),
+    ) {
         bodies::sweep_file(&bytes);
     }
 
@@ -47,7 +54,11 @@ proptest! {
 
 #[test]
 fn the_examples_are_sweep_files_and_the_conversations_are_heard() {
-    bodies::sweep_file(FILE.as_bytes());
+    for file in FILES {
+        distilsweep::spec::parse(file)
+            .unwrap_or_else(|problems| panic!("{}", problems.in_file("sweep.yaml")));
+        bodies::sweep_file(file.as_bytes());
+    }
     for (_, bytes) in bodies::conversations() {
         bodies::worker_messages(&bytes);
     }

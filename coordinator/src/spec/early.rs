@@ -13,7 +13,7 @@ const SHAPE: &str = "a mapping: {type: asha, min_epochs: 1, eta: 3}";
 /// W&B's.
 const DEFAULT_ETA: f64 = 3.0;
 /// Below it every other rung is at the same evaluation.
-const LEAST_ETA: f64 = 1.1;
+pub(super) const LEAST_ETA: f64 = 1.1;
 const MOST: u64 = 1 << 31;
 /// Others that a median wants to be one.
 const DEFAULT_MIN_TRIALS: u32 = 3;

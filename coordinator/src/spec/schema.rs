@@ -9,7 +9,7 @@ use distilsweep_proto::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{data, distributions, grammar, local, warnings};
+use super::{data, distributions, early, grammar, local, warnings};
 
 /// The schema, of draft 2020-12.
 pub fn schema() -> Value {
@@ -161,7 +161,7 @@ fn metric() -> Value {
 }
 
 fn early_terminate() -> Value {
-    let eta = json!({"type": "number", "exclusiveMinimum": 1});
+    let eta = json!({"type": "number", "minimum": early::LEAST_ETA});
     let of = |kind: &str, properties: Value, required: Value| {
         let mut properties = properties;
         properties["type"] = json!({"const": kind});
@@ -170,7 +170,7 @@ fn early_terminate() -> Value {
             "required": ["type"],
             "additionalProperties": false,
             "properties": properties,
-            "anyOf": required,
+            "oneOf": required,
         })
     };
     json!({"oneOf": [
@@ -181,7 +181,7 @@ fn early_terminate() -> Value {
         ),
         of(
             "asha",
-            json!({"min_epochs": whole(1), "min_steps": whole(1), "eta": eta, "brackets": whole(1)}),
+            json!({"min_epochs": {"type": "number", "exclusiveMinimum": 0}, "min_steps": whole(1), "eta": eta, "brackets": whole(1)}),
             json!([{"required": ["min_epochs"]}, {"required": ["min_steps"]}]),
         ),
         of("median", json!({"min_iter": whole(1), "min_trials": whole(1)}), json!([{}])),

@@ -67,6 +67,22 @@ impl Space {
         }
     }
 
+    /// Whether a parameter may have a value.
+    pub fn takes(&self, name: &str, value: &params::Value) -> bool {
+        let listed = |axes: &[Axis]| axes.iter().any(|axis| axis.name == name && axis.values.contains(value));
+        match self {
+            Space::Grid(grid) => listed(grid.axes()),
+            Space::Chosen(chosen) => listed(chosen.axes()),
+            Space::Drawn(drawn) => {
+                let dimension = drawn.dimensions.iter().find(|dimension| dimension.name == name);
+                let parameter = Parameter::named(name);
+                dimension
+                    .zip(parameter.ok())
+                    .is_some_and(|(one, parameter)| one.distribution.takes(parameter, value))
+            }
+        }
+    }
+
     /// The least and the greatest number that a parameter takes; nothing where it takes none.
     pub fn reach(&self, name: &str) -> Option<(f64, f64)> {
         match self {

@@ -1,5 +1,7 @@
 //! What a file that is right has to say all the same: keys that mean nothing here, and what usually goes wrong.
 
+use distilsweep_proto::params::Value;
+
 use super::{
     Space, SweepSpec, distributions, form, parameters,
     problem::Problem,
@@ -50,6 +52,13 @@ pub(super) fn of(root: &Node, spec: &SweepSpec) -> Vec<Problem> {
             chosen.whole()
         );
         warnings.push(cap.mark.problem(sentence));
+    }
+    if let Some(early) = form::find(entries, "early_terminate")
+        && spec.space.takes("eval_strategy", &Value::Text("no".to_owned()))
+    {
+        let sentence =
+            "`early_terminate` never ends a trial with `eval_strategy` no: that one is judged at its end";
+        warnings.push(early.mark.problem(sentence));
     }
     warnings.sort();
     warnings

@@ -89,6 +89,12 @@ fn exponents_of_e_are_said_with_what_they_come_to() {
 }
 
 #[test]
+fn a_metric_that_is_reported_at_the_end_alone_ends_no_trial_early() {
+    let file = format!("{GOOD}  eval_strategy: {{values: [epoch, no]}}\nearly_terminate: {{type: median}}\n");
+    insta::assert_snapshot!(said(&file), @"sweep.yaml:8:1: `early_terminate` never ends a trial with `eval_strategy` no: that one is judged at its end");
+}
+
+#[test]
 fn values_that_usually_go_wrong_are_said() {
     let file = GOOD.replace("2e-5, 5e-5", "2e-5, 5e-3")
         + "  max_length: {value: 1024}\n  warmup_ratio: {value: 0.1}\n  warmup_steps: {value: 10}\n\

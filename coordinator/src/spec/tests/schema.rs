@@ -69,6 +69,12 @@ fn files_that_are_right_are_right_by_the_schema() {
         RANDOM,
         super::conditional::CONDITIONAL,
         super::drawn::RANDOM,
+        &format!("{GOOD}early_terminate: {{type: hyperband, min_iter: 3, eta: 2, strict: true}}\n"),
+        &format!("{GOOD}early_terminate: {{type: hyperband, max_iter: 27, s: 2}}\n"),
+        &format!("{GOOD}early_terminate: {{type: asha, min_epochs: 0.5, brackets: 2}}\n"),
+        &format!(
+            "{GOOD}early_terminate: {{type: median}}\nmetric: {{name: eval_loss, target: 1, impute: worst}}\n"
+        ),
         include_str!("../../../../deploy/examples/sentiment.yaml"),
         include_str!("../../../../deploy/examples/emotion.yaml"),
     ] {
@@ -104,6 +110,10 @@ fn what_the_parser_refuses_is_wrong_by_the_schema() {
         RANDOM.replace("distribution: log_uniform_values", "distribution: log_uniform_value"),
         RANDOM.replace("{min: 0, max: 100,", "{min: 0, mu: 100,"),
         RANDOM.replace("sigma: 0.01", "sigma: 0"),
+        format!("{GOOD}early_terminate: {{type: hyperband, min_iter: 3, max_iter: 9, s: 1}}\n"),
+        format!("{GOOD}early_terminate: {{type: asha}}\n"),
+        format!("{GOOD}early_terminate: {{type: median, eta: 3}}\n"),
+        format!("{GOOD}early_terminate: {{type: hyperband, min_iter: 3, eta: 1}}\n"),
         RANDOM.replace("deeper: {parameters: {", "deeper: {value: 1, parameters: {"),
         RANDOM.replace("weight_decay: {", "wieght_decay: {"),
     ];
