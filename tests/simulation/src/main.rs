@@ -131,3 +131,18 @@ fn a_search_that_learns_trains_each_point_as_it_proposed_it_whoever_is_killed_in
     }
     assert!(struck[..4].iter().all(|n| *n > 0), "coordinators and workers crashed: {struck:?}");
 }
+
+#[test]
+fn trials_end_early_and_the_best_is_found_whoever_is_killed_in_between() -> anyhow::Result<()> {
+    let whole = run::HALVING.replace("early_terminate: {type: asha, min_epochs: 1, eta: 2}\n", "");
+    let (expected, _) = run::simulate(&whole, &Plan::undisturbed(), 0)?;
+    let ran = run_all(1, 100, |seed| run::halving(seed, &expected));
+    let mut struck = [0; KINDS.len()];
+    for (seed, result) in ran {
+        let figures = result.unwrap_or_else(|_| panic!("seed {seed}"));
+        let figures = figures.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+        struck.iter_mut().zip(figures.faults).for_each(|(sum, fault)| *sum += fault);
+    }
+    assert!(struck[..4].iter().all(|n| *n > 0), "coordinators and workers crashed: {struck:?}");
+    Ok(())
+}

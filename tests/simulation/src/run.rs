@@ -25,7 +25,9 @@ use crate::{
 
 /// Steps of a trial.
 const STEPS: u64 = 12;
-/// Simulated time that each takes.
+/// Evaluations of a trial, each the end of an epoch.
+const EPOCHS: u64 = 4;
+/// Simulated time that each step takes.
 const STEP_TIME: Duration = Duration::from_millis(400);
 /// Simulated time that no sweep here takes, whatever happens to it.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -55,6 +57,19 @@ method: bayes
 run_cap: 8
 parameters:
   learning_rate: {min: 1e-6, max: 1e-2, distribution: log_uniform_values}
+  logging_steps: {value: 2}
+";
+
+/// Trials that pause on their way, of which half go on.
+pub(crate) const HALVING: &str = "\
+name: simulated
+model: ./model
+dataset: {train: train.csv, validation: validation.csv}
+method: grid
+early_terminate: {type: asha, min_epochs: 1, eta: 2}
+parameters:
+  learning_rate: {values: [1e-5, 2e-5, 3e-5, 4e-5]}
+  seed: {values: [1, 2]}
   logging_steps: {value: 2}
 ";
 
@@ -113,6 +128,38 @@ pub(crate) fn search(seed: u64) -> anyhow::Result<Figures> {
     Ok(figures)
 }
 
+/// Runs the simulation of a seed with trials that end early. Which do goes by who was quick; those that do not, the best of
+/// all among them, have the results of the grid without early ends, and of the others it is known how they began.
+///
+/// # Errors
+/// As [`seed`].
+pub(crate) fn halving(seed: u64, expected: &Outcome) -> anyhow::Result<Figures> {
+    let plan = Plan::draw(&mut StdRng::seed_from_u64(seed));
+    let context = || format!("seed {seed}: {plan:?}");
+    let (outcome, figures) = simulate(HALVING, &plan, seed).with_context(context)?;
+    halved(&outcome, expected).with_context(context)?;
+    Ok(figures)
+}
+
+fn halved(outcome: &Outcome, expected: &Outcome) -> anyhow::Result<()> {
+    anyhow::ensure!(outcome.state == expected.state, "the sweep is {:?}", outcome.state);
+    for trial in expected.results.keys() {
+        let (done, early) = (outcome.results.get(trial), outcome.early_stopped.contains(trial));
+        anyhow::ensure!(done.is_some() != early, "trial {trial} ended as {done:?}, early: {early}");
+        anyhow::ensure!(early || done == expected.results.get(trial), "trial {trial} differs: {done:?}");
+    }
+    let score = |trial: &u64| f64::from_bits(expected.results[trial]["best_validation_f1"]);
+    let best = expected.results.keys().max_by(|one, other| score(one).total_cmp(&score(other)));
+    anyhow::ensure!(best.is_some_and(|best| outcome.results.contains_key(best)), "the best is not found");
+    anyhow::ensure!(!outcome.early_stopped.is_empty(), "nothing ended early");
+    for ((trial, metric), curve) in &outcome.curves {
+        let whole = &expected.curves[&(*trial, metric.clone())];
+        let known = if outcome.early_stopped.contains(trial) { curve.len() } else { whole.len() };
+        anyhow::ensure!(whole.get(..known) == Some(&curve[..]), "{metric} of trial {trial} is {curve:?}");
+    }
+    Ok(())
+}
+
 /// Runs a sweep by a plan; `seed` is that of the workers' own random numbers.
 pub(crate) fn simulate(sweep: &str, plan: &Plan, seed: u64) -> anyhow::Result<(Outcome, Figures)> {
     let runtime = Builder::new_current_thread()
@@ -151,7 +198,11 @@ impl Cluster {
         let (site_orders, orders) = mpsc::unbounded_channel();
         let coordinator = spawn_local(site.clone().keep(coordinator, orders));
         let options = WorkerOptions {
-            script: ScriptedTrainer { hang: plan.hang, ..ScriptedTrainer::new(STEPS, STEP_TIME) },
+            script: ScriptedTrainer {
+                hang: plan.hang,
+                evaluations: EPOCHS,
+                ..ScriptedTrainer::new(STEPS, STEP_TIME)
+            },
             lanes: plan.lanes,
             checkpoint_interval: plan.checkpoint_interval,
             grace: GRACE,
@@ -265,6 +316,10 @@ fn agrees(reader: &Reader, outcome: &Outcome) -> anyhow::Result<()> {
         );
     }
     for trial in reader.trials(&sweep, 0, 100)? {
+        if trial.state == "early_stopped" {
+            anyhow::ensure!(outcome.early_stopped.contains(&trial.trial), "trial {} ended", trial.trial);
+            continue;
+        }
         let result = trial.result.with_context(|| format!("trial {} has a result", trial.trial))?;
         let metrics = result.metrics.into_iter().map(|(key, value)| (key, value.to_bits())).collect();
         anyhow::ensure!(outcome.results.get(&trial.trial) == Some(&metrics), "trial {} differs", trial.trial);

@@ -1,7 +1,7 @@
 //! What watches every commit, and what it has seen at the end.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -24,6 +24,8 @@ pub(crate) struct Outcome {
     pub(crate) results: BTreeMap<u64, BTreeMap<String, u64>>,
     /// Curves by trial and metric.
     pub(crate) curves: BTreeMap<(u64, String), Curve>,
+    /// Trials that were ended early; these too.
+    pub(crate) early_stopped: BTreeSet<u64>,
     /// Shares that a search proposed by trial; these do go by who was quick.
     pub(crate) proposed: BTreeMap<u64, Vec<f64>>,
 }
@@ -137,7 +139,14 @@ impl Seen {
     }
 
     fn trial_ended(&mut self, index: u64, end: &TrialEnd) {
-        let TrialEnd::Completed(result) = end else { panic!("trial {index} has no result: {end:?}") };
+        let result = match end {
+            TrialEnd::Completed(result) => result,
+            TrialEnd::EarlyStopped(_) => {
+                assert!(self.outcome.early_stopped.insert(index), "trial {index} is stopped early twice");
+                return;
+            }
+            other => panic!("trial {index} has no result: {other:?}"),
+        };
         let metrics = result.metrics.iter().map(|(key, value)| (key.clone(), value.to_bits())).collect();
         let other = self.outcome.results.insert(index, metrics);
         assert_eq!(other, None, "trial {index} has two results");
