@@ -139,6 +139,7 @@ pub fn progress(status: &v1::SweepStatus, varied: &[String]) -> ProgressView {
         total: status.total,
         completed: status.completed,
         failed: status.failed + status.diverged + status.cancelled,
+        early_stopped: status.early_stopped,
         running: status.running.iter().map(running).collect(),
         best: status.best.map(|best| (best.trial, best.value)),
         workers: status.workers.into(),

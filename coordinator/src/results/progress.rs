@@ -24,6 +24,8 @@ pub struct ProgressView {
     pub completed: u64,
     /// Trials that ended without one, the diverged ones included.
     pub failed: u64,
+    /// Trials that others made end early.
+    pub early_stopped: u64,
     /// Trials that had ended when [`ProgressView::elapsed`] began to count.
     pub ended_before: u64,
     /// The trials that are trained now.
@@ -85,7 +87,7 @@ impl RunningView {
 
 impl ProgressView {
     fn ended(&self) -> u64 {
-        self.completed + self.failed
+        self.completed + self.failed + self.early_stopped
     }
 
     /// Seconds until the sweep ends at its pace since [`ProgressView::elapsed`] counts, evaluations included; nothing
@@ -125,6 +127,9 @@ fn sweep_line(view: &ProgressView) -> String {
     let mut parts = vec![format!("{}  {}/{} trials", view.sweep, view.ended(), view.total)];
     if view.failed > 0 {
         parts.push(format!("{} without a result", view.failed));
+    }
+    if view.early_stopped > 0 {
+        parts.push(format!("{} stopped early", view.early_stopped));
     }
     if let Some((trial, value)) = view.best {
         let title = labels::metric_title(&view.metric);
@@ -267,6 +272,7 @@ mod tests {
             total: 12,
             completed: 3,
             failed: 1,
+            early_stopped: 0,
             ended_before: 2,
             running: vec![loading, trial(1, 40), evaluating],
             best: Some((0, 0.70214)),
@@ -288,6 +294,12 @@ mod tests {
         trial 2    ████████████  100/100  evaluating  loss 0.9123  val F1 0.6100  lr 5e-05, seed 2  attempt 2  box-2
         trial 11   ░░░░░░░░░░░░  loading  lr 5e-05, seed 11  box-1
         ");
+    }
+
+    #[test]
+    fn trials_that_ended_early_are_behind_it_too() {
+        let line = sweep_line(&ProgressView { early_stopped: 5, ..view() });
+        assert!(line.starts_with("sentiment  9/12 trials  1 without a result  5 stopped early"), "{line}");
     }
 
     #[test]
