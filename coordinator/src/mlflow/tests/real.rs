@@ -56,7 +56,7 @@ fn sweep(experiment: &str) -> Vec<(RunKey, Op)> {
             points: TRIALS,
             description: None,
             file: "name: emotion\n",
-            space: serde_json::Map::new(),
+            space: serde_json::Map::from_iter([("parameters".to_owned(), json!({}))]),
             start_ms: 1_795_500_000_000,
         },
     );
