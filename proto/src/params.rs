@@ -4,6 +4,7 @@
 //! Source: `TrainingArguments` of transformers 4.57; where a default differs it says so.
 
 mod arguments;
+mod steps;
 mod table;
 
 use std::{collections::BTreeMap, fmt};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     arguments::{ClassWeights, EvalStrategy, Optim, Schedule, TrainingArguments},
+    steps::Steps,
     table::{Kind, PARAMETERS, Parameter, ParameterError, SCHEDULES, STRUCTURAL},
 };
 

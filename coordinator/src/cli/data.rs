@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use distilsweep_data::{DataError, Hub, TextTokenizer, inspect, locate, read, schema};
+use distilsweep_data::{CUTS, DataError, Hub, TextTokenizer, inspect, locate, read, schema};
 use distilsweep_proto::{
     dataset::{Columns, DatasetSource, DatasetSpec},
     examples,
@@ -152,7 +152,7 @@ fn seen(
         dataset,
         schema: schema?.unwrap_or_default(),
         model,
-        inspection: inspect(&data, tokenizer.as_ref())?,
+        inspection: inspect(&data, tokenizer.as_ref(), &CUTS)?,
         columns: Inspected::read(data.columns),
         commit: data.commit,
         config: data.config,

@@ -1,6 +1,9 @@
 //! Reading a sweep file and looking at what it names, before anything is started for it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use distilsweep_data::TakenIn;
 use distilsweep_proto::{exit::Exit, limits::FILE_BYTES, resource::Resource, storage, v1};
@@ -18,9 +21,11 @@ pub(super) struct SweepFile {
     pub(super) spec: SweepSpec,
     /// What it says for `run`.
     pub(super) local: Local,
-    warnings: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+    /// Lines and columns of its parameters.
+    pub(super) places: BTreeMap<String, (usize, usize)>,
     source: String,
-    name: String,
+    pub(super) name: String,
     base: PathBuf,
     home: Option<PathBuf>,
 }
@@ -41,10 +46,10 @@ impl SweepFile {
         let base = path.canonicalize().map_err(unreadable)?;
         let base = base.parent().unwrap_or(&base).to_owned();
         let home = std::env::home_dir();
-        let Reading { spec, local, warnings } =
+        let Reading { spec, local, warnings, places } =
             spec::read(&source).map_err(|problems| CliError::new(Exit::BadInput, problems.in_file(&name)))?;
         let spec = spec.with_base(&base, home.as_deref());
-        Ok(Self { spec, local, warnings, source, name, base, home })
+        Ok(Self { spec, local, warnings, places, source, name, base, home })
     }
 
     /// Says what there is to say of a file that is right.
@@ -64,7 +69,8 @@ impl SweepFile {
         self.local.storage.as_deref().map(|url| store(url).map_err(wrong)).transpose()
     }
 
-    fn tell(&self, warnings: &[Problem]) {
+    /// Says something of places in it.
+    pub(super) fn tell(&self, warnings: &[Problem]) {
         for Problem { line, column, message } in warnings {
             eprintln!("{}:{line}:{column}: warning: {message}", self.name);
         }

@@ -1,5 +1,6 @@
 //! The command line: parse, run, one sentence on failure, an exit code.
 
+mod check;
 mod confirm;
 mod connect;
 mod data;
@@ -8,6 +9,7 @@ mod export;
 mod files;
 mod fleet;
 mod hub;
+mod measure;
 mod mending;
 mod mlflow;
 mod order;
@@ -49,6 +51,8 @@ pub struct Cli {
 enum Command {
     /// Run a sweep on this machine, from its file to its ranking
     Run(run::Run),
+    /// Look a sweep file through before it is run: points, model, data, and what it will take
+    Check(check::Check),
     /// Serve as coordinator for workers and commands on other machines
     Serve(serve::Serve),
     /// Submit, show and steer sweeps
@@ -213,6 +217,7 @@ impl Cli {
         runtime.block_on(async {
             match self.command {
                 Command::Run(run) => Box::pin(run.run()).await,
+                Command::Check(check) => Box::pin(check.run()).await,
                 Command::Serve(serve) => serve.run().await,
                 Command::Sweep(sweep) => sweep.run().await,
                 Command::Trial(trial) => trial.run().await,

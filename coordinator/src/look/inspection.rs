@@ -200,6 +200,7 @@ pub(super) mod tests {
                 ],
                 tokens: Some(TokenFacts {
                     quantiles: [3, 12, 40, 70],
+                    total: 14_000,
                     histogram: vec![(8, 200), (16, 700), (32, 95), (64, 4), (128, 1), (192, 0)],
                     cut: vec![(32, 5, 0.012), (64, 1, 0.001), (128, 0, 0.0)],
                 }),

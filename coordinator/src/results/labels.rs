@@ -73,7 +73,7 @@ pub(crate) fn metric_title(name: &str) -> &str {
 }
 
 /// A hyperparameter's name where there is little room.
-pub(super) fn short(name: &str) -> &str {
+pub(crate) fn short(name: &str) -> &str {
     match name {
         "learning_rate" => "lr",
         "per_device_train_batch_size" => "batch",

@@ -232,7 +232,8 @@ impl Shape {
     }
 }
 
-fn rounded(number: f64) -> f64 {
+/// A number in as many digits as are drawn.
+pub(super) fn rounded(number: f64) -> f64 {
     format!("{number:.*e}", DIGITS - 1).parse().unwrap_or(number)
 }
 

@@ -1,6 +1,6 @@
 //! The keys of a sweep file.
 
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 use distilsweep_proto::{
     names::{SELECTIONS, Selection},
@@ -55,6 +55,8 @@ pub struct Reading {
     pub local: Local,
     /// What there is to say about it all the same, in its order.
     pub warnings: Vec<Problem>,
+    /// Where its parameters stand: line and column, from 1.
+    pub places: BTreeMap<String, (usize, usize)>,
 }
 
 /// Reads and checks the text of a sweep file, for those who only want what it says.
@@ -75,7 +77,7 @@ pub fn read(source: &str) -> Result<Reading, Problems> {
     let reading = match root {
         Some(root) => sweep(&root, &mut problems).map(|(spec, local)| {
             let warnings = warnings::of(&root, &spec);
-            Reading { spec, local, warnings }
+            Reading { spec, local, warnings, places: warnings::places(&root) }
         }),
         None => {
             if problems.is_empty() {

@@ -1,9 +1,13 @@
 //! What a file that is right has to say all the same: keys that mean nothing here, and what usually goes wrong.
 
+use std::collections::BTreeMap;
+
 use distilsweep_proto::params::Value;
 
 use super::{
-    Space, SweepSpec, distributions, form, parameters,
+    Space, SweepSpec,
+    distribution::rounded,
+    distributions, form, parameters,
     problem::Problem,
     tree::{Content, Entry, Node},
 };
@@ -38,9 +42,7 @@ pub(super) fn of(root: &Node, spec: &SweepSpec) -> Vec<Problem> {
         Some(entry.mark.problem(format!("`{key}` means nothing here: {what}")))
     });
     let mut warnings: Vec<Problem> = idle.collect();
-    let listed = form::find(entries, "parameters");
-    // What is wrong with them has been told.
-    let listed = listed.map(|entry| parameters::members(entry, &mut Vec::new())).unwrap_or_default();
+    let listed = listed(entries);
     warnings.extend(listed.iter().filter_map(|entry| distributions::exponents(entry)));
     warnings.extend(listed.iter().filter_map(|entry| unusual(entry, spec)));
     if let (Space::Chosen(chosen), Some(cap)) = (&spec.space, form::find(entries, "run_cap"))
@@ -64,12 +66,28 @@ pub(super) fn of(root: &Node, spec: &SweepSpec) -> Vec<Problem> {
     warnings
 }
 
+/// Where the parameters of a file stand.
+pub(super) fn places(root: &Node) -> BTreeMap<String, (usize, usize)> {
+    let Content::Map(entries) = &root.content else { return BTreeMap::new() };
+    listed(entries)
+        .into_iter()
+        .map(|entry| (entry.key.clone(), (entry.mark.line, entry.mark.column)))
+        .collect()
+}
+
+fn listed(entries: &[Entry]) -> Vec<&Entry> {
+    // What is wrong with them has been told.
+    let members = form::find(entries, "parameters").map(|entry| parameters::members(entry, &mut Vec::new()));
+    members.unwrap_or_default()
+}
+
 /// What usually goes wrong with the values of a hyperparameter.
 fn unusual(entry: &Entry, spec: &SweepSpec) -> Option<Problem> {
     let (_, most) = spec.space.reach(&entry.key)?;
     let reaches = |name| spec.space.reach(name).is_some_and(|(_, most)| most > 0.0);
     let sentence = match entry.key.as_str() {
         "learning_rate" if most > HIGHEST_RATE => {
+            let most = rounded(most);
             format!(
                 "`learning_rate` goes up to {most}; above {HIGHEST_RATE} a pretrained model usually diverges"
             )

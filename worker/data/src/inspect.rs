@@ -8,8 +8,8 @@ use crate::{DataError, Split, TextDataset, TextTokenizer};
 const EXAMPLES: usize = 1;
 /// Upper ends of the bins of token lengths.
 const BINS: [usize; 9] = [8, 16, 32, 64, 128, 192, 256, 384, 512];
-/// Lengths of which it is said what they cut.
-const CUTS: [usize; 5] = [32, 64, 128, 256, 512];
+/// Lengths of which it is said what they cut, where nobody asks for others.
+pub const CUTS: [usize; 5] = [32, 64, 128, 256, 512];
 
 /// What a data set is like.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -76,17 +76,23 @@ pub struct Example {
 pub struct TokenFacts {
     /// Shortest, median, 95th percentile, longest.
     pub quantiles: [usize; 4],
+    /// Tokens of all rows.
+    pub total: usize,
     /// Rows by length: up to how many tokens, how many rows. The last bin holds all longer ones.
     pub histogram: Vec<(usize, usize)>,
     /// What a `max_length` cuts: the length, how many rows, which share of all tokens.
     pub cut: Vec<(usize, usize, f64)>,
 }
 
-/// Looks at a data set; lengths are those of `tokenizer`.
+/// Looks at a data set; lengths are those of `tokenizer`, and it is said what `cuts` cut.
 ///
 /// # Errors
 /// The tokenizer refuses a text.
-pub fn inspect(data: &TextDataset, tokenizer: Option<&TextTokenizer>) -> Result<Inspection, DataError> {
+pub fn inspect(
+    data: &TextDataset,
+    tokenizer: Option<&TextTokenizer>,
+    cuts: &[usize],
+) -> Result<Inspection, DataError> {
     let splits: Vec<(&'static str, &Split)> =
         [("train", Some(&data.train)), ("validation", Some(&data.validation)), ("test", data.test.as_ref())]
             .into_iter()
@@ -111,7 +117,7 @@ pub fn inspect(data: &TextDataset, tokenizer: Option<&TextTokenizer>) -> Result<
         splits: facts.collect(),
         classes: classes.collect(),
         examples: examples(data),
-        tokens: tokenizer.map(|tokenizer| TokenFacts::of(&data.train, tokenizer)).transpose()?,
+        tokens: tokenizer.map(|tokenizer| TokenFacts::of(&data.train, tokenizer, cuts)).transpose()?,
     })
 }
 
@@ -138,7 +144,7 @@ fn examples(data: &TextDataset) -> Vec<Example> {
 }
 
 impl TokenFacts {
-    fn of(split: &Split, tokenizer: &TextTokenizer) -> Result<Self, DataError> {
+    fn of(split: &Split, tokenizer: &TextTokenizer, cuts: &[usize]) -> Result<Self, DataError> {
         let encoded = tokenizer.encode(split, usize::MAX)?;
         let lengths: Vec<usize> = (0..encoded.len()).map(|i| encoded.example(i).len()).collect();
         let all: usize = lengths.iter().sum();
@@ -152,12 +158,13 @@ impl TokenFacts {
                 *rows += 1;
             }
         }
-        let cut = CUTS.map(|cut| {
+        let cut = cuts.iter().map(|&cut| {
             let longer = lengths.iter().filter(|length| **length > cut);
             let lost: usize = longer.clone().map(|length| length - cut).sum();
             (cut, longer.count(), lost as f64 / all.max(1) as f64)
         });
-        Ok(Self { quantiles: quantiles(lengths, [0.0, 0.5, 0.95, 1.0]), histogram, cut: cut.into() })
+        let cut = cut.collect();
+        Ok(Self { quantiles: quantiles(lengths, [0.0, 0.5, 0.95, 1.0]), total: all, histogram, cut })
     }
 }
 
@@ -195,7 +202,7 @@ mod tests {
             notes: Vec::new(),
         };
         let tokenizer = TextTokenizer::from_directory(Path::new("tests/fixtures/tokenizer")).unwrap();
-        let seen = inspect(&data, Some(&tokenizer)).unwrap();
+        let seen = inspect(&data, Some(&tokenizer), &CUTS).unwrap();
         let [train, validation] = &seen.splits[..] else { panic!("two splits") };
         assert_eq!((train.rows, train.repeated, train.leaked, train.characters), (4, 1, None, [3, 8, 16]));
         assert_eq!((validation.rows, validation.leaked), (4, Some(1)));
@@ -208,6 +215,6 @@ mod tests {
         let tokens = seen.tokens.unwrap();
         assert_eq!((tokens.quantiles, tokens.histogram[0]), ([3, 4, 5, 5], (8, 4)));
         assert_eq!(tokens.cut[0], (32, 0, 0.0));
-        assert!(inspect(&data, None).unwrap().tokens.is_none());
+        assert!(inspect(&data, None, &CUTS).unwrap().tokens.is_none());
     }
 }

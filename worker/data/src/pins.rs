@@ -129,7 +129,7 @@ pub(crate) fn digest(path: &Path) -> std::io::Result<(u64, String)> {
 
 impl Snapshot {
     /// Files of a model that are used.
-    fn used(&self) -> impl Iterator<Item = &str> {
+    pub fn used(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(String::as_str).filter(|name| self.wants(name))
     }
 }

@@ -1,6 +1,6 @@
 //! How many steps a trial has and which learning rate each uses, as Trainer of transformers 4.57 counts them.
 
-use distilsweep_proto::params::{EvalStrategy, Schedule, TrainingArguments};
+use distilsweep_proto::params::{EvalStrategy, Schedule, Steps, TrainingArguments};
 
 use crate::trainer::Ended;
 
@@ -33,26 +33,19 @@ impl Plan {
     /// No example, or fewer than a full micro-batch where others are dropped.
     pub fn new(examples: usize, arguments: &TrainingArguments) -> Result<Self, Ended> {
         let batch = arguments.per_device_train_batch_size;
-        let used = if arguments.dataloader_drop_last { examples - examples % batch } else { examples };
-        if used == 0 {
+        let Some(Steps { examples, batches_per_epoch, steps_per_epoch, total }) = arguments.steps(examples)
+        else {
             return Err(Ended::BadPoint(format!(
                 "the training split has {examples} rows and `dataloader_drop_last` is true: \
                  `per_device_train_batch_size` is {batch}, it must be at most {examples}"
             )));
-        }
-        let accumulation = arguments.gradient_accumulation_steps;
-        let batches_per_epoch = used.div_ceil(batch);
-        let steps_per_epoch = batches_per_epoch.div_ceil(accumulation) as u64;
-        let total = match u64::try_from(arguments.max_steps) {
-            Ok(steps) if steps > 0 => steps,
-            _ => (arguments.num_train_epochs * steps_per_epoch as f64).ceil() as u64,
         };
         let warmup = match arguments.warmup_steps {
             0 => (total as f64 * arguments.warmup_ratio).ceil() as u64,
             steps => steps as u64,
         };
-        let window = batch.saturating_mul(accumulation);
-        Ok(Self { batch, window, examples: used, batches_per_epoch, steps_per_epoch, total, warmup })
+        let window = batch.saturating_mul(arguments.gradient_accumulation_steps);
+        Ok(Self { batch, window, examples, batches_per_epoch, steps_per_epoch, total, warmup })
     }
 
     /// Where in which epoch a step, from 0, takes its examples: the epoch and a range of its order.
@@ -244,7 +237,10 @@ mod tests {
                 ..TrainingArguments::default()
             };
             let plan = Plan::new(40, &arguments).unwrap();
-            (1..=plan.total).filter(|step| plan.evaluates(&arguments, *step)).collect()
+            let due: Vec<u64> = (1..=plan.total).filter(|step| plan.evaluates(&arguments, *step)).collect();
+            let counted = arguments.steps(40).map(|steps| steps.evaluations(&arguments));
+            assert_eq!(counted, Some(due.len() as u64), "what others count");
+            due
         };
         assert_eq!(due(EvalStrategy::Epoch, None), [5, 10, 11]);
         assert_eq!(due(EvalStrategy::Steps, Some(4)), [4, 8, 11]);

@@ -109,7 +109,7 @@ fn tokenized_in(
 
 /// Whether a model takes the rows of a data set: what tells BERT the second text of a pair from the first has no place in
 /// the DistilBERT that is made of it.
-pub(crate) fn check_pairs(model: &Path, pairs: bool) -> Result<(), DataError> {
+pub fn check_pairs(model: &Path, pairs: bool) -> Result<(), DataError> {
     let path = model.join("config.json");
     let is_bert = || {
         let config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
