@@ -68,9 +68,13 @@ struct Found {
 
 impl Check {
     pub(super) async fn run(self) -> Result<Exit, CliError> {
-        let file = SweepFile::read(&self.file)?;
+        let mut file = SweepFile::read(&self.file)?;
         file.warn();
         let workers = self.workers.or(file.local.workers).unwrap_or(1);
+        let learns = file.spec.method == Method::Bayes;
+        if learns {
+            file.spec.space.guess();
+        }
         let lengths = lengths(&file.spec);
         let (spec, cuts) = (file.spec.clone(), lengths.clone());
         let found = hub::ask(move |hub| found(hub, &spec, &cuts)).await?;
@@ -78,6 +82,9 @@ impl Check {
         let mut notes = found.notes;
         notes.extend(found.data.iter().flat_map(|(data, _)| data.notes.clone()));
         notes.extend(seeds(&file.spec));
+        notes.extend(learns.then(|| {
+            "bayes proposes points as trials end: the bill is that of as many random ones".to_owned()
+        }));
 
         let mut known = known(&model, data.as_ref());
         if self.measure {
@@ -103,8 +110,12 @@ impl Check {
         let warnings = file.warnings.iter().chain(&doubts).cloned();
         let warnings = warnings.map(|Problem { line, column, message }| Warning { line, column, message });
         let bill = look::bill(&file.spec, &known, u64::from(workers));
-        if file.spec.early_terminate.is_some() && bill.evaluations == Some(bill.trials as f64) {
-            notes.push("`early_terminate` ends no trial: each is evaluated once, at its end".to_owned());
+        if file.spec.early_terminate.is_some() {
+            notes.push(if bill.evaluations == Some(bill.trials as f64) {
+                "`early_terminate` ends no trial: each is evaluated once, at its end".to_owned()
+            } else {
+                "the bill is that of whole trials: those that end early take less".to_owned()
+            });
         }
         let checked = Checked {
             file: file.name.clone(),
@@ -112,7 +123,7 @@ impl Check {
             method: method(file.spec.method).to_owned(),
             points: file.spec.space.len(),
             varied: file.spec.space.varied().into_iter().map(str::to_owned).collect(),
-            shown: shown(&file.spec),
+            shown: if learns { Vec::new() } else { shown(&file.spec) },
             warnings: warnings.collect(),
             model,
             data,
@@ -231,14 +242,14 @@ fn earlier(state: &Path, spec: &SweepSpec, known: &Known) -> Result<Option<Pace>
         Err(error) => return Err(error),
     };
     for row in reader.sweeps()?.into_iter().rev() {
-        let Ok(other) = serde_json::from_str::<SweepSpec>(&row.spec) else { continue };
+        let Ok(other) = reader.spec(&row.id) else { continue };
         if other.model != spec.model || other.dataset.source != spec.dataset.source {
             continue;
         }
         let mut timed = look::Timed::default();
         let mut device = None;
         for trial in reader.trials(&row.id, 0, ASKED)? {
-            let Some(result) = trial.result else { continue };
+            let Some(result) = trial.result.filter(|_| trial.state == "completed") else { continue };
             let Ok(arguments) = TrainingArguments::from_params(&other.space.point(trial.trial)) else {
                 continue;
             };
@@ -279,5 +290,6 @@ fn method(method: Method) -> &'static str {
         Method::Grid => "grid",
         Method::Random => "random",
         Method::QuasiRandom => "quasi-random",
+        Method::Bayes => "bayes",
     }
 }

@@ -107,7 +107,9 @@ pub fn checked(checked: &Checked, width: usize) -> String {
         method => format!(", drawn ({method})"),
     };
     let mut text = format!("{}: {}{how}\n", checked.name, counted(checked.points, "point"));
-    text += &points(checked, width);
+    if !checked.shown.is_empty() {
+        text += &points(checked, width);
+    }
     text.push('\n');
     let mut facts = vec![("model", model(&checked.model))];
     if let Some(data) = &checked.data {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     chosen::Chosen,
     conditions::Conditions,
-    drawn::Drawn,
+    drawn::{Drawn, Sequence},
     grid::{Axis, Digit, Grid, SpaceError},
 };
 
@@ -55,6 +55,15 @@ impl Space {
     pub fn propose(&mut self, draw: u64, shares: Vec<f64>) {
         if let Space::Drawn(drawn) = self {
             drawn.proposed.insert(draw, shares);
+        }
+    }
+
+    /// Points as they may be, drawn at random, where they are proposed only as trials end: for estimates.
+    pub fn guess(&mut self) {
+        if let Space::Drawn(drawn) = self
+            && drawn.sequence == Sequence::Proposed
+        {
+            drawn.sequence = Sequence::Random;
         }
     }
 
