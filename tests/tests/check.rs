@@ -71,6 +71,16 @@ fn a_hub_that_is_away_keeps_nobody_from_the_rest() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_file_that_is_no_sweep_file_by_its_size_is_not_read() -> anyhow::Result<()> {
+    let scene = Scene::new()?;
+    scene.write("sweep.yaml", &"#".repeat((1 << 20) + 1))?;
+    let ended = scene.run("distilsweep", &["check", "sweep.yaml"])?;
+    let sentence = "error: sweep.yaml has 1048577 bytes, a sweep file has 1048576 at most";
+    assert_eq!((ended.code, ended.err.trim()), (Some(3), sentence), "{ended:?}");
+    Ok(())
+}
+
+#[test]
 fn a_file_of_another_program_runs_and_says_what_means_nothing_here() -> anyhow::Result<()> {
     let scene = Scene::new()?;
     let own = four_trials("wandb", 20);

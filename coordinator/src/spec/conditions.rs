@@ -39,7 +39,7 @@ impl Conditions {
             let waits = |(_, filter): &(String, Filter)| filter.names().any(|name| undecided.contains(name));
             let (still, decided): (Vec<_>, Vec<_>) = waiting.into_iter().partition(waits);
             if decided.is_empty() {
-                return Err(undecided);
+                return Err(circle(&still));
             }
             when.extend(decided);
             waiting = still;
@@ -88,6 +88,21 @@ impl Conditions {
             }
         }
         !self.exclude.iter().any(|filter| filter.matches(point))
+    }
+}
+
+/// Of those that wait for each other the ones that are also waited for: the others only stand behind a circle.
+fn circle(waiting: &[(String, Filter)]) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = waiting.iter().map(|(name, _)| name.clone()).collect();
+    loop {
+        let inner = waiting.iter().filter(|(name, _)| names.contains(name));
+        let waited_for: BTreeSet<&str> = inner.flat_map(|(_, filter)| filter.names()).collect();
+        let kept: BTreeSet<String> =
+            names.iter().filter(|name| waited_for.contains(name.as_str())).cloned().collect();
+        if kept == names {
+            return names;
+        }
+        names = kept;
     }
 }
 

@@ -160,6 +160,14 @@ fn drawn_points_lose_what_they_have_not_and_are_drawn_again_where_they_are_exclu
 }
 
 #[test]
+fn a_circle_is_told_without_what_only_stands_behind_it() {
+    let file = "name: n\nmodel: m\ndataset: d\nmethod: grid\nparameters:\n  \
+        seed: {value: 1, when: max_length > 3}\n  max_length: {value: 64, when: data_seed = 2}\n  \
+        data_seed: {value: 2, when: eval_steps = 3}\n  eval_steps: {value: 3, when: max_length = 64}\n";
+    insta::assert_snapshot!(problems(file), @"sweep.yaml:7:33: whether `data_seed`, `eval_steps`, `max_length` exist depends on each other in a circle: take one `when` away");
+}
+
+#[test]
 fn conditions_that_make_no_sense_are_refused_with_what_would() {
     let instead = |of: &str, line: &str| {
         assert!(CONDITIONAL.contains(of), "{of}");
