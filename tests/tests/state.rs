@@ -242,7 +242,16 @@ fn of_two_coordinators_on_one_state_directory_the_first_goes_on_and_the_second_i
     Ok(())
 }
 
-/// A sweep file of four parameters with `base` values each.
+/// The head of a sweep file of a grid.
+const GRID: &str = "\
+name: large
+model: ./model
+dataset: {train: train.csv, validation: validation.csv}
+method: grid
+parameters:
+";
+
+/// Four hyperparameters of so many values each.
 fn grid(base: u64) -> String {
     let values = |first: u64| {
         let texts: Vec<String> = (first..first + base).map(|value| value.to_string()).collect();
@@ -250,12 +259,7 @@ fn grid(base: u64) -> String {
     };
     let rates: Vec<String> = (1..=base).map(|rate| format!("{rate}e-9")).collect();
     format!(
-        "name: large
-model: ./model
-dataset: {{train: train.csv, validation: validation.csv}}
-method: grid
-parameters:
-  learning_rate: {{values: [{}]}}
+        "{GRID}  learning_rate: {{values: [{}]}}
   seed: {{values: [{}]}}
   data_seed: {{values: [{}]}}
   warmup_steps: {{values: [{}]}}
@@ -284,7 +288,9 @@ fn a_grid_of_a_million_million_points_starts_at_once_in_little_memory() -> anyho
     assert!(kilobytes < 50_000, "{kilobytes} kB");
     drop(workers);
 
-    let sweep = scene.write("larger.yaml", &grid(60_000))?;
+    let ranges = ["seed", "data_seed", "warmup_steps", "logging_steps"]
+        .map(|name| format!("  {name}: {{min: 1, max: 60000}}\n"));
+    let sweep = scene.write("larger.yaml", &format!("{GRID}{}", ranges.concat()))?;
     let refused = scene.run(
         "distilsweep",
         &["sweep", "submit", &sweep.to_string_lossy(), "--coordinator", &coordinator.url],
