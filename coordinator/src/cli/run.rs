@@ -14,8 +14,8 @@ use super::{
     origin::Experiment,
     results, terminal, watch,
 };
-use crate::grpc::convert::ended;
 use crate::{
+    grpc::convert::ended,
     mlflow::client::Client,
     results::{Summary, TrialState, labels::counted},
     server::{HANG_TIMEOUT_MS, Server, ServerOptions},

@@ -6,8 +6,8 @@ use chrono::TimeZone;
 use distilsweep_proto::{convert::params, json, params::Params, v1};
 use serde::Serialize;
 
-use crate::grpc::convert::ended;
 use crate::{
+    grpc::convert::ended,
     results::{
         convert,
         labels::{counted, duration},

@@ -16,8 +16,11 @@ use super::{
     origin::Experiment,
     results, status, terminal, watch,
 };
-use crate::grpc::convert::ended;
-use crate::{clock::Clock, grpc::is_final, results::labels::counted};
+use crate::{
+    clock::Clock,
+    grpc::{convert::ended, is_final},
+    results::labels::counted,
+};
 
 /// Commands about sweeps.
 #[derive(Debug, Subcommand)]

@@ -10,10 +10,9 @@ use tokio::{sync::mpsc, time::Instant};
 
 use self::source::News;
 use super::{CliError, connect::Client, events, terminal};
-use crate::grpc::convert::ended;
 use crate::{
     clock::Clock,
-    grpc::is_final,
+    grpc::{convert::ended, is_final},
     results::{
         convert,
         pace::Pace,

@@ -1,6 +1,9 @@
 //! What a sweep will take: steps, time, storage and rows in MLflow, before anything is started.
 
-use distilsweep_proto::params::{Params, Steps, TrainingArguments};
+use distilsweep_proto::{
+    names::{EVALUATION, TEST},
+    params::{Params, Steps, TrainingArguments},
+};
 use serde::Serialize;
 
 use crate::spec::{Space, SweepSpec};
@@ -15,10 +18,10 @@ const CHECKPOINT: u64 = 4;
 
 /// Points of a trial's curve at each step that is logged: loss, learning rate, gradient norm.
 const LOGGED: f64 = 3.0;
-/// Points of an evaluation: seven scores, and the epoch.
-const EVALUATED: f64 = 8.0;
-/// Points at a trial's end: its best metric, and four of the test split.
-const FINAL: (f64, f64) = (1.0, 4.0);
+/// Points of an evaluation: its scores, and the epoch.
+const EVALUATED: f64 = (EVALUATION.len() + 1) as f64;
+/// Points at a trial's end: its best metric, and those of the test split.
+const FINAL: (f64, f64) = (1.0, TEST.len() as f64);
 
 /// What is known of model and data for a bill.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -223,7 +223,7 @@ pub(super) fn standing(summary: &Summary) -> String {
     for state in [Running, Diverged, Failed, EarlyStopped, Cancelled] {
         let count = summary.count(state);
         if count > 0 {
-            sentence.push_str(&format!(", {count} {}", state.name().replace('_', " ")));
+            sentence.push_str(&format!(", {count} {}", state.words()));
         }
     }
     if let Some(seconds) = summary.seconds {

@@ -173,7 +173,7 @@ fn ranking(summary: &Summary, ranked: &[Ranked<'_>], title: &str, out: &mut Stri
         let mut cells = vec![
             rank.map_or_else(dash, |rank| rank.to_string()),
             trial.trial.to_string(),
-            trial.state.name().to_owned(),
+            trial.state.words(),
         ];
         cells.extend(
             summary.varied.iter().map(|name| trial.params.get(name).map_or_else(dash, ToString::to_string)),

@@ -182,7 +182,7 @@ pub enum TrialState {
 }
 
 impl TrialState {
-    /// The state's name in every form.
+    /// The state's name for programs.
     pub fn name(self) -> &'static str {
         match self {
             TrialState::Completed => "completed",
@@ -193,6 +193,11 @@ impl TrialState {
             TrialState::EarlyStopped => "early_stopped",
             TrialState::Cancelled => "cancelled",
         }
+    }
+
+    /// The same for people.
+    pub fn words(self) -> String {
+        self.name().replace('_', " ")
     }
 }
 

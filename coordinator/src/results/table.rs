@@ -152,7 +152,7 @@ fn by_trial(summary: &Summary, ranked: &[Ranked<'_>]) -> Vec<Column> {
         Column::right("trial", 0, cells(&|r| Some(r.row.trial.to_string()))),
     ];
     if ranked.iter().any(|ranked| ranked.row.state != TrialState::Completed) {
-        columns.push(Column::left("state", 0, cells(&|r| Some(r.row.state.name().replace('_', " ")))));
+        columns.push(Column::left("state", 0, cells(&|r| Some(r.row.state.words()))));
     }
     for (place, name) in summary.varied.iter().enumerate() {
         let values = cells(&|r| r.row.params.get(name).map(ToString::to_string));

@@ -39,21 +39,29 @@ impl Sweep {
 }
 
 impl Scheduler {
-    /// Looks whether new points of a trial's curves end it early.
+    /// Steps and values of the evaluations among new points of a trial's curves, where those may end it early.
+    pub(super) fn evaluations(&self, trial: &TrialId, points: &[Point]) -> Vec<(i64, f64)> {
+        let looks = |sweep: &&Sweep| sweep.limits.early_terminate.is_some();
+        let Some(sweep) = self.sweep(&trial.sweep).filter(looks) else { return Vec::new() };
+        let key = Selection::named(&sweep.metric).map(|selection| selection.evaluation);
+        let of_it = points.iter().filter(|point| Some(point.key.as_str()) == key);
+        of_it.map(|point| (point.step, point.value)).collect()
+    }
+
+    /// Looks whether evaluations of a trial end it early.
     pub(super) fn evaluated(
         &mut self,
         now: Time,
         lease: &Lease,
-        points: &[Point],
+        evaluations: &[(i64, f64)],
         effects: &mut Vec<Effect>,
     ) {
         let id = &lease.trial;
         let is_last = |step| self.leases.get(&lease.term).is_some_and(|active| active.pace.is_last(step));
         let Some(sweep) = self.sweeps.iter_mut().find(|sweep| sweep.id == id.sweep) else { return };
         let Some(rule) = sweep.limits.early_terminate else { return };
-        let key = Selection::named(&sweep.metric).map(|selection| selection.evaluation);
-        for point in points.iter().filter(|point| Some(point.key.as_str()) == key) {
-            let (arrival, why) = sweep.evaluated(&rule, id.index, point.value);
+        for (step, value) in evaluations {
+            let (arrival, why) = sweep.evaluated(&rule, id.index, *value);
             if let Some(trial) = sweep.trials.get(&id.index) {
                 effects.push(Effect::Record(Record::Evaluated(id.clone(), trial.evaluations, trial.best)));
             }
@@ -62,7 +70,7 @@ impl Scheduler {
                 effects.push(Effect::Record(Record::RungReached { trial, place, value, paused: false }));
             }
             // What has trained to its end may as well have its result.
-            if let Some(why) = why.filter(|_| !is_last(point.step)) {
+            if let Some(why) = why.filter(|_| !is_last(*step)) {
                 self.end_early(lease, why, effects);
                 self.end_if_done(now, &id.sweep, effects);
                 return;

@@ -371,8 +371,9 @@ impl Scheduler {
         match body {
             ReportBody::Metrics(points) => {
                 let fresh = self.trial_mut(&lease.trial).map(|trial| trial.fresh(points)).unwrap_or_default();
-                effects.push(Effect::Record(Record::Metrics(lease.clone(), sequence, fresh.clone())));
-                self.evaluated(now, &lease, &fresh, effects);
+                let evaluations = self.evaluations(&lease.trial, &fresh);
+                effects.push(Effect::Record(Record::Metrics(lease.clone(), sequence, fresh)));
+                self.evaluated(now, &lease, &evaluations, effects);
             }
             ReportBody::Checkpoint(files) => {
                 // Under a live lease its trial is there.

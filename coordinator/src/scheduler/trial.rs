@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use distilsweep_proto::ids::{Term, WorkerId};
 
+use crate::search::best_of;
+
 use super::event::{Failure, FailureKind, Point, StoredFiles};
 
 /// Workers that a trial may lose without coming further before it is taken for what kills them.
@@ -143,10 +145,7 @@ impl Trial {
     /// Takes the value of an evaluation.
     pub fn evaluated(&mut self, value: f64, maximize: bool) {
         self.evaluations += 1;
-        let better = if maximize { f64::max } else { f64::min };
-        if value.is_finite() {
-            self.best = Some(self.best.map_or(value, |best| better(best, value)));
-        }
+        self.best = best_of(maximize, self.best, value);
     }
 
     /// Takes a published checkpoint, and answers which one the trial now goes on from: never one of fewer steps than

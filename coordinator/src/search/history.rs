@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::best_of;
+
 /// What came of a trial.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outcome {
@@ -34,10 +36,8 @@ impl History {
 
     /// Notes the value of an evaluation of a trial.
     pub fn evaluated(&mut self, trial: u64, value: f64, maximize: bool) {
-        let better = if maximize { f64::max } else { f64::min };
-        if value.is_finite() {
-            let best = self.evaluated.entry(trial).or_insert(value);
-            *best = better(*best, value);
+        if let Some(best) = best_of(maximize, self.evaluated.get(&trial).copied(), value) {
+            self.evaluated.insert(trial, best);
         }
     }
 

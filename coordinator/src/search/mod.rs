@@ -20,6 +20,12 @@ use crate::spec::{Drawn, Impute, MetricSpec};
 use axis::Axis;
 use history::Known;
 
+/// The best of some values and another; what is no number is none.
+pub(crate) fn best_of(maximize: bool, best: Option<f64>, value: f64) -> Option<f64> {
+    let better = if maximize { f64::max } else { f64::min };
+    if value.is_finite() { Some(best.map_or(value, |best| better(best, value))) } else { best }
+}
+
 /// The shares of a draw, one for each hyperparameter, by the outcomes of the draws that were proposed already.
 pub fn propose(drawn: &Drawn, draw: u64, history: &History, metric: &MetricSpec) -> Vec<f64> {
     let axes: Vec<Axis> = drawn.dimensions.iter().map(Axis::of).collect();

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{
     Store, StoreError,
-    read::{ReadSql, document, sweep_state},
+    sql::{ReadSql, document, sweep_state},
 };
 use crate::{
     scheduler::{
@@ -154,10 +154,14 @@ impl Store {
             [sweep.as_str()],
             |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, Option<f64>>(2)?)),
         )?;
-        let MetricSpec { selection, maximize, impute, .. } = reader.spec(sweep)?.metric;
+        let SweepSpec { metric, early_terminate, .. } = reader.spec(sweep)?;
+        let MetricSpec { selection, maximize, impute, .. } = metric;
         let mut history = History::default();
-        for (trial, value) in reader.evaluations(sweep, selection.evaluation)? {
-            history.evaluated(trial, value, maximize);
+        // Each is a point of a curve: no small thing to read where nothing counts by them.
+        if early_terminate.is_some() || impute == Impute::Latest {
+            for (trial, value) in reader.evaluations(sweep, selection.evaluation)? {
+                history.evaluated(trial, value, maximize);
+            }
         }
         for (trial, state, value) in rows {
             let outcome = match (value, state.as_str()) {

@@ -7,6 +7,7 @@
 mod load;
 mod read;
 mod rungs;
+mod sql;
 #[cfg(test)]
 mod tests;
 mod write;

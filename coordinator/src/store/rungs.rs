@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use distilsweep_proto::{
     ids::{SweepId, TrialId},
-    names::{EVALUATION, Selection},
+    names::EVALUATION,
 };
 use rusqlite::{Transaction, params};
 
 use super::{
     StoreError,
-    read::ReadSql,
+    sql::ReadSql,
     write::{Line, WriteError},
 };
 use crate::{
@@ -95,10 +95,11 @@ fn line(
 
 /// What is known of a trial that ends early: its last evaluation, and the best value of the sweep's metric.
 pub(super) fn last_metrics(t: &Transaction<'_>, trial: &TrialId) -> Result<TrialResult, WriteError> {
-    let (metric, maximize): (String, bool) = t
-        .prepare_cached("SELECT metric, maximize FROM sweeps WHERE id = ?1")?
-        .query_row([trial.sweep.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let selection = Selection::named(&metric);
+    let (metric, best): (String, Option<f64>) = t
+        .prepare_cached(
+            "SELECT s.metric, t.best FROM trials t JOIN sweeps s ON s.number = t.sweep WHERE s.id = ?1 AND t.trial = ?2",
+        )?
+        .query_row(params![trial.sweep.as_str(), trial.index], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut statement = t.prepare_cached(
         "SELECT points FROM metric_blocks
          WHERE sweep = (SELECT number FROM sweeps WHERE id = ?1) AND trial = ?2 ORDER BY id",
@@ -106,7 +107,6 @@ pub(super) fn last_metrics(t: &Transaction<'_>, trial: &TrialId) -> Result<Trial
     let blocks = statement.query_map(params![trial.sweep.as_str(), trial.index], |row| row.get(0))?;
     let mut result = TrialResult::default();
     let mut metrics: BTreeMap<String, f64> = BTreeMap::new();
-    let mut best: Option<f64> = None;
     for block in blocks {
         let block: String = block?;
         let points: Vec<Point> = serde_json::from_str(&block)?;
@@ -115,10 +115,6 @@ pub(super) fn last_metrics(t: &Transaction<'_>, trial: &TrialId) -> Result<Trial
                 continue;
             }
             result.steps = step.max(result.steps);
-            if selection.is_some_and(|selection| selection.evaluation == key) && value.is_finite() {
-                let better = if maximize { f64::max } else { f64::min };
-                best = Some(best.map_or(value, |best| better(best, value)));
-            }
             metrics.insert(key, value);
         }
     }

@@ -16,8 +16,7 @@ use futures::{Stream, stream};
 use tokio::time::{Instant, sleep};
 
 use super::{Pages, asked::Refused};
-use crate::grpc::convert::ended;
-use crate::grpc::is_final;
+use crate::grpc::{convert::ended, is_final};
 
 /// Between two events.
 const PAUSE: Duration = Duration::from_millis(500);

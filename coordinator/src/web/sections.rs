@@ -5,12 +5,14 @@ use std::fmt::Write;
 use distilsweep_proto::{ids::SweepId, v1};
 
 use super::pages::ago;
-use crate::grpc::convert::ended;
-use crate::results::{
-    convert,
-    html::{View, escaped},
-    labels::{self, counted, duration},
-    progress::ProgressView,
+use crate::{
+    grpc::convert::ended,
+    results::{
+        convert,
+        html::{View, escaped},
+        labels::{self, counted, duration},
+        progress::ProgressView,
+    },
 };
 
 /// Lines of the journal that are shown.

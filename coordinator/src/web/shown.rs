@@ -10,10 +10,9 @@ use distilsweep_proto::{ids::SweepId, v1};
 use tokio::{sync::Mutex as Turn, task::spawn_blocking, time::Instant};
 
 use super::{Pages, asked::Refused};
-use crate::grpc::convert::ended;
 use crate::{
     clock::Clock,
-    grpc,
+    grpc::{self, convert::ended},
     results::{self, Insight, Ranked, Summary, html},
 };
 

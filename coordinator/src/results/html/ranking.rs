@@ -246,7 +246,7 @@ fn row(columns: &[Column], one: &Ranked<'_>, base: Option<&str>, out: &mut Strin
             ("state", _) => {
                 let title = labels::failure(trial)
                     .map_or_else(String::new, |why| format!(" title=\"{}\"", escaped(&why)));
-                format!("<span class=\"state {text}\"{title}>{text}</span>")
+                format!("<span class=\"state {}\"{title}>{text}</span>", trial.state.name())
             }
             _ => escaped(&text),
         };
@@ -274,7 +274,7 @@ fn cell(trial: &TrialRow, rank: Option<u64>, key: &str) -> String {
     match key {
         "rank" => rank.map_or_else(dash, |rank| rank.to_string()),
         "trial" => trial.trial.to_string(),
-        "state" => trial.state.name().to_owned(),
+        "state" => trial.state.words(),
         "seconds" => trial.seconds.map_or_else(dash, labels::duration),
         "attempts" => trial.attempts.to_string(),
         _ => match (trial.params.get(key), trial.metrics.get(key)) {

@@ -39,7 +39,7 @@ pub(crate) fn trial(view: &TrialView, now_ms: i64) -> String {
 fn head(view: &TrialView, out: &mut String) {
     let row = &view.row;
     let state = row.state.name();
-    let mut text = format!("<span class=\"state {state}\">{state}</span>");
+    let mut text = format!("<span class=\"state {state}\">{}</span>", row.state.words());
     if let Some((rank, of)) = view.rank {
         let _ = write!(text, ", rank {rank} of {of}");
     }

@@ -49,7 +49,7 @@ pub fn table(view: &TrialView, width: usize, color: bool, now_ms: i64) -> String
 
 fn head(view: &TrialView) -> String {
     let row = &view.row;
-    let mut head = format!("trial {} of {} ({})", row.trial, view.sweep, row.state.name());
+    let mut head = format!("trial {} of {} ({})", row.trial, view.sweep, row.state.words());
     if let Some((rank, of)) = view.rank {
         head.push_str(&format!(": rank {rank} of {of}"));
     }

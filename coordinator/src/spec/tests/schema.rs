@@ -2,7 +2,7 @@
 
 use jsonschema::Validator;
 
-use super::{super::grammar::KEYS, *};
+use super::{super::grammar::KEYS, parses::TWO, *};
 use crate::spec::{
     schema,
     tree::{self, Content, Node, Scalar, resolve},
