@@ -1,9 +1,11 @@
 //! Messages that both sides turn into the same types, and back: leases, hyperparameters, data sets.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{
-    dataset::{DatasetSource, DatasetSpec, Limits},
+    dataset::{
+        DatasetSource, DatasetSpec, FileFormat, Labels, LimitOrder, Limits, SplitChoice, SplitSelection,
+    },
     ids::{Lease, SweepId, Term, TrialId},
     params::{Params, Value},
     resource::{Resource, ResourceFile, ResourceKind},
@@ -67,14 +69,30 @@ pub fn params(parameters: Vec<v1::Parameter>) -> Params {
 
 impl From<&DatasetSpec> for v1::Dataset {
     fn from(spec: &DatasetSpec) -> Self {
+        let FileFormat { separator, encoding, columns, field } = spec.format.clone();
+        let (label_values, labels) = match &spec.labels {
+            Labels::Inferred => (Vec::new(), Vec::new()),
+            Labels::Names(names) => (Vec::new(), names.clone()),
+            Labels::Values(values) => values.iter().cloned().unzip(),
+        };
         let mut message = Self {
             text_column: spec.text.clone().unwrap_or_default(),
             text_pair_column: spec.text_pair.clone().unwrap_or_default(),
             label_column: spec.label.clone().unwrap_or_default(),
-            labels: spec.labels.clone(),
+            labels,
+            label_values,
+            drop_missing: spec.drop_missing,
             train_limit: spec.limit.train.unwrap_or_default(),
             validation_limit: spec.limit.validation.unwrap_or_default(),
             test_limit: spec.limit.test.unwrap_or_default(),
+            limit_first: spec.limit.order == LimitOrder::First,
+            train_split: split_choice(&spec.splits.train),
+            validation_split: split_choice(&spec.splits.validation),
+            test_split: split_choice(&spec.splits.test),
+            separator: separator.map(String::from).unwrap_or_default(),
+            encoding: encoding.unwrap_or_default(),
+            columns,
+            field: field.unwrap_or_default(),
             ..Self::default()
         };
         match &spec.source {
@@ -84,9 +102,10 @@ impl From<&DatasetSpec> for v1::Dataset {
                 message.revision = revision.clone().unwrap_or_default();
             }
             DatasetSource::Files { train, validation, test } => {
-                message.train = path_text(train);
-                message.validation = validation.as_deref().map(path_text).unwrap_or_default();
-                message.test = test.as_deref().map(path_text).unwrap_or_default();
+                let texts = |paths: &[PathBuf]| paths.iter().map(|path| path_text(path)).collect();
+                message.train = texts(train);
+                message.validation = texts(validation);
+                message.test = texts(test);
             }
         }
         message
@@ -100,23 +119,60 @@ impl From<v1::Dataset> for DatasetSpec {
             Some(id) => {
                 DatasetSource::Id { id, config: present(message.config), revision: present(message.revision) }
             }
-            None => DatasetSource::Files {
-                train: message.train.into(),
-                validation: present(message.validation).map(Into::into),
-                test: present(message.test).map(Into::into),
-            },
+            None => {
+                let paths = |texts: Vec<String>| texts.into_iter().map(PathBuf::from).collect();
+                DatasetSource::Files {
+                    train: paths(message.train),
+                    validation: paths(message.validation),
+                    test: paths(message.test),
+                }
+            }
         };
         Self {
             source,
+            splits: SplitSelection {
+                train: message.train_split.into(),
+                validation: message.validation_split.into(),
+                test: message.test_split.into(),
+            },
+            format: FileFormat {
+                separator: message.separator.chars().next(),
+                encoding: present(message.encoding),
+                columns: message.columns,
+                field: present(message.field),
+            },
             text: present(message.text_column),
             text_pair: present(message.text_pair_column),
             label: present(message.label_column),
-            labels: message.labels,
+            labels: match (message.labels, message.label_values) {
+                (names, _) if names.is_empty() => Labels::Inferred,
+                (names, values) if values.is_empty() => Labels::Names(names),
+                (names, values) => Labels::Values(values.into_iter().zip(names).collect()),
+            },
+            drop_missing: message.drop_missing,
             limit: Limits {
                 train: limit(message.train_limit),
                 validation: limit(message.validation_limit),
                 test: limit(message.test_limit),
+                order: if message.limit_first { LimitOrder::First } else { LimitOrder::Stratified },
             },
+        }
+    }
+}
+
+fn split_choice(choice: &SplitChoice) -> Option<v1::SplitChoice> {
+    match choice {
+        SplitChoice::Detected => None,
+        SplitChoice::Named(name) => Some(v1::SplitChoice { name: name.clone() }),
+        SplitChoice::LeftOut => Some(v1::SplitChoice::default()),
+    }
+}
+
+impl From<Option<v1::SplitChoice>> for SplitChoice {
+    fn from(choice: Option<v1::SplitChoice>) -> Self {
+        match choice {
+            None => Self::Detected,
+            Some(choice) => present(choice.name).map_or(Self::LeftOut, Self::Named),
         }
     }
 }
@@ -226,22 +282,38 @@ mod tests {
     fn data_sets_survive_the_wire() {
         let files = DatasetSpec {
             source: DatasetSource::Files {
-                train: "a.csv".into(),
-                validation: None,
-                test: Some("c.csv".into()),
+                train: vec!["a.csv".into(), "b.csv".into()],
+                validation: Vec::new(),
+                test: vec!["c.csv".into()],
+            },
+            splits: SplitSelection {
+                train: SplitChoice::Detected,
+                validation: SplitChoice::Named("matched".into()),
+                test: SplitChoice::LeftOut,
+            },
+            format: FileFormat {
+                separator: Some(';'),
+                encoding: Some("windows-1252".into()),
+                columns: vec!["stars".into(), "body".into()],
+                field: Some("data".into()),
             },
             text: Some("body".into()),
             text_pair: Some("reply".into()),
             label: None,
-            labels: vec!["no".into(), "yes".into()],
-            limit: Limits { train: Some(7), validation: None, test: None },
+            labels: Labels::Names(vec!["no".into(), "yes".into()]),
+            drop_missing: true,
+            limit: Limits { train: Some(7), order: LimitOrder::First, ..Limits::default() },
+        };
+        let mapped = DatasetSpec {
+            labels: Labels::Values(vec![("1".into(), "bad".into()), ("2".into(), "bad".into())]),
+            ..files.clone()
         };
         let hub = DatasetSpec::of(DatasetSource::Id {
             id: "dair-ai/emotion".into(),
             config: Some("split".into()),
             revision: None,
         });
-        for spec in [files, hub] {
+        for spec in [files, mapped, hub] {
             assert_eq!(DatasetSpec::from(v1::Dataset::from(&spec)), spec);
         }
     }

@@ -9,6 +9,12 @@ use serde::{Deserialize, Serialize};
 pub struct DatasetSpec {
     /// Where the rows are.
     pub source: DatasetSource,
+    /// Which splits of a repository or directory are used.
+    #[serde(default)]
+    pub splits: SplitSelection,
+    /// How text files are read where they do not say it themselves.
+    #[serde(default)]
+    pub format: FileFormat,
     /// Name of the column with the text; detected when left out.
     pub text: Option<String>,
     /// Name of the column with the second text of a pair; detected when neither is named.
@@ -16,21 +22,27 @@ pub struct DatasetSpec {
     pub text_pair: Option<String>,
     /// Name of the column with the label; detected when left out.
     pub label: Option<String>,
-    /// Class names in class order; empty where the data says them.
-    pub labels: Vec<String>,
-    /// How many rows of each split are kept.
+    /// The classes and which values of the label column belong to each.
+    pub labels: Labels,
+    /// Drop rows without a label or without a text instead of rejecting the file.
+    #[serde(default)]
+    pub drop_missing: bool,
+    /// How many rows of each split are used.
     pub limit: Limits,
 }
 
 impl DatasetSpec {
-    /// All rows of a source, with whatever it says of itself.
+    /// All rows of a source, read by what the source says of itself.
     pub fn of(source: DatasetSource) -> Self {
         Self {
             source,
+            splits: SplitSelection::default(),
+            format: FileFormat::default(),
             text: None,
             text_pair: None,
             label: None,
-            labels: Vec::new(),
+            labels: Labels::Inferred,
+            drop_missing: false,
             limit: Limits::default(),
         }
     }
@@ -74,18 +86,104 @@ pub enum DatasetSource {
         /// Branch, tag or commit.
         revision: Option<String>,
     },
-    /// One file a split.
+    /// Files by split.
     Files {
-        /// Rows to train on.
-        train: PathBuf,
-        /// Rows that select the best epoch and rank the trials.
-        validation: Option<PathBuf>,
+        /// Rows to train on; at least one file.
+        train: Vec<PathBuf>,
+        /// Rows that select the best epoch and rank the trials; cut from the training rows if empty.
+        validation: Vec<PathBuf>,
         /// Rows that only the chosen epoch sees.
-        test: Option<PathBuf>,
+        test: Vec<PathBuf>,
     },
 }
 
-/// Rows kept of each split, counted from its start; `None` keeps all.
+impl DatasetSource {
+    /// One file of training rows, from which the other splits are cut.
+    pub fn file(path: PathBuf) -> Self {
+        Self::Files { train: vec![path], validation: Vec::new(), test: Vec::new() }
+    }
+
+    /// What the data set is called: its id, or the first file to train on.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Id { id, .. } => id.clone(),
+            Self::Files { train, .. } => match &train[..] {
+                [] => String::new(),
+                [one] => one.display().to_string(),
+                [first, rest @ ..] => format!("{} and {} more", first.display(), rest.len()),
+            },
+        }
+    }
+}
+
+/// The classes of a data set and how label values map to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Labels {
+    /// As the files, their card or the label values themselves define them.
+    #[default]
+    Inferred,
+    /// Class names in class order. The label column holds these names, or indices into this list.
+    Names(Vec<String>),
+    /// Values of the label column and the class name of each, in class order. Several values may share a class.
+    Values(Vec<(String, String)>),
+}
+
+impl Labels {
+    /// Class names in class order; none if they are inferred.
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            Self::Inferred => Vec::new(),
+            Self::Names(names) => names.clone(),
+            Self::Values(values) => {
+                let mut names: Vec<String> = Vec::new();
+                for (_, name) in values {
+                    if !names.contains(name) {
+                        names.push(name.clone());
+                    }
+                }
+                names
+            }
+        }
+    }
+}
+
+/// Which split of a repository or directory each role takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitSelection {
+    /// Rows to train on.
+    pub train: SplitChoice,
+    /// Rows that select the best epoch and rank the trials.
+    pub validation: SplitChoice,
+    /// Rows that only the chosen epoch sees.
+    pub test: SplitChoice,
+}
+
+/// The split that a role takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SplitChoice {
+    /// The one whose name says this role.
+    #[default]
+    Detected,
+    /// The one of this name.
+    Named(String),
+    /// None, even if there is one.
+    LeftOut,
+}
+
+/// How text files are read where they do not say it themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileFormat {
+    /// Character between the fields of CSV and TSV files; by the extension, or the card, when left out.
+    pub separator: Option<char>,
+    /// Character encoding of CSV, TSV and JSON files by its WHATWG name; UTF-8 when left out.
+    pub encoding: Option<String>,
+    /// Column names of CSV and TSV files without a header line; empty if the first line names the columns.
+    pub columns: Vec<String>,
+    /// Key of a JSON file's top-level object that holds the rows.
+    pub field: Option<String>,
+}
+
+/// Rows used of each split; `None` uses all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Of the training split.
@@ -94,4 +192,17 @@ pub struct Limits {
     pub validation: Option<u64>,
     /// Of the test split.
     pub test: Option<u64>,
+    /// Which rows these are.
+    #[serde(default)]
+    pub order: LimitOrder,
+}
+
+/// Which rows a limit keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LimitOrder {
+    /// A sample in which every class keeps its share, by a fixed seed.
+    #[default]
+    Stratified,
+    /// The first rows of the split.
+    First,
 }

@@ -229,7 +229,11 @@ mod tests {
     fn given() -> v1::Assignment {
         v1::Assignment {
             model: "m".into(),
-            dataset: Some(v1::Dataset { train: "train.csv".into(), train_limit: 7, ..Default::default() }),
+            dataset: Some(v1::Dataset {
+                train: vec!["train.csv".into()],
+                train_limit: 7,
+                ..Default::default()
+            }),
             metric: Some(v1::Metric { name: "best_validation_f1".into(), goal: v1::Goal::Maximize.into() }),
             lanes: vec![v1::Lane {
                 lease: Some(v1::Lease { sweep: "s".into(), trial: 3, attempt: 1, term: 9 }),

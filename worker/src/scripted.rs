@@ -373,11 +373,7 @@ mod tests {
         Job {
             model: "m".into(),
             model_revision: None,
-            dataset: DatasetSpec::of(DatasetSource::Files {
-                train: "t.csv".into(),
-                validation: None,
-                test: None,
-            }),
+            dataset: DatasetSpec::of(DatasetSource::file("t.csv".into())),
             params: Params::from([("seed".to_owned(), Value::Integer(seed))]),
             arguments: TrainingArguments::default(),
             selection: SELECTIONS[0],

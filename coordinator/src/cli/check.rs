@@ -10,7 +10,6 @@ use distilsweep_data::{
     DataError, Hub, Inspection, Snapshot, TextDataset, TextTokenizer, check_pairs, inspect, locate, read,
 };
 use distilsweep_proto::{
-    dataset::DatasetSource,
     examples,
     exit::Exit,
     json::{self, Json},
@@ -203,10 +202,7 @@ fn model(spec: &SweepSpec, found: Option<&Snapshot>) -> ModelFacts {
 fn data(spec: &SweepSpec, found: Option<&(TextDataset, Inspection)>) -> Option<DataFacts> {
     let (data, inspection) = found?;
     Some(DataFacts {
-        name: match &spec.dataset.source {
-            DatasetSource::Id { id, .. } => id.clone(),
-            DatasetSource::Files { train, .. } => train.display().to_string(),
-        },
+        name: spec.dataset.source.name(),
         commit: data.commit.clone(),
         splits: inspection
             .splits

@@ -123,8 +123,7 @@ impl Inspect {
             let pinned = model_revision.map(|revision| format!("{model}@{revision}"));
             (dataset, Some(pinned.unwrap_or(model)))
         } else if path.is_file() {
-            let source = DatasetSource::Files { train: PathBuf::from(path), validation: None, test: None };
-            (DatasetSpec::of(source), None)
+            (DatasetSpec::of(DatasetSource::file(PathBuf::from(path))), None)
         } else {
             let (id, revision) = split_revision(&self.dataset);
             let (id, revision) = (id.to_owned(), revision.map(str::to_owned));

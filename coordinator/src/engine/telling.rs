@@ -158,7 +158,9 @@ pub(super) fn inputs(dataset: &DatasetSpec, result: &TrialResult) -> Vec<Input> 
     let last =
         |path: Option<&Path>| path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let (name, place) = match &dataset.source {
-        DatasetSource::Files { train, .. } => (last(train.parent()), DataPlace::Local(&words)),
+        DatasetSource::Files { train, .. } => {
+            (last(train.first().and_then(|path| path.parent())), DataPlace::Local(&words))
+        }
         DatasetSource::Id { id, .. } if is_path(id) => (last(Some(Path::new(id))), DataPlace::Local(&words)),
         DatasetSource::Id { id, revision, .. } => {
             let tree = revision.as_ref().map_or_else(String::new, |revision| format!("/tree/{revision}"));
@@ -217,6 +219,6 @@ pub(super) fn dataset_words(dataset: &DatasetSpec) -> String {
             let revision = revision.as_ref().map(|revision| format!("@{revision}")).unwrap_or_default();
             format!("{id}{config}{revision}")
         }
-        DatasetSource::Files { train, .. } => train.display().to_string(),
+        DatasetSource::Files { .. } => dataset.source.name(),
     }
 }

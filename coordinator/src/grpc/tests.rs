@@ -228,7 +228,7 @@ async fn a_sweep_goes_from_its_file_to_its_results() {
         let (lease, assignment) = worker.assigned().await;
         assert_eq!((lease.trial, lease.attempt), (trial, 1));
         assert_eq!(assignment.model, "/base/model");
-        assert_eq!(assignment.dataset.unwrap().train, "/base/train.csv");
+        assert_eq!(assignment.dataset.unwrap().train, ["/base/train.csv"]);
         assert!(assignment.store_url.starts_with("file:///"), "{}", assignment.store_url);
         assert_eq!(assignment.lanes[0].parameters[0].name, "learning_rate");
         worker.report(&lease, 1, completed(value));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use distilsweep_proto::{
-    dataset::{DatasetSource, DatasetSpec, Limits},
+    dataset::{DatasetSource, DatasetSpec, Labels, Limits},
     resource::split_revision,
 };
 
@@ -69,7 +69,8 @@ fn described(dataset: &Entry, entries: &[Entry], problems: &mut Vec<Problem>) ->
     let [text, text_pair, label] = ["text", "text_pair", "label"].map(|key| text(key, problems));
     let labels = form::find(entries, "labels").map(|entry| labels(entry, problems)).unwrap_or_default();
     let limit = form::find(entries, "limit").map(|entry| limit(entry, problems)).unwrap_or_default();
-    Some(DatasetSpec { source: source?, text, text_pair, label, labels, limit })
+    let labels = if labels.is_empty() { Labels::Inferred } else { Labels::Names(labels) };
+    Some(DatasetSpec { text, text_pair, label, labels, limit, ..DatasetSpec::of(source?) })
 }
 
 fn source(
@@ -114,7 +115,8 @@ fn source(
                 let sentence = "missing key `train` in `dataset`: the file with the rows to train on";
                 problems.push(dataset.mark.problem(sentence));
             }
-            Some(DatasetSource::Files { train: train?, validation, test })
+            let list = |path: Option<PathBuf>| path.into_iter().collect();
+            Some(DatasetSource::Files { train: vec![train?], validation: list(validation), test: list(test) })
         }
         (Some(id), Some(file)) => {
             let later = if id.mark.line >= file.mark.line { id } else { file };
@@ -163,7 +165,7 @@ fn limit(entry: &Entry, problems: &mut Vec<Problem>) -> Limits {
     form::refuse_unknown(entries, &["train", "validation", "test"], " in `limit`", |_| None, problems);
     let mut rows =
         |split: &str| form::find(entries, split).and_then(|entry| form::whole(entry, 1, u64::MAX, problems));
-    Limits { train: rows("train"), validation: rows("validation"), test: rows("test") }
+    Limits { train: rows("train"), validation: rows("validation"), test: rows("test"), ..Limits::default() }
 }
 
 /// Spellings of the datasets library.

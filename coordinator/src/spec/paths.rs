@@ -24,7 +24,7 @@ impl SweepSpec {
         match &mut self.dataset.source {
             DatasetSource::Id { id, config: _, revision: _ } => rebase_id(id),
             DatasetSource::Files { train, validation, test } => {
-                for path in [Some(train), validation.as_mut(), test.as_mut()].into_iter().flatten() {
+                for path in [train, validation, test].into_iter().flatten() {
                     *path = rebase(path);
                 }
             }
@@ -94,9 +94,9 @@ mod tests {
         let DatasetSource::Files { train, validation, test } = local.dataset.source else {
             panic!("files become {:?}", local.dataset.source)
         };
-        assert_eq!(train, Path::new("/base/t.csv"));
-        assert_eq!(validation.as_deref(), Some(Path::new("/base/v.csv")));
-        assert_eq!(test, None);
+        assert_eq!(train, [Path::new("/base/t.csv")]);
+        assert_eq!(validation, [Path::new("/base/v.csv")]);
+        assert!(test.is_empty());
 
         let hub = parse("org/m@main", "org/d@v1");
         assert_eq!((hub.model.as_str(), hub.model_revision.as_deref()), ("org/m", Some("main")));

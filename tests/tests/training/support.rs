@@ -6,7 +6,7 @@ use std::{
 };
 
 use distilsweep_proto::{
-    dataset::{DatasetSource, DatasetSpec},
+    dataset::{DatasetSource, DatasetSpec, Labels},
     names::{DEFAULT_METRIC, Selection},
     params::{Params, TrainingArguments},
 };
@@ -94,11 +94,11 @@ pub(crate) fn job(params: &Params, output: &TempDir) -> Job {
         model: fixture().join("start").to_str().unwrap().to_owned(),
         model_revision: None,
         dataset: DatasetSpec {
-            labels: ["praise", "blame", "fact"].map(str::to_owned).to_vec(),
+            labels: Labels::Names(["praise", "blame", "fact"].map(str::to_owned).to_vec()),
             ..DatasetSpec::of(DatasetSource::Files {
-                train: fixture().join("train.csv"),
-                validation: Some(fixture().join("validation.csv")),
-                test: None,
+                train: vec![fixture().join("train.csv")],
+                validation: vec![fixture().join("validation.csv")],
+                test: Vec::new(),
             })
         },
         params: params.clone(),

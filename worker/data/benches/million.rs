@@ -26,7 +26,11 @@ fn main() {
     let (train, validation) =
         (directory.path().join("train.jsonl"), directory.path().join("validation.jsonl"));
     let bytes = write(assets, &train, TEXTS - TEXTS / 100) + write(assets, &validation, TEXTS / 100);
-    let spec = DatasetSpec::of(DatasetSource::Files { train, validation: Some(validation), test: None });
+    let spec = DatasetSpec::of(DatasetSource::Files {
+        train: vec![train],
+        validation: vec![validation],
+        test: Vec::new(),
+    });
     let hub = Hub::from_environment();
     let take = || {
         let start = Instant::now();

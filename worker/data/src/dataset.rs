@@ -185,7 +185,7 @@ pub fn read(files: Files, spec: &DatasetSpec) -> Result<TextDataset, DataError> 
 
     let of_card =
         columns.label.as_ref().and_then(|column| class_names.get(column)).cloned().unwrap_or_default();
-    let classes = classes::resolve(&spec.labels, &train, of_card)?;
+    let classes = classes::resolve(&spec.labels.names(), &train, of_card)?;
     let mut train = join(train, &classes)?;
     let mut validation = join(validation, &classes)?;
     let mut test = Some(join(test, &classes)?).filter(|test| !test.is_empty());
@@ -289,9 +289,9 @@ pub fn locate(hub: &Hub, source: &DatasetSource) -> Result<Files, DataError> {
     let (id, config, revision) = match source {
         DatasetSource::Files { train, validation, test } => {
             return Ok(Files {
-                train: vec![train.clone()],
-                validation: validation.iter().cloned().collect(),
-                test: test.iter().cloned().collect(),
+                train: train.clone(),
+                validation: validation.clone(),
+                test: test.clone(),
                 ..Files::default()
             });
         }

@@ -48,7 +48,13 @@ pub fn take_in(hub: &Hub, model: (&str, Option<&str>), dataset: &DatasetSpec) ->
         },
         Resource {
             files: fingerprints(of_data)?,
-            ..resource(hub, Kind::Dataset, &name(dataset), data.commit.as_ref(), data.license.as_ref())
+            ..resource(
+                hub,
+                Kind::Dataset,
+                &dataset.source.name(),
+                data.commit.as_ref(),
+                data.license.as_ref(),
+            )
         },
     ];
     let data = read(data, dataset)?;
@@ -91,14 +97,6 @@ fn resource(hub: &Hub, kind: Kind, id: &str, commit: Option<&String>, license: O
         license: license.cloned(),
         page: commit.map(|_| hub.page(kind, id)),
         files: Vec::new(),
-    }
-}
-
-/// What a data set is called: its id, or the file to train on.
-fn name(dataset: &DatasetSpec) -> String {
-    match &dataset.source {
-        DatasetSource::Id { id, .. } => id.clone(),
-        DatasetSource::Files { train, .. } => train.display().to_string(),
     }
 }
 

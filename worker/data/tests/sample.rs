@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use distilsweep_data::{DataError, Hub, TextDataset, TextTokenizer};
-use distilsweep_proto::dataset::{DatasetSource, DatasetSpec};
+use distilsweep_proto::dataset::{DatasetSource, DatasetSpec, Labels};
 use sha2::{Digest, Sha256};
 
 fn assets() -> Option<PathBuf> {
@@ -19,11 +19,11 @@ fn assets() -> Option<PathBuf> {
 fn sample(assets: &std::path::Path, suffix: &str) -> DatasetSpec {
     let file = |split: &str| assets.join(format!("{split}.{suffix}"));
     DatasetSpec {
-        labels: ["negative", "neutral", "positive"].map(str::to_owned).to_vec(),
+        labels: Labels::Names(["negative", "neutral", "positive"].map(str::to_owned).to_vec()),
         ..DatasetSpec::of(DatasetSource::Files {
-            train: file("train"),
-            validation: Some(file("validation")),
-            test: Some(file("test")),
+            train: vec![file("train")],
+            validation: vec![file("validation")],
+            test: vec![file("test")],
         })
     }
 }

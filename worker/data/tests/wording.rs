@@ -5,13 +5,13 @@
 use std::{fs, io::Write, path::Path};
 
 use distilsweep_data::{DataError, Hub, TextDataset};
-use distilsweep_proto::dataset::{DatasetSource, DatasetSpec, Limits};
+use distilsweep_proto::dataset::{DatasetSource, DatasetSpec, Labels, LimitOrder, Limits};
 
 fn files(train: &Path, validation: Option<&Path>) -> DatasetSpec {
     DatasetSpec::of(DatasetSource::Files {
-        train: train.to_owned(),
-        validation: validation.map(Path::to_owned),
-        test: None,
+        train: vec![train.to_owned()],
+        validation: validation.map(Path::to_owned).into_iter().collect(),
+        test: Vec::new(),
     })
 }
 
@@ -22,6 +22,11 @@ fn repository(directory: impl AsRef<Path>, config: Option<&str>) -> DatasetSpec 
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// Class names as a sweep file lists them; inferred if there is none.
+fn listed(labels: &[&str]) -> Labels {
+    if labels.is_empty() { Labels::Inferred } else { Labels::Names(names(labels)) }
 }
 
 fn load(spec: &DatasetSpec) -> Result<TextDataset, DataError> {
@@ -52,7 +57,7 @@ fn csv(content: impl AsRef<[u8]>) -> String {
 fn wrong_files_are_named_with_what_would_be_right() {
     let missing = message("csv", GOOD, |spec| {
         if let DatasetSource::Files { validation, .. } = &mut spec.source {
-            *validation = Some("nowhere.csv".into());
+            *validation = vec!["nowhere.csv".into()];
         }
     });
     insta::assert_snapshot!(
@@ -142,7 +147,7 @@ fn wrong_rows_are_named_by_line() {
 
 #[test]
 fn wrong_labels_are_answered_with_the_classes() {
-    let named = |content: &str, labels: &[&str]| message("csv", content, |spec| spec.labels = names(labels));
+    let named = |content: &str, labels: &[&str]| message("csv", content, |spec| spec.labels = listed(labels));
     let many: String = (0..2000).map(|i| format!("text {i},name{i}\n")).collect();
     insta::assert_snapshot!(
         [
@@ -175,7 +180,7 @@ fn loaded(name: &str, content: &str, labels: &[&str]) -> TextDataset {
     let directory = tempfile::tempdir().unwrap();
     let train = directory.path().join(name);
     std::fs::write(&train, content).unwrap();
-    load(&DatasetSpec { labels: names(labels), ..files(&train, Some(&train)) }).unwrap()
+    load(&DatasetSpec { labels: listed(labels), ..files(&train, Some(&train)) }).unwrap()
 }
 
 #[test]
@@ -252,9 +257,9 @@ fn what_looks_wrong_is_noted() {
     fs::write(path("test.jsonl"), "{\"text\": \"f\", \"label\": -1}\n{\"text\": \"g\", \"label\": -1}\n")
         .unwrap();
     let spec = DatasetSpec::of(DatasetSource::Files {
-        train: path("train.csv"),
-        validation: Some(path("validation.csv")),
-        test: Some(path("test.jsonl")),
+        train: vec![path("train.csv")],
+        validation: vec![path("validation.csv")],
+        test: vec![path("test.jsonl")],
     });
     let data = load(&spec).unwrap();
     assert_eq!(data.test, None);
@@ -318,7 +323,7 @@ fn limits_keep_the_first_rows() {
     let train = directory.path().join("train.csv");
     std::fs::write(&train, GOOD).unwrap();
     let mut spec = files(&train, Some(&train));
-    spec.limit = Limits { train: Some(2), validation: Some(1), test: Some(7) };
+    spec.limit = Limits { train: Some(2), validation: Some(1), test: Some(7), order: LimitOrder::First };
     let data = load(&spec).unwrap();
     assert_eq!(data.train.texts, ["fine", "bad"]);
     assert_eq!(data.validation.texts, ["fine"]);
@@ -371,12 +376,12 @@ fn parquet_files_of_the_hub_s_layout_carry_their_class_names() {
     insta::assert_snapshot!(data.notes.join("\n"), @r#"configuration "split" was chosen out of split, unsplit: it has all three splits"#);
 
     let renamed = DatasetSpec {
-        labels: names(&["a", "b", "c", "d", "e", "f"]),
+        labels: listed(&["a", "b", "c", "d", "e", "f"]),
         ..repository("tests/fixtures/emotion", Some("split"))
     };
     assert_eq!(load(&renamed).unwrap().classes[5], "f");
     let fewer = DatasetSpec {
-        labels: names(&["a", "b", "c"]),
+        labels: listed(&["a", "b", "c"]),
         ..repository("tests/fixtures/emotion", Some("split"))
     };
     insta::assert_snapshot!(load(&fewer).unwrap_err(), @r#"tests/fixtures/emotion/split/train-00000-of-00001.parquet row 4: label 3 is no class; the classes are "a", "b", "c""#);

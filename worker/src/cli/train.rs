@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use distilsweep_proto::{
-    dataset::{Columns, DatasetSource, DatasetSpec},
+    dataset::{Columns, DatasetSource, DatasetSpec, Labels},
     examples,
     names::{DEFAULT_METRIC, Selection},
     params::{Params, TrainingArguments, Value},
@@ -207,11 +207,15 @@ impl Train {
         let typed =
             TrainingArguments::from_params(&params).map_err(|error| Ended::BadPoint(error.to_string()))?;
         let files = DatasetSource::Files {
-            train: self.train.clone(),
-            validation: Some(self.validation.clone()),
-            test: self.test.clone(),
+            train: vec![self.train.clone()],
+            validation: vec![self.validation.clone()],
+            test: self.test.iter().cloned().collect(),
         };
-        let dataset = DatasetSpec { labels: self.labels.clone(), ..DatasetSpec::of(files) };
+        let labels = match &self.labels[..] {
+            [] => Labels::Inferred,
+            names => Labels::Names(names.to_vec()),
+        };
+        let dataset = DatasetSpec { labels, ..DatasetSpec::of(files) };
         Ok(Job {
             model: self.model.clone(),
             model_revision: None,

@@ -161,7 +161,7 @@ impl Scene {
         assert_eq!(stream.welcome().await, []);
         stream.say(Down::Assignment(v1::Assignment {
             model: "m".into(),
-            dataset: Some(v1::Dataset { train: "train.csv".into(), ..v1::Dataset::default() }),
+            dataset: Some(v1::Dataset { train: vec!["train.csv".into()], ..v1::Dataset::default() }),
             metric: Some(v1::Metric { name: "best_validation_f1".into(), goal: v1::Goal::Maximize.into() }),
             store_url: format!("file://{}", scene.files.path().join("store").display()),
             lanes: vec![lane],

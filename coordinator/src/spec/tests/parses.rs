@@ -43,8 +43,8 @@ parameters:
         (spec.dataset.text.as_deref(), spec.dataset.label.as_deref()),
         (Some("sentence"), Some("mood"))
     );
-    assert_eq!(spec.dataset.labels, ["no", "yes", "2"]);
-    assert_eq!(spec.dataset.limit, RowLimits { train: Some(10), validation: None, test: Some(5) });
+    assert_eq!(spec.dataset.labels.names(), ["no", "yes", "2"]);
+    assert_eq!(spec.dataset.limit, RowLimits { train: Some(10), test: Some(5), ..RowLimits::default() });
     assert_eq!((spec.metric.selection.best, spec.metric.maximize), ("best_eval_loss", false));
     assert_eq!((spec.limits.max_retries, spec.experiment()), (0, "another"));
     assert_eq!((spec.keep_models, spec.register.as_deref()), (KeepModels::Top(3), Some("mood")));
@@ -116,7 +116,7 @@ fn a_byte_order_mark_windows_lines_and_a_document_start_do_no_harm() {
 fn the_examples_parse_as_they_are_delivered() {
     let sentiment = good(include_str!("../../../../deploy/examples/sentiment.yaml"));
     assert!((4..=6).contains(&sentiment.space.len()), "{} trials", sentiment.space.len());
-    assert_eq!(sentiment.dataset.labels, ["negative", "neutral", "positive"]);
+    assert_eq!(sentiment.dataset.labels.names(), ["negative", "neutral", "positive"]);
     let here = std::path::Path::new("/repository/deploy/examples");
     let sentiment = sentiment.with_base(here, None);
     assert_eq!(sentiment.model, "/repository/.distilsweep/sample/model");

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use distilsweep_proto::dataset::DatasetSource;
+use distilsweep_proto::dataset::{DatasetSource, Labels};
 use tempfile::TempDir;
 
 use super::*;
@@ -36,9 +36,9 @@ impl Scene {
         fs::create_dir(path("model")).unwrap();
         fs::copy(Path::new(TOKENIZER).join("tokenizer.json"), path("model/tokenizer.json")).unwrap();
         let source = DatasetSource::Files {
-            train: path("train.csv"),
-            validation: Some(path("validation.csv")),
-            test: Some(path("validation.csv")),
+            train: vec![path("train.csv")],
+            validation: vec![path("validation.csv")],
+            test: vec![path("validation.csv")],
         };
         Self { directory, spec: DatasetSpec::of(source) }
     }
@@ -98,7 +98,7 @@ fn whatever_changes_the_outcome_is_tokenized_anew() {
     let specs = [
         with(|spec| spec.text = Some("text".to_owned())),
         with(|spec| spec.label = Some("label".to_owned())),
-        with(|spec| spec.labels = ["a", "b", "c"].map(str::to_owned).to_vec()),
+        with(|spec| spec.labels = Labels::Names(["a", "b", "c"].map(str::to_owned).to_vec())),
         with(|spec| spec.limit.validation = Some(7)),
     ];
     for spec in &specs {
