@@ -74,6 +74,63 @@ pub struct Columns {
     pub label_column: Option<String>,
 }
 
+/// How a text file is read, as command lines give it.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct FormatOptions {
+    /// Character between the fields of a CSV file [default: by the extension]
+    #[arg(long, value_name = "CHARACTER", value_parser = separator)]
+    pub separator: Option<char>,
+    /// Character encoding of a text file: utf-8, utf-16, latin-1, ... [default: utf-8]
+    #[arg(long, value_parser = encoding)]
+    pub encoding: Option<String>,
+    /// Column names of a CSV file without a header line
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub columns: Vec<String>,
+    /// Key of a JSON file's top-level object that holds the rows
+    #[arg(long, value_name = "KEY")]
+    pub field: Option<String>,
+}
+
+impl From<FormatOptions> for FileFormat {
+    fn from(options: FormatOptions) -> Self {
+        let FormatOptions { separator, encoding, columns, field } = options;
+        Self { separator, encoding, columns, field }
+    }
+}
+
+/// Reads a field separator: one ASCII character, or an escape or a name for a tab.
+///
+/// # Errors
+/// What would be right.
+pub fn separator(text: &str) -> Result<char, String> {
+    match text {
+        "\\t" | "tab" => return Ok('\t'),
+        _ => {}
+    }
+    let mut characters = text.chars();
+    match (characters.next(), characters.next()) {
+        (Some(c), None) if c.is_ascii() && !c.is_ascii_alphanumeric() && !matches!(c, '"' | '\n' | '\r') => {
+            Ok(c)
+        }
+        _ => Err("it must be one character such as `;`, `|` or a tab".to_owned()),
+    }
+}
+
+/// Reads the name of a character encoding.
+///
+/// # Errors
+/// What would be right.
+pub fn encoding(name: &str) -> Result<String, String> {
+    let spelt = match name.to_ascii_lowercase().as_str() {
+        "latin-1" | "latin_1" => "latin1".to_owned(),
+        "utf16" => "utf-16".to_owned(),
+        other => other.replace('_', "-"),
+    };
+    encoding_rs::Encoding::for_label(spelt.as_bytes())
+        .map(|encoding| encoding.name().to_owned())
+        .ok_or_else(|| "it must be an encoding such as utf-8, utf-16, latin-1 or cp1252".to_owned())
+}
+
 /// Where the rows of a data set are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DatasetSource {

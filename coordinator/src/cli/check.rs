@@ -141,7 +141,7 @@ impl Check {
 fn found(hub: &Hub, spec: &SweepSpec, cuts: &[usize]) -> Result<Found, DataError> {
     let mut notes = Vec::new();
     let model = or_note(hub.model(&spec.model, spec.model_revision.as_deref()), &mut notes)?;
-    let files = or_note(locate(hub, &spec.dataset.source), &mut notes)?;
+    let files = or_note(locate(hub, &spec.dataset), &mut notes)?;
     let data = match files {
         Some(files) => {
             let data = read(files, &spec.dataset)?;

@@ -144,7 +144,7 @@ fn seen(
         .as_ref()
         .map(|model| TextTokenizer::from_directory(&hub.tokenizer(model, None)?.directory))
         .transpose()?;
-    let files = locate(hub, &spec.source)?;
+    let files = locate(hub, spec)?;
     let schema = files.train.first().map(|path| schema(path)).transpose();
     let data = read(files, spec)?;
     Ok(Inspected {

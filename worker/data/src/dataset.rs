@@ -1,18 +1,11 @@
 //! A data set: its splits, its classes, and what was chosen for its user.
 
-use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use distilsweep_proto::dataset::{Columns, DatasetSource, DatasetSpec};
+use distilsweep_proto::dataset::{Columns, DatasetSpec, FileFormat};
 
 use crate::{
-    ColumnNames, DataError, Hub, Snapshot,
-    card::{Card, ClassNames},
-    classes,
-    layout::{self, Chosen},
-    order,
+    ColumnNames, DataError, Files, Hub, Split, classes, locate, order,
     rows::{self, Label, Rows, Wanted},
 };
 
@@ -42,128 +35,12 @@ pub struct TextDataset {
     pub notes: Vec<String>,
 }
 
-/// The rows of one split, in the order of its files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Split {
-    /// The texts.
-    pub texts: Vec<String>,
-    /// The second text of each row; empty where rows have one text.
-    pub pairs: Vec<String>,
-    /// Their classes, as indices into [`TextDataset::classes`].
-    pub labels: Vec<u32>,
-}
-
-impl Split {
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.texts.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
-    }
-
-    /// Rows of each of `classes` classes.
-    pub fn class_counts(&self, classes: usize) -> Vec<usize> {
-        class_counts(&self.labels, classes)
-    }
-
-    /// The commonest of `classes` classes, the first of equals: what guessing without reading would say.
-    pub fn majority_class(&self, classes: usize) -> u32 {
-        majority_class(&self.labels, classes)
-    }
-
-    /// The texts of row `i`, the second one of a pair.
-    fn row(&self, i: usize) -> (&str, Option<&str>) {
-        (&self.texts[i], self.pairs.get(i).map(String::as_str))
-    }
-
-    /// Of how many rows the texts are those of a row of `other`.
-    pub fn shared_with(&self, other: &Self) -> usize {
-        let seen: HashSet<_> = (0..other.len()).map(|i| other.row(i)).collect();
-        (0..self.len()).filter(|i| seen.contains(&self.row(*i))).count()
-    }
-
-    /// How many rows repeat the texts of an earlier one.
-    pub fn repeats(&self) -> usize {
-        let different: HashSet<_> = (0..self.len()).map(|i| self.row(i)).collect();
-        self.len() - different.len()
-    }
-
-    /// Rows `from` up to `to`, fewer where there are no more, without their labels.
-    pub fn texts_of(&self, from: usize, to: usize) -> Self {
-        let part = |texts: &[String]| texts[from.min(texts.len())..to.min(texts.len())].to_vec();
-        Self { texts: part(&self.texts), pairs: part(&self.pairs), labels: Vec::new() }
-    }
-
-    fn select(&self, keep: impl Fn(usize) -> bool) -> Self {
-        let kept: Vec<usize> = (0..self.len()).filter(|i| keep(*i)).collect();
-        Self {
-            texts: kept.iter().map(|i| self.texts[*i].clone()).collect(),
-            pairs: kept.iter().filter_map(|i| self.pairs.get(*i).cloned()).collect(),
-            labels: kept.iter().map(|i| self.labels[*i]).collect(),
-        }
-    }
-
-    fn limit(&mut self, limit: Option<u64>) {
-        let kept = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        self.texts.truncate(kept);
-        self.pairs.truncate(kept);
-        self.labels.truncate(kept);
-    }
-}
-
-fn class_counts(labels: &[u32], classes: usize) -> Vec<usize> {
-    let mut counts = vec![0; classes];
-    for label in labels {
-        counts[*label as usize] += 1;
-    }
-    counts
-}
-
-/// See [`Split::majority_class`].
-pub(crate) fn majority_class(labels: &[u32], classes: usize) -> u32 {
-    let counts = class_counts(labels, classes);
-    let most = counts.iter().copied().max().unwrap_or(0);
-    counts.iter().position(|count| *count == most).unwrap_or(0) as u32
-}
-
-/// The files of each split, and what is known of them before they are read.
-#[derive(Debug, Default)]
-pub struct Files {
-    /// With rows to train on.
-    pub train: Vec<PathBuf>,
-    /// With rows that select the best epoch; none where they are cut from those to train on.
-    pub validation: Vec<PathBuf>,
-    /// With rows that only the chosen epoch sees.
-    pub test: Vec<PathBuf>,
-    /// The commit of a repository of the Hub.
-    pub commit: Option<String>,
-    /// Its licence, where that is known.
-    pub license: Option<String>,
-    /// What the files lie in; none where each is named.
-    pub directory: Option<PathBuf>,
-    /// Where class names are, if the files carry none.
-    pub(crate) class_names: ClassNames,
-    config: Option<String>,
-    notes: Vec<String>,
-}
-
-impl Files {
-    /// Bytes of all files; one that is not there has none.
-    pub(crate) fn bytes(&self) -> u64 {
-        let all = [&self.train, &self.validation, &self.test].into_iter().flatten();
-        all.filter_map(|path| std::fs::metadata(path).ok()).map(|metadata| metadata.len()).sum()
-    }
-}
-
 /// Reads a data set; one of the Hub is downloaded into the Hub's cache first. Blocks.
 ///
 /// # Errors
 /// What is wrong with the data, and where; see [`DataError::is_retryable`] for what may pass.
 pub fn load(hub: &Hub, spec: &DatasetSpec) -> Result<TextDataset, DataError> {
-    read(locate(hub, &spec.source)?, spec)
+    read(locate(hub, spec)?, spec)
 }
 
 /// Reads the files of a data set.
@@ -222,24 +99,43 @@ fn hides_labels(files: &[Rows]) -> bool {
     labels.peek().is_some() && labels.all(|label| label.integer() == Some(-1))
 }
 
-/// The texts of one file, in its order, by the column of this name or the first usual one, and the second ones of pairs
-/// where their column is named. Empty ones are kept; there are no labels.
+/// The rows of one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileRows {
+    /// The rows, in the order of the file.
+    pub split: Split,
+    /// The columns that were read.
+    pub columns: ColumnNames,
+    /// What was chosen for the user, and what looks wrong, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// The texts of one file. Empty ones are kept; there are no labels.
 ///
 /// # Errors
 /// What is wrong with the file, and where.
-pub fn read_texts(path: &Path, text: Option<&str>, pair: Option<&str>) -> Result<Split, DataError> {
-    let Rows { texts, pairs, .. } = rows::read(path, Wanted { text, pair, label: Label::Unread })?;
-    Ok(Split { texts, pairs, labels: Vec::new() })
+pub fn read_texts(path: &Path, columns: &Columns, _format: &FileFormat) -> Result<FileRows, DataError> {
+    let Columns { text_column: text, text_pair_column: pair, .. } = columns;
+    let wanted = Wanted { text: text.as_deref(), pair: pair.as_deref(), label: Label::Unread };
+    let Rows { texts, pairs, columns, .. } = rows::read(path, wanted)?;
+    Ok(FileRows { split: Split { texts, pairs, labels: Vec::new() }, columns, notes: Vec::new() })
 }
 
 /// The rows of one file, whose labels must be among `classes`, by name or number.
 ///
 /// # Errors
 /// What is wrong with the file, and where.
-pub fn read_labelled(path: &Path, columns: &Columns, classes: &[String]) -> Result<Split, DataError> {
+pub fn read_labelled(
+    path: &Path,
+    columns: &Columns,
+    _format: &FileFormat,
+    classes: &[String],
+) -> Result<FileRows, DataError> {
     let Columns { text_column: text, text_pair_column: pair, label_column: label } = columns;
     let wanted = Wanted::labelled(text.as_deref(), pair.as_deref(), label.as_deref());
-    join(vec![rows::read(path, wanted)?], classes)
+    let rows = rows::read(path, wanted)?;
+    let columns = rows.columns.clone();
+    Ok(FileRows { split: join(vec![rows], classes)?, columns, notes: Vec::new() })
 }
 
 fn join(files: Vec<Rows>, classes: &[String]) -> Result<Split, DataError> {
@@ -279,58 +175,4 @@ fn check(path: &Path, train: &Split, validation: &Split, classes: &[String]) -> 
         return Err(DataError::OneClass { path: path.to_owned(), class });
     }
     Ok(())
-}
-
-/// Finds the files of a data set; those of the Hub are downloaded. Blocks.
-///
-/// # Errors
-/// There is no such data set, or the Hub cannot be reached.
-pub fn locate(hub: &Hub, source: &DatasetSource) -> Result<Files, DataError> {
-    let (id, config, revision) = match source {
-        DatasetSource::Files { train, validation, test } => {
-            return Ok(Files {
-                train: train.clone(),
-                validation: validation.clone(),
-                test: test.clone(),
-                ..Files::default()
-            });
-        }
-        DatasetSource::Id { id, config, revision } => (id, config.as_deref(), revision.as_deref()),
-    };
-    let directory = Path::new(id);
-    if directory.is_dir() {
-        let files = layout::list(directory)?;
-        let card = Card::of_directory(directory)?;
-        let chosen = layout::choose(&files, &card, config).map_err(|problem| DataError::Malformed {
-            path: directory.to_owned(),
-            problem: format!("is no data set: {problem}"),
-        })?;
-        return Ok(Files::new(directory.to_owned(), chosen));
-    }
-    if directory.is_file() {
-        return Err(DataError::Malformed {
-            path: directory.to_owned(),
-            problem: "is a file; a data set of files is `dataset: {train: FILE, validation: FILE}`"
-                .to_owned(),
-        });
-    }
-    let (Snapshot { directory, commit, license, .. }, chosen) = hub.dataset(id, revision, config)?;
-    Ok(Files { commit, license, ..Files::new(directory, chosen) })
-}
-
-impl Files {
-    fn new(directory: PathBuf, chosen: Chosen) -> Self {
-        let Chosen { splits, config, class_names, notes } = chosen;
-        let place = |files: Vec<String>| files.into_iter().map(|file| directory.join(file)).collect();
-        Self {
-            train: place(splits.train),
-            validation: place(splits.validation),
-            test: place(splits.test),
-            directory: Some(directory),
-            class_names,
-            config,
-            notes,
-            ..Self::default()
-        }
-    }
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use crate::excerpt::{quoted, quoted_list};
+
 /// A row of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -55,7 +57,7 @@ pub enum DataError {
         problem: String,
     },
     /// The text or label column is not there.
-    #[error("{} has no column {}; its columns are {}", .path.display(), wanted_column(.role, .wanted), quoted(.columns))]
+    #[error("{} has no column {}; its columns are {}", .path.display(), wanted_column(.role, .wanted), quoted_list(.columns))]
     Column {
         /// The file.
         path: PathBuf,
@@ -68,7 +70,7 @@ pub enum DataError {
     },
     /// A label is no class.
     #[error("{place}: label {value} is no class{}; the classes are {}",
-        .near.as_ref().map(|n| format!(", did you mean \"{n}\"?")).unwrap_or_default(), listed(.classes))]
+        .near.as_ref().map(|near| format!(", did you mean {}?", quoted(near))).unwrap_or_default(), quoted_list(.classes))]
     Label {
         /// The row.
         place: Place,
@@ -88,7 +90,7 @@ pub enum DataError {
         problem: String,
     },
     /// A row has no text.
-    #[error("{place}: the text (column \"{column}\") is empty; fill it or remove the row")]
+    #[error("{place}: the text (column {}) is empty; fill it or remove the row", quoted(.column))]
     EmptyText {
         /// The row.
         place: Place,
@@ -96,7 +98,7 @@ pub enum DataError {
         column: String,
     },
     /// Nothing to tell apart.
-    #[error("{}: every training row has the label \"{class}\"; at least two classes are needed", .path.display())]
+    #[error("{}: every training row has the label {}; at least two classes are needed", .path.display(), quoted(.class))]
     OneClass {
         /// The file.
         path: PathBuf,
@@ -155,25 +157,12 @@ impl DataError {
     }
 }
 
-fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
-}
-
-/// Class names, the first ones where there are many.
-fn listed(classes: &[String]) -> String {
-    const SHOWN: usize = 12;
-    match classes.len() {
-        0..=SHOWN => quoted(classes),
-        all => format!("{} and {} more", quoted(&classes[..SHOWN]), all - SHOWN),
-    }
-}
-
 fn wanted_column(role: &str, wanted: &[String]) -> String {
     match wanted {
-        [one] => format!("\"{one}\""),
+        [one] => quoted(one),
         several => format!(
             "for the {role} (looked for {}; `{role}: NAME` in the data set or --{role}-column names it)",
-            quoted(several)
+            quoted_list(several)
         ),
     }
 }

@@ -13,11 +13,7 @@ use distilsweep_proto::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::{
-    DataError, Hub, Kind, Snapshot,
-    dataset::{locate, read},
-    tokenized::check_pairs,
-};
+use crate::{DataError, Hub, Kind, Snapshot, dataset::read, locate::locate, tokenized::check_pairs};
 
 /// A model and a data set that were looked into.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +30,7 @@ pub struct TakenIn {
 /// What is wrong with them, and where.
 pub fn take_in(hub: &Hub, model: (&str, Option<&str>), dataset: &DatasetSpec) -> Result<TakenIn, DataError> {
     let found = hub.model(model.0, model.1)?;
-    let data = locate(hub, &dataset.source)?;
+    let data = locate(hub, dataset)?;
     let of_model = found.used().map(|name| (name.to_owned(), found.directory.join(name)));
     let root = data.directory.clone();
     let of_data = [&data.train, &data.validation, &data.test].into_iter().flatten().map(|path| {

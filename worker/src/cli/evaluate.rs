@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use distilsweep_proto::{
-    dataset::Columns,
+    dataset::{Columns, FileFormat},
     examples,
     json::{self, Json},
 };
@@ -50,7 +50,9 @@ impl Evaluate {
     pub(super) fn run(&self) -> Result<(), Ended> {
         let classifier = self.model.open()?;
         let classes = classifier.classes();
-        let split = distilsweep_data::read_labelled(&self.file, &self.columns, classes)?;
+        let split =
+            distilsweep_data::read_labelled(&self.file, &self.columns, &FileFormat::default(), classes)?
+                .split;
         if split.is_empty() {
             return Err(Ended::BadInput(format!("{} has no rows to evaluate", self.file.display())));
         }

@@ -8,6 +8,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use distilsweep_data::Split;
 use distilsweep_proto::{
+    dataset::{Columns, FileFormat},
     examples,
     json::{self, Json},
     terminal::note,
@@ -101,8 +102,12 @@ impl Predict {
     fn texts(&self) -> Result<Split, Ended> {
         let single = |texts| Split { texts, ..Split::default() };
         if let Some(path) = &self.file {
-            let columns = [&self.text_column, &self.text_pair_column].map(Option::as_deref);
-            let texts = distilsweep_data::read_texts(path, columns[0], columns[1])?;
+            let columns = Columns {
+                text_column: self.text_column.clone(),
+                text_pair_column: self.text_pair_column.clone(),
+                label_column: None,
+            };
+            let texts = distilsweep_data::read_texts(path, &columns, &FileFormat::default())?.split;
             return match texts.is_empty() {
                 true => Err(Ended::BadInput(format!("{} has no rows to classify", path.display()))),
                 false => Ok(texts),

@@ -16,10 +16,11 @@ use sha2::{Digest, Sha256};
 
 use self::cache::Cache;
 use crate::{
-    DataError, Encoded, Hub, Split, TextDataset, TextTokenizer,
-    dataset::{self, Files},
+    DataError, Encoded, Hub, Split, TextDataset, TextTokenizer, dataset,
+    locate::{Files, locate},
     numbers::Numbers,
     pins,
+    split::majority_class,
 };
 
 /// Files of fewer bytes are tokenized anew each time: that takes no longer than to look for what was kept.
@@ -61,7 +62,7 @@ impl TokenizedSplit {
 
     /// The commonest of `classes` classes, the first of equals.
     pub fn majority_class(&self, classes: usize) -> u32 {
-        dataset::majority_class(&self.labels, classes)
+        majority_class(&self.labels, classes)
     }
 }
 
@@ -90,7 +91,7 @@ fn tokenized_in(
     spec: &DatasetSpec,
     max_length: usize,
 ) -> Result<TokenizedDataset, DataError> {
-    let files = dataset::locate(hub, &spec.source)?;
+    let files = locate(hub, spec)?;
     let tokenize = |files: Files| {
         let data = dataset::read(files, spec)?;
         tracing::info!(texts = data.train.len() + data.validation.len(), max_length, "tokenizing");

@@ -71,12 +71,8 @@ fn the_second_call_maps_what_the_first_one_tokenized() {
     assert!(!first.cached);
     assert_eq!(first, fresh);
     // A model without its tokenizer cannot tokenize, so whatever comes now was kept.
-    let key = key(
-        &dataset::locate(&hub(), &scene.spec.source).unwrap(),
-        &scene.spec,
-        &[scene.path("model/tokenizer.json")],
-        16,
-    );
+    let key =
+        key(&locate(&hub(), &scene.spec).unwrap(), &scene.spec, &[scene.path("model/tokenizer.json")], 16);
     let second = scene.cache().through(&key.unwrap(), || panic!("it was to be found")).unwrap();
     assert!(second.cached);
     assert_eq!(second, TokenizedDataset { cached: true, ..first });
