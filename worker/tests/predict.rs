@@ -224,7 +224,7 @@ fn wrong_input_gets_one_sentence_and_an_exit_code() {
     3 empty.csv has no rows to evaluate
     3 other.csv has no column for the text (looked for "text", "sentence", "content", "review"; `text: NAME` in the data set or --text-column names it); its columns are "said", "mood"
     3 other.csv has no column for the label (looked for "label", "labels", "target", "class"; `label: NAME` in the data set or --label-column names it); its columns are "said", "mood"
-    3 mislabelled.csv line 3: label "parise" is no class, did you mean "praise"?; the classes are "praise", "blame", "fact"
+    3 mislabelled.csv line 3: unknown label "parise", did you mean "praise"?; the classes are "praise", "blame", "fact"
     3 blank.csv line 3: the text (column "text") is empty; fill it or remove the row
     "#);
 }

@@ -171,7 +171,7 @@ fn wrong_input_gets_one_sentence_an_exit_code_and_leaves_nothing() {
     3 roberta/config.json: `model_type` is "roberta", it must be distilbert or bert
     3 absent.csv does not exist: check the path (relative ones in a sweep file count from it)
     3 unlabelled.csv has no column for the label (looked for "label", "labels", "target", "class"; `label: NAME` in the data set or --label-column names it); its columns are "text", "mood"
-    3 mislabelled.csv line 3: label "parise" is no class, did you mean "praise"?; the classes are "praise", "blame", "fact"
+    3 mislabelled.csv line 3: unknown label "parise", did you mean "praise"?; the classes are "praise", "blame", "fact"
     3 --params must be a JSON object of hyperparameters: EOF while parsing an object at line 1 column 1
     3 unknown parameter `learning_rte`, did you mean `learning_rate`?
     3 `learning_rate` is "fast", it must be a number from 0 to 1000

@@ -145,7 +145,7 @@ fn seen(
         .map(|model| TextTokenizer::from_directory(&hub.tokenizer(model, None)?.directory))
         .transpose()?;
     let files = locate(hub, spec)?;
-    let schema = files.train.first().map(|path| schema(path)).transpose();
+    let schema = files.train.first().map(|path| schema(path, &spec.format)).transpose();
     let data = read(files, spec)?;
     Ok(Inspected {
         dataset,

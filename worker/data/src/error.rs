@@ -68,8 +68,8 @@ pub enum DataError {
         /// The columns that are there.
         columns: Vec<String>,
     },
-    /// A label is no class.
-    #[error("{place}: label {value} is no class{}; the classes are {}",
+    /// A label is none of the classes.
+    #[error("{place}: unknown label {value}{}; the classes are {}",
         .near.as_ref().map(|near| format!(", did you mean {}?", quoted(near))).unwrap_or_default(), quoted_list(.classes))]
     Label {
         /// The row.

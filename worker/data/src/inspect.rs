@@ -197,6 +197,7 @@ mod tests {
             test: None,
             classes: vec!["no".into(), "yes".into()],
             columns: crate::ColumnNames::default(),
+            path: "train.csv".into(),
             config: None,
             commit: None,
             notes: Vec::new(),

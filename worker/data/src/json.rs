@@ -1,52 +1,130 @@
-//! Rows of JSON files: one object a line, or one array of objects.
+//! Rows of JSON files: one object a line, one array of objects, or such an array under a key of one object.
 
 use std::path::Path;
 
+use distilsweep_proto::dataset::FileFormat;
 use serde_json::{Map, Value};
 
 use crate::{
     DataError, Place,
-    rows::{Cell, Columns, Row, Rows, Wanted, find_columns},
+    cell::Cell,
+    columns::{Columns, Wanted, find_columns},
+    excerpt::{excerpt, quoted, quoted_list},
+    rows::{Row, Rows},
     text::read_text,
 };
 
-/// Reads a file of either form; which it is its first character says.
-pub(crate) fn read(path: &Path, wanted: Wanted<'_>) -> Result<Rows, DataError> {
-    let content = read_text(path)?;
+/// Reads a file of any of these forms.
+///
+/// # Errors
+/// What is wrong with the file, and in which line or element.
+pub(crate) fn read(path: &Path, wanted: Wanted<'_>, format: &FileFormat) -> Result<Rows, DataError> {
+    let content = read_text(path, format.encoding.as_deref())?;
     let mut table = Table { path, wanted, known: None };
-    if content.trim_start().starts_with('[') {
-        let objects: Vec<Value> = serde_json::from_str(&content).map_err(|error| {
+    if let Some(field) = &format.field {
+        for (number, value) in (1..).zip(elements_of_field(&table, &content, field)?) {
+            table.push_value(number, value)?;
+        }
+    } else if content.trim_start().starts_with('[') {
+        let elements: Vec<Value> = serde_json::from_str(&content).map_err(|error| {
             table.error(
                 "line",
                 error.line() as u64,
                 format!("the array of rows ends here ({})", cause(&error)),
             )
         })?;
-        for (number, value) in (1..).zip(objects) {
-            match value {
-                Value::Object(object) => table.push("element", number, object)?,
-                other => {
-                    let problem = format!("{} is no JSON object; every element must be one", short(&other));
-                    return Err(table.error("element", number, problem));
-                }
-            }
+        for (number, value) in (1..).zip(elements) {
+            table.push_value(number, value)?;
         }
     } else {
-        for (number, line) in (1..).zip(content.lines()) {
-            if line.trim().is_empty() {
-                continue;
-            }
-            let object = serde_json::from_str(line).map_err(|error| {
-                let problem = format!("no JSON object; every line must be one ({})", cause(&error));
-                table.error("line", number, problem)
-            })?;
-            table.push("line", number, object)?;
-        }
+        read_lines(&mut table, &content)?;
     }
     table.known.map(|known| known.rows).ok_or_else(|| DataError::Malformed {
         path: path.to_owned(),
         problem: "is empty, it must hold one JSON object a line, or an array of them".to_owned(),
     })
+}
+
+/// Reads one object a line.
+fn read_lines(table: &mut Table<'_>, content: &str) -> Result<(), DataError> {
+    // A carriage return within a JSON string is escaped, so that a bare one ends a line too.
+    let lines = content.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'));
+    for (number, line) in (1..).zip(lines) {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let object: Map<String, Value> = serde_json::from_str(line).map_err(|error| {
+            envelope(table.path, content).unwrap_or_else(|| {
+                let problem = format!("no JSON object; every line must be one ({})", cause(&error));
+                table.error("line", number, problem)
+            })
+        })?;
+        if number == 1 && rows_keys(&object).next().is_some() {
+            return Err(envelope_error(table.path, &object));
+        }
+        table.push("line", number, object)?;
+    }
+    Ok(())
+}
+
+/// The rows under a key of the file's object.
+fn elements_of_field(table: &Table<'_>, content: &str, field: &str) -> Result<Vec<Value>, DataError> {
+    let malformed = |problem: String| DataError::Malformed { path: table.path.to_owned(), problem };
+    let mut whole: Value = serde_json::from_str(content).map_err(|error| {
+        table.error(
+            "line",
+            error.line() as u64,
+            format!("the object that holds the rows ends here ({})", cause(&error)),
+        )
+    })?;
+    let keys: Vec<String> = whole.as_object().into_iter().flat_map(|object| object.keys().cloned()).collect();
+    match find(&mut whole, field).map(Value::take) {
+        Some(Value::Array(elements)) => Ok(elements),
+        Some(other) => Err(malformed(format!(
+            "has {} under {}, it must be an array of objects",
+            short(&other),
+            quoted(field)
+        ))),
+        None => Err(malformed(format!("has no key {}; its keys are {}", quoted(field), quoted_list(keys)))),
+    }
+}
+
+/// That a file is one object with the rows under a key, if it is.
+fn envelope(path: &Path, content: &str) -> Option<DataError> {
+    match serde_json::from_str(content).ok()? {
+        Value::Object(object) => Some(envelope_error(path, &object)),
+        _ => None,
+    }
+}
+
+fn envelope_error(path: &Path, object: &Map<String, Value>) -> DataError {
+    let problem = match rows_keys(object).next() {
+        Some(key) => format!(
+            "is one object with the rows under the key {}: set `field: {}` in the data set (--field)",
+            quoted(key),
+            excerpt(key)
+        ),
+        None => {
+            "is one object over several lines, it must hold one object a line, or an array of them".to_owned()
+        }
+    };
+    DataError::Malformed { path: path.to_owned(), problem }
+}
+
+/// Keys under which an array of objects lies.
+fn rows_keys(object: &Map<String, Value>) -> impl Iterator<Item = &String> {
+    let holds_rows = |value: &Value| {
+        value.as_array().is_some_and(|elements| elements.first().is_some_and(Value::is_object))
+    };
+    object.iter().filter(move |(_, value)| holds_rows(value)).map(|(key, _)| key)
+}
+
+/// The value under a key, or at a path of keys separated by dots.
+fn find<'a>(value: &'a mut Value, path: &str) -> Option<&'a mut Value> {
+    if value.as_object()?.contains_key(path) {
+        return value.as_object_mut()?.get_mut(path);
+    }
+    path.split('.').try_fold(value, |value, key| value.as_object_mut()?.get_mut(key))
 }
 
 struct Table<'a> {
@@ -58,6 +136,7 @@ struct Table<'a> {
 
 struct Known {
     rows: Rows,
+    /// Keys, and the paths of keys that were asked for.
     columns: Vec<String>,
     at: Columns,
 }
@@ -67,61 +146,78 @@ impl Table<'_> {
         DataError::Row { place: Place { path: self.path.to_owned(), unit, number }, problem }
     }
 
-    fn push(
-        &mut self,
-        unit: &'static str,
-        number: u64,
-        mut object: Map<String, Value>,
-    ) -> Result<(), DataError> {
+    fn push_value(&mut self, number: u64, value: Value) -> Result<(), DataError> {
+        match value {
+            Value::Object(object) => self.push("element", number, object),
+            other => {
+                let problem = format!("{} is no JSON object; every element must be one", short(&other));
+                Err(self.error("element", number, problem))
+            }
+        }
+    }
+
+    fn push(&mut self, unit: &'static str, number: u64, object: Map<String, Value>) -> Result<(), DataError> {
+        let mut object = Value::Object(object);
         let known = match self.known.take() {
             Some(known) => known,
             None => {
-                let columns: Vec<String> = object.keys().cloned().collect();
+                let mut columns: Vec<String> =
+                    object.as_object().into_iter().flat_map(|object| object.keys().cloned()).collect();
+                for path in self.wanted.named() {
+                    if !columns.iter().any(|column| column == path) && find(&mut object, path).is_some() {
+                        columns.push(path.to_owned());
+                    }
+                }
                 let at = find_columns(self.path, &columns, self.wanted)?;
                 Known { rows: Rows::new(self.path, unit, &columns, at, self.wanted), columns, at }
             }
         };
         let Known { rows, columns, at } = self.known.insert(known);
         let place = rows.place(number);
+        let mut take = |column: usize| find(&mut object, &columns[column]).map(Value::take);
         let text = |value: Option<Value>, column: usize| match value {
             Some(Value::String(text)) => Ok(text),
             Some(Value::Null) | None => Ok(String::new()),
             Some(other) => {
-                let problem = format!("\"{}\" is {}, it must be a string", columns[column], short(&other));
+                let problem =
+                    format!("{} is {}, it must be a string", quoted(&columns[column]), short(&other));
                 Err(DataError::Row { place: place.clone(), problem })
             }
         };
-        let mut take = |column: usize| object.remove(&columns[column]);
         let first = text(take(at.text), at.text)?;
         let pair = at.pair.map(|pair| text(take(pair), pair)).transpose()?;
-        let label = match at.label.and_then(&mut take) {
-            None | Some(Value::Null) => Cell::Missing,
-            Some(Value::String(name)) => Cell::Text(name),
-            Some(Value::Bool(flag)) => Cell::Text(flag.to_string()),
-            Some(Value::Number(n)) => n.as_i64().map_or_else(|| Cell::Odd(n.to_string()), Cell::Integer),
-            Some(other) => Cell::Odd(short(&other)),
-        };
+        let label = at.label.and_then(&mut take).map_or(Cell::Missing, |value| to_cell(&value));
         let name = at.name.and_then(&mut take);
         let name = name.as_ref().and_then(Value::as_str);
         rows.push(Row { number, text: &first, pair: pair.as_deref(), label, name })
     }
 }
 
-/// A value for a message, cut where it is long.
-fn short(value: &Value) -> String {
-    const SHOWN: usize = 40;
-    let shown = value.to_string();
-    match shown.char_indices().nth(SHOWN) {
-        Some((cut, _)) => format!("{}…", &shown[..cut]),
-        None => shown,
+fn to_cell(value: &Value) -> Cell {
+    match value {
+        Value::Null => Cell::Missing,
+        Value::String(name) => Cell::text(name),
+        Value::Bool(flag) => Cell::Text(flag.to_string()),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => Cell::Integer(integer),
+            (None, Some(float)) => Cell::float(float),
+            (None, None) => Cell::Other(number.to_string()),
+        },
+        Value::Array(_) => Cell::List(short(value)),
+        Value::Object(_) => Cell::Other(short(value)),
     }
 }
 
-/// What JSON's parser says, without its line.
+/// A value for a message.
+fn short(value: &Value) -> String {
+    excerpt(&value.to_string())
+}
+
+/// What JSON's parser reports, without its line.
 fn cause(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rsplit_once(" at line ") {
-        Some((cause, _)) => format!("{cause}, column {}", error.column()),
-        None => text,
+        Some((cause, _)) => format!("{}, column {}", excerpt(cause), error.column()),
+        None => excerpt(&text),
     }
 }

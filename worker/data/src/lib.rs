@@ -5,7 +5,9 @@
 //! ignores.
 
 mod card;
+mod cell;
 mod classes;
+mod columns;
 mod dataset;
 mod delimited;
 mod error;
@@ -19,7 +21,10 @@ mod numbers;
 mod order;
 mod parquet;
 mod pins;
+mod quality;
+mod quoting;
 mod rows;
+mod sampling;
 mod schema;
 mod split;
 mod text;
@@ -35,6 +40,7 @@ pub use inspect::{Baseline, CUTS, ClassFacts, Example, Inspection, SplitFacts, T
 pub use locate::{Files, locate};
 pub use order::shuffled;
 pub use pins::{TakenIn, pin, take_in};
+pub use quality::unknown_token_note;
 pub use rows::ColumnNames;
 pub use schema::schema;
 pub use split::Split;

@@ -1,6 +1,6 @@
 //! Rows of Parquet files, as the Hub's data sets are stored.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{borrow::Cow, fs::File, path::Path, sync::Arc};
 
 use parquet::{
     errors::ParquetError,
@@ -14,7 +14,10 @@ use parquet::{
 
 use crate::{
     DataError, Place,
-    rows::{Cell, Row, Rows, Wanted, find_columns},
+    cell::Cell,
+    columns::{Wanted, find_columns},
+    excerpt::{excerpt, quoted},
+    rows::{Row, Rows},
     text::open_error,
 };
 
@@ -49,33 +52,52 @@ pub(crate) fn read(path: &Path, wanted: Wanted<'_>) -> Result<Rows, DataError> {
             let name = column.map(|column| &columns[column])?;
             row.get_column_iter().find(|(found, _)| *found == name).map(|(_, field)| field)
         };
-        let text = |column: Option<usize>| match field(column) {
-            Some(Field::Str(text)) => Ok(Some(text.as_str())),
-            Some(Field::Null) | None => Ok(None),
-            Some(other) => Err(DataError::Row {
+        let text = |column: Option<usize>| match field(column).map(to_text) {
+            Some(Ok(text)) => Ok(text),
+            None => Ok(None),
+            Some(Err(found)) => Err(DataError::Row {
                 place: Place { path: path.to_owned(), unit: "row", number },
                 problem: format!(
-                    "\"{}\" is {other}, it must be a string",
-                    column.map_or("", |column| columns[column].as_str())
+                    "{} is {found}, it must be a string",
+                    quoted(column.map_or("", |column| columns[column].as_str()))
                 ),
             }),
         };
         rows.push(Row {
             number,
-            text: text(Some(at.text))?.unwrap_or_default(),
-            pair: text(at.pair)?,
+            text: &text(Some(at.text))?.unwrap_or_default(),
+            pair: text(at.pair)?.as_deref(),
             label: field(at.label).map_or(Cell::Missing, to_cell),
-            name: text(at.name)?,
+            name: text(at.name)?.as_deref(),
         })?;
     }
     Ok(rows)
+}
+
+/// A string, or what else a value is. Bytes that are UTF-8 are a string: some programs write strings without saying so.
+fn to_text(field: &Field) -> Result<Option<Cow<'_, str>>, String> {
+    match field {
+        Field::Null => Ok(None),
+        Field::Str(text) => Ok(Some(text.into())),
+        Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
+            Ok(text) => Ok(Some(text.into())),
+            Err(_) => Err(format!("{} bytes that are not UTF-8", bytes.len())),
+        },
+        Field::ListInternal(list) => Err(format!("a list of {} values", list.len())),
+        Field::Group(_) => Err("a structure".to_owned()),
+        Field::MapInternal(_) => Err("a map".to_owned()),
+        other => Err(excerpt(&other.to_string())),
+    }
 }
 
 fn to_cell(field: &Field) -> Cell {
     match field {
         Field::Null => Cell::Missing,
         Field::Bool(flag) => Cell::Text(flag.to_string()),
-        Field::Str(name) => Cell::Text(name.clone()),
+        Field::Str(_) | Field::Bytes(_) => match to_text(field) {
+            Ok(text) => Cell::text(&text.unwrap_or_default()),
+            Err(found) => Cell::Other(found),
+        },
         Field::Byte(i) => Cell::Integer((*i).into()),
         Field::Short(i) => Cell::Integer((*i).into()),
         Field::Int(i) => Cell::Integer((*i).into()),
@@ -83,20 +105,20 @@ fn to_cell(field: &Field) -> Cell {
         Field::UByte(i) => Cell::Integer((*i).into()),
         Field::UShort(i) => Cell::Integer((*i).into()),
         Field::UInt(i) => Cell::Integer((*i).into()),
-        Field::ULong(i) => i64::try_from(*i).map_or_else(|_| Cell::Odd(i.to_string()), Cell::Integer),
-        Field::Float16(_)
-        | Field::Float(_)
-        | Field::Double(_)
-        | Field::Decimal(_)
-        | Field::Bytes(_)
-        | Field::Date(_)
+        Field::ULong(i) => i64::try_from(*i).map_or_else(|_| Cell::Other(i.to_string()), Cell::Integer),
+        Field::Float16(value) => Cell::float(value.to_f64()),
+        // By its decimal form: 0.1 is no 0.10000000149.
+        Field::Float(value) => value.to_string().parse().map_or(Cell::Missing, Cell::float),
+        Field::Double(value) => Cell::float(*value),
+        Field::Decimal(_) => Cell::text(&field.to_string()),
+        Field::ListInternal(_) => Cell::List(excerpt(&field.to_string())),
+        Field::Date(_)
         | Field::TimeMillis(_)
         | Field::TimeMicros(_)
         | Field::TimestampMillis(_)
         | Field::TimestampMicros(_)
         | Field::Group(_)
-        | Field::ListInternal(_)
-        | Field::MapInternal(_) => Cell::Odd(field.to_string()),
+        | Field::MapInternal(_) => Cell::Other(excerpt(&field.to_string())),
     }
 }
 
@@ -109,8 +131,10 @@ fn class_names(metadata: &FileMetaData, label: &str) -> Vec<String> {
         .find(|entry| entry.key == "huggingface")
         .and_then(|entry| entry.value.as_deref())
         .and_then(|value| serde_json::from_str::<serde_json::Value>(value).ok());
-    let Some(described) = described else { return Vec::new() };
-    match described.pointer(&format!("/info/features/{label}/names")) {
+    let names = described
+        .as_ref()
+        .and_then(|described| described.get("info")?.get("features")?.get(label)?.get("names"));
+    match names {
         Some(serde_json::Value::Array(names)) => {
             names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
         }

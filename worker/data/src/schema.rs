@@ -6,6 +6,7 @@ use ::parquet::{
     file::reader::{FileReader, SerializedFileReader},
     schema::types::Type,
 };
+use distilsweep_proto::dataset::FileFormat;
 use serde_json::Value;
 
 use crate::{
@@ -13,17 +14,27 @@ use crate::{
     text::{extension, open_error, read_text},
 };
 
-/// Names and types of the columns of a file that [`crate::load`] reads: of Parquet as it says, of JSON those of the first
-/// row, of CSV and TSV all text.
+/// Names and types of the columns of a file that [`crate::load`] reads: of Parquet as its schema has them, of JSON those of
+/// the first row, of CSV and TSV all text.
 ///
 /// # Errors
 /// What is wrong with the file.
-pub fn schema(path: &Path) -> Result<Vec<(String, String)>, DataError> {
+pub fn schema(path: &Path, format: &FileFormat) -> Result<Vec<(String, String)>, DataError> {
+    let text = || read_text(path, format.encoding.as_deref());
     match extension(path).0.as_str() {
         "parquet" => parquet(path),
-        "jsonl" | "ndjson" | "json" => Ok(json(&read_text(path)?)),
-        kind => Ok(delimited(&read_text(path)?, if kind == "tsv" { b'\t' } else { b',' })),
+        "jsonl" | "ndjson" | "json" => Ok(json(&text()?, format.field.as_deref())),
+        "csv" | "tsv" if !format.columns.is_empty() => Ok(strings(&format.columns)),
+        kind @ ("csv" | "tsv") => {
+            let usual = if kind == "tsv" { '\t' } else { ',' };
+            Ok(delimited(&text()?, format.separator.unwrap_or(usual)))
+        }
+        _ => Ok(strings(&["text".to_owned(), "label".to_owned()])),
     }
+}
+
+fn strings(columns: &[String]) -> Vec<(String, String)> {
+    columns.iter().map(|name| (name.clone(), "string".to_owned())).collect()
 }
 
 fn parquet(path: &Path) -> Result<Vec<(String, String)>, DataError> {
@@ -43,10 +54,14 @@ fn parquet(path: &Path) -> Result<Vec<(String, String)>, DataError> {
     Ok(fields.iter().map(|field| (field.name().to_owned(), kind(field))).collect())
 }
 
-fn json(content: &str) -> Vec<(String, String)> {
+fn json(content: &str, field: Option<&str>) -> Vec<(String, String)> {
     let first = content.trim_start().trim_start_matches('[');
     let mut values = serde_json::Deserializer::from_str(first).into_iter::<Value>();
-    let Some(Ok(Value::Object(row))) = values.next() else { return Vec::new() };
+    let mut value = values.next().and_then(Result::ok);
+    if let (Some(field), Some(Value::Object(object))) = (field, &mut value) {
+        value = object.remove(field).and_then(|rows| rows.get(0).cloned());
+    }
+    let Some(Value::Object(row)) = value else { return Vec::new() };
     let kind = |value: &Value| match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -59,11 +74,9 @@ fn json(content: &str) -> Vec<(String, String)> {
     row.iter().map(|(name, value)| (name.clone(), kind(value).to_owned())).collect()
 }
 
-fn delimited(content: &str, delimiter: u8) -> Vec<(String, String)> {
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter)
-        .quoting(delimiter == b',')
-        .from_reader(content.as_bytes());
+fn delimited(content: &str, separator: char) -> Vec<(String, String)> {
+    let separator = u8::try_from(separator).unwrap_or(b',');
+    let mut reader = csv::ReaderBuilder::new().delimiter(separator).from_reader(content.as_bytes());
     let header = reader.headers().cloned().unwrap_or_default();
     header.iter().map(|name| (name.trim().to_owned(), "string".to_owned())).collect()
 }
@@ -79,10 +92,12 @@ mod tests {
     #[test]
     fn columns_of_every_format_are_named_with_their_types() {
         let lines = "{\"text\": \"a\", \"label\": 1, \"score\": 0.5, \"tags\": []}\n{}";
-        assert_eq!(shown(&json(lines)), "label int, score float, tags list, text string");
-        assert_eq!(shown(&json("[{\"a\": null}, 7]")), "a null");
-        assert_eq!(shown(&delimited("id, text\n1,a\n", b',')), "id string, text string");
+        assert_eq!(shown(&json(lines, None)), "label int, score float, tags list, text string");
+        assert_eq!(shown(&json("[{\"a\": null}, 7]", None)), "a null");
+        let envelope = "{\n \"data\": [{\"a\": 1.5}]}";
+        assert_eq!(shown(&json(envelope, Some("data"))), "a float");
+        assert_eq!(shown(&delimited("id, text\n1,a\n", ',')), "id string, text string");
         let emotion = Path::new("tests/fixtures/emotion/split/train-00000-of-00001.parquet");
-        assert_eq!(shown(&schema(emotion).unwrap()), "text string, label int64");
+        assert_eq!(shown(&schema(emotion, &FileFormat::default()).unwrap()), "text string, label int64");
     }
 }

@@ -35,7 +35,7 @@ impl Split {
     }
 
     /// The texts of row `i`, the second one of a pair.
-    fn row(&self, i: usize) -> (&str, Option<&str>) {
+    pub(crate) fn row(&self, i: usize) -> (&str, Option<&str>) {
         (&self.texts[i], self.pairs.get(i).map(String::as_str))
     }
 
@@ -64,13 +64,6 @@ impl Split {
             pairs: kept.iter().filter_map(|i| self.pairs.get(*i).cloned()).collect(),
             labels: kept.iter().map(|i| self.labels[*i]).collect(),
         }
-    }
-
-    pub(crate) fn limit(&mut self, limit: Option<u64>) {
-        let kept = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        self.texts.truncate(kept);
-        self.pairs.truncate(kept);
-        self.labels.truncate(kept);
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use encoding_rs::{Encoding, UTF_8};
 use flate2::read::MultiGzDecoder;
 
 use crate::{DataError, Place};
@@ -29,23 +30,73 @@ pub(crate) fn extension(path: &Path) -> (String, Option<Packed>) {
     (of(Path::new(path.file_stem().unwrap_or_default())), Some(packed))
 }
 
-/// The text of a whole file, without a byte order mark.
-pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {
+/// The text of a whole file, without a byte order mark. It is UTF-8 unless `encoding` names another WHATWG encoding or
+/// the file begins with the mark of UTF-16.
+///
+/// # Errors
+/// What is wrong with the file, and where.
+pub(crate) fn read_text(path: &Path, encoding: Option<&str>) -> Result<String, DataError> {
     let bytes = read_bytes(path)?;
+    if let Some(format) = packed_as(&bytes) {
+        return Err(DataError::Malformed { path: path.to_owned(), problem: format });
+    }
+    let named = encoding.and_then(|name| Encoding::for_label(name.as_bytes()));
+    let marked = Encoding::for_bom(&bytes).map(|(encoding, _)| encoding);
+    match marked.or(named) {
+        None => decode_utf8(path, bytes),
+        Some(encoding) if encoding == UTF_8 => decode_utf8(path, bytes),
+        Some(encoding) => {
+            let (text, _, malformed) = encoding.decode(&bytes);
+            if malformed {
+                return Err(DataError::Malformed {
+                    path: path.to_owned(),
+                    problem: format!(
+                        "is not valid {}: set the `encoding` that it was saved in",
+                        encoding.name()
+                    ),
+                });
+            }
+            Ok(text.into_owned())
+        }
+    }
+}
+
+fn decode_utf8(path: &Path, bytes: Vec<u8>) -> Result<String, DataError> {
+    let row_error = |valid: &[u8], problem: &str| {
+        let number = 1 + valid.iter().filter(|b| **b == b'\n').count() as u64;
+        Err(DataError::Row {
+            place: Place { path: path.to_owned(), unit: "line", number },
+            problem: problem.to_owned(),
+        })
+    };
     match String::from_utf8(bytes) {
+        Ok(text) if text.contains('\0') => {
+            let before = text.split('\0').next().unwrap_or_default().as_bytes();
+            row_error(before, "a null byte; if the file is UTF-16, set `encoding: utf-16` (--encoding)")
+        }
         Ok(text) => Ok(match text.strip_prefix('\u{feff}') {
             Some(rest) => rest.to_owned(),
             None => text,
         }),
         Err(error) => {
             let valid = error.utf8_error().valid_up_to();
-            let number = 1 + error.as_bytes()[..valid].iter().filter(|b| **b == b'\n').count() as u64;
-            Err(DataError::Row {
-                place: Place { path: path.to_owned(), unit: "line", number },
-                problem: "not UTF-8; save the file in that encoding".to_owned(),
-            })
+            let remedy = "not UTF-8: save the file in that encoding, or set its own as `encoding: latin-1` or another \
+                          (--encoding)";
+            row_error(&error.as_bytes()[..valid], remedy)
         }
     }
+}
+
+/// What a file is if not text: a packed one under another name.
+fn packed_as(bytes: &[u8]) -> Option<String> {
+    let (format, remedy) = match bytes {
+        [0x1f, 0x8b, ..] => ("gzip-compressed", "add .gz to its name"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("compressed by Zstandard", "add .zst to its name"),
+        [b'P', b'K', 3, 4, ..] => ("a ZIP archive or a spreadsheet", "unpack it, or save it as CSV"),
+        [b'P', b'A', b'R', b'1', ..] => ("a Parquet file", "end its name in .parquet"),
+        _ => return None,
+    };
+    Some(format!("is {format}, not text: {remedy}"))
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, DataError> {

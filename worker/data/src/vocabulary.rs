@@ -39,7 +39,7 @@ pub(crate) fn of_vocabulary(directory: &Path) -> Result<Tokenizer, DataError> {
     ]
     .map(|(name, usual)| special(name, usual));
 
-    let vocabulary = WordPiece::read_bytes(read_text(&path)?.as_bytes()).map_err(failed)?;
+    let vocabulary = WordPiece::read_bytes(read_text(&path, None)?.as_bytes()).map_err(failed)?;
     let pieces = WordPiece::builder().vocab(vocabulary).unk_token(unknown.clone()).build().map_err(failed)?;
     let mut tokenizer = Tokenizer::new(pieces);
     let id = |token: &str| {

@@ -125,23 +125,23 @@ fn wrong_rows_are_named_by_line() {
         ]
         .join("\n"),
         @r#"
-        train.csv line 4: the fields number 3 where the header has 2; a field that holds commas must be in double quotes
-        train.csv line 3: the text (column "text") is empty; fill it or remove the row
-        train.csv line 4: the text (column "text") is empty; fill it or remove the row
-        train.csv line 3: a quote is opened here and never closed
-        train.csv line 3: the label is missing
-        train.csv line 3: not UTF-8; save the file in that encoding
-        train.tsv line 3: the fields number 1 where the header has 2; a field can hold no tab, and quotes do not change that
-        train.jsonl line 2: no JSON object; every line must be one (EOF while parsing an object, column 23)
-        train.jsonl line 2: no JSON object; every line must be one (invalid type: sequence, expected a map, column 0)
-        train.jsonl line 1: "text" is 5, it must be a string
-        train.jsonl line 1: label 0.5 is neither a name nor a whole number
-        train.jsonl line 3: the labels are of different types, 1 and "bad" (the first is at line 1); all must be numbers, or all names
-        train.json element 2: 7 is no JSON object; every element must be one
-        train.json line 2: the array of rows ends here (EOF while parsing a list, column 12)
-        train.csv.gz is no whole gzip file: invalid gzip header
-        train.csv.zst is no whole Zstandard file: Unknown frame descriptor
-        "#
+    train.csv line 4: 3 fields where there are 2 columns; a field that holds commas must be in double quotes
+    train.csv line 3: the text (column "text") is empty; fill it or remove the row
+    train.csv line 4: the text (column "text") is empty; fill it or remove the row
+    train.csv line 3: a quote is opened here and never closed
+    validation.csv line 3: unknown label "negative"; the classes are "positive"
+    train.csv line 3: not UTF-8: save the file in that encoding, or set its own as `encoding: latin-1` or another (--encoding)
+    train.tsv line 3: 1 fields where there are 2 columns; a field can hold no tab, and quotes do not change that
+    train.jsonl line 2: no JSON object; every line must be one (EOF while parsing an object, column 23)
+    train.jsonl line 2: no JSON object; every line must be one (invalid type: sequence, expected a map, column 0)
+    train.jsonl line 1: "text" is 5, it must be a string
+    train.jsonl line 1: label 0.5 is a score, not a class: regression is not supported yet; `labels:` in the data set can name values as classes
+    train.jsonl line 3: labels are mixed: "bad" is a class name and 1 may be an index (the other is at line 1); all must be names, or all indices; `labels: {VALUE: CLASS, ..}` in the data set says what each means
+    train.json element 2: 7 is no JSON object; every element must be one
+    train.json line 2: the array of rows ends here (EOF while parsing a list, column 12)
+    train.csv.gz is no whole gzip file: invalid gzip header
+    train.csv.zst is no whole Zstandard file: Unknown frame descriptor
+    "#
     );
 }
 
@@ -163,16 +163,16 @@ fn wrong_labels_are_answered_with_the_classes() {
         ]
         .join("\n"),
         @r#"
-        train.csv line 3: label "negativ" is no class, did you mean "negative"?; the classes are "negative", "neutral", "positive"
-        train.csv line 2: label "3" is no class; the classes are "negative", "neutral", "positive"
-        train.csv line 3: label "-1" is no class; the classes are "negative", "neutral", "positive"
-        validation.csv line 3: label "negative" is no class; the classes are "bad", "positive"
-        train.csv: "positive" is the only class named, at least two are needed
-        train.csv: a class is named twice in positive, positive
-        train.csv: labels are numbers without names, so they must run from 0 without a gap; 0 is absent from 1, 5; `labels: [..]` in the data set names the classes
-        train.csv: every training row has the label "positive"; at least two classes are needed
-        train.csv: the label column has more than 1000 different values; is it the right one? (`label: NAME` in the data set or --label-column names it)
-        "#
+    train.csv line 3: unknown label "negativ", did you mean "negative"?; the classes are "negative", "neutral", "positive"
+    train.csv line 2: unknown label "3"; the classes are "negative", "neutral", "positive"
+    train.csv line 2: labels are mixed: "positive" is a class name and "2" may be an index (the other is at validation.csv line 2); all must be names, or all indices; `labels: {VALUE: CLASS, ..}` in the data set says what each means
+    validation.csv line 3: unknown label "negative"; the classes are "bad", "positive"
+    train.csv: "positive" is the only class named, at least two are needed
+    train.csv: two classes are named "positive"
+    train.csv: labels are numbers without names, which must run from 0 without a gap; 0 is absent from 1, 5: name the classes in the data set, as in `labels: {1: NAME, 5: NAME}`
+    train.csv: every training row has the label "positive"; at least two classes are needed
+    train.csv: the label column "label" has 2000 different values in 2000 rows: it holds texts, ids or scores, not classes; `label: NAME` in the data set (--label-column) names another column, `labels:` lists the classes
+    "#
     );
 }
 
@@ -263,10 +263,11 @@ fn what_looks_wrong_is_noted() {
     });
     let data = load(&spec).unwrap();
     assert_eq!(data.test, None);
-    insta::assert_snapshot!(data.notes.join("\n"), @"
-    the labels of the test split are hidden (all are -1): it is left out
-    1 of 3 validation rows have a text that is a training row's too: their scores say less
-    ");
+    insta::assert_snapshot!(data.notes.join("\n"), @r#"
+    no row of the test split has a label (all are missing or -1): it is left out
+    fewer than 10 validation rows of "LABEL_0", "LABEL_1": their scores are uncertain
+    1 of 3 validation rows have a text that is in the training split too: their scores say less
+    "#);
 }
 
 #[test]
@@ -279,7 +280,7 @@ fn hidden_labels_are_seen_in_files_of_text_too() {
     fs::write(directory.path().join("test.csv"), "text,label\nf,-1\ng,positive\n").unwrap();
     let error = load(&repository(directory.path(), None)).unwrap_err().to_string();
     let error = error.replace(&*directory.path().to_string_lossy(), "DIR");
-    insta::assert_snapshot!(error, @r#"DIR/test.csv line 2: label "-1" is no class; the classes are "negative", "positive""#);
+    insta::assert_snapshot!(error, @"DIR/test.csv line 2: label -1 marks a row without a label; 1 row has none: `drop_missing: true` in the data set drops them; if -1 is a class, name it, as in `labels: {-1: NAME, ..}`");
 }
 
 #[test]
@@ -313,8 +314,6 @@ fn labels_may_be_names_or_numbers() {
     assert_eq!(named.classes, ["bad", "so", "good"]);
     let stars = loaded("train.csv", "text,label\na,1\nb,5\n", &["1", "2", "3", "4", "5"]);
     assert_eq!(stars.train.labels, [0, 4]);
-    let mixed = loaded("train.csv", "text,label\na,good\nb,0\n", &["bad", "good"]);
-    assert_eq!(mixed.train.labels, [1, 0]);
 }
 
 #[test]
@@ -329,7 +328,7 @@ fn limits_keep_the_first_rows() {
     assert_eq!(data.validation.texts, ["fine"]);
     spec.limit.train = Some(1);
     let error = load(&spec).unwrap_err().to_string().replace(&*directory.path().to_string_lossy(), "DIR");
-    insta::assert_snapshot!(error, @r#"DIR/train.csv: every training row has the label "positive"; at least two classes are needed"#);
+    insta::assert_snapshot!(error, @r#"DIR/train.csv: `limit` keeps only training rows of the class "positive": raise it, or leave out `order: first`"#);
 }
 
 #[test]
@@ -345,11 +344,11 @@ fn a_missing_validation_split_is_cut_from_every_class_alike_and_said() {
     assert_eq!(data.train.majority_class(2), 0);
     assert!(data.validation.texts.iter().all(|text| !data.train.texts.contains(text)));
     assert_eq!(load(&spec).unwrap(), data);
-    insta::assert_snapshot!(data.notes.join("\n"), @"there is no validation split: 40 of 400 training rows were taken for it, the same share of every class");
+    insta::assert_snapshot!(data.notes.join("\n"), @"there is no validation split: 40 of 400 training rows were taken for it, a tenth of every class");
 
-    std::fs::write(&train, GOOD).unwrap();
+    std::fs::write(&train, "text,label\nfine,positive\nbad,negative\n").unwrap();
     let error = load(&spec).unwrap_err().to_string().replace(&*directory.path().to_string_lossy(), "DIR");
-    insta::assert_snapshot!(error, @"DIR/train.csv: 3 training rows are too few to take a validation split from");
+    insta::assert_snapshot!(error, @"DIR/train.csv: a validation split cannot be cut from 2 training rows: no class has two rows");
 }
 
 #[test]
@@ -373,18 +372,37 @@ fn parquet_files_of_the_hub_s_layout_carry_their_class_names() {
     assert_eq!(data.train.texts[4], "i feel nervous, “really” nervous");
     assert_eq!(data.validation.labels, [0, 1]);
     assert_eq!(data.test.unwrap().labels, [3, 2]);
-    insta::assert_snapshot!(data.notes.join("\n"), @r#"configuration "split" was chosen out of split, unsplit: it has all three splits"#);
+    insta::assert_snapshot!(data.notes.join("\n"), @r#"
+    configuration "split" was chosen out of split, unsplit: it has all three splits
+    classes "love", "anger", "fear", "surprise" have no rows in the validation split
+    classes "sadness", "joy", "fear", "surprise" have no rows in the test split
+    fewer than 10 validation rows of "sadness", "joy": their scores are uncertain
+    "#);
 
     let renamed = DatasetSpec {
         labels: listed(&["a", "b", "c", "d", "e", "f"]),
         ..repository("tests/fixtures/emotion", Some("split"))
     };
-    assert_eq!(load(&renamed).unwrap().classes[5], "f");
-    let fewer = DatasetSpec {
-        labels: listed(&["a", "b", "c"]),
+    insta::assert_snapshot!(load(&renamed).unwrap_err(), @r#"tests/fixtures/emotion/split/train-00000-of-00001.parquet: the file names its classes "sadness", "joy", "love", "anger", "fear" and 1 more, and `labels` of the data set "a", "b", "c", "d", "e" and 1 more: remove `labels`, or map them as `labels: {"sadness": CLASS, "joy": CLASS, "love": CLASS, "anger": CLASS, "fear": CLASS and 1 more}`"#);
+    let values = |pairs: &[(&str, &str)]| {
+        Labels::Values(pairs.iter().map(|(value, name)| ((*value).to_owned(), (*name).to_owned())).collect())
+    };
+    let mapped = DatasetSpec {
+        labels: values(&[
+            ("joy", "good"),
+            ("love", "good"),
+            ("surprise", "good"),
+            ("sadness", "bad"),
+            ("anger", "bad"),
+            ("fear", "bad"),
+        ]),
         ..repository("tests/fixtures/emotion", Some("split"))
     };
-    insta::assert_snapshot!(load(&fewer).unwrap_err(), @r#"tests/fixtures/emotion/split/train-00000-of-00001.parquet row 4: label 3 is no class; the classes are "a", "b", "c""#);
+    let data = load(&mapped).unwrap();
+    assert_eq!(data.classes, ["good", "bad"]);
+    assert_eq!(data.train.labels, [1, 0, 0, 1, 1, 0, 0]);
+    let ids = DatasetSpec { labels: values(&[("0", "bad"), ("1", "good")]), ..mapped };
+    insta::assert_snapshot!(load(&ids).unwrap_err(), @r#"tests/fixtures/emotion/split/train-00000-of-00001.parquet row 1: unknown label 0; `labels` maps "0", "1""#);
 }
 
 #[test]

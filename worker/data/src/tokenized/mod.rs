@@ -27,7 +27,7 @@ use crate::{
 const LEAST_BYTES: u64 = 64 << 10;
 
 /// Changes when the same files and settings may yield other ids or labels than before.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Labelled texts as token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,8 +162,10 @@ fn key(
         "version": VERSION,
         "files": [of_split(&files.train)?, of_split(&files.validation)?, of_split(&files.test)?],
         "columns": [spec.text, spec.text_pair, spec.label],
+        "format": spec.format,
         "class_names": files.class_names,
-        "classes": spec.labels,
+        "labels": spec.labels,
+        "drop_missing": spec.drop_missing,
         "limit": spec.limit,
         "tokenizer": tokenizer.iter().map(|path| digest(path)).collect::<Result<Vec<_>, _>>()?,
         "max_length": max_length,
