@@ -105,6 +105,15 @@ pub enum DataError {
         /// The only class.
         class: String,
     },
+    /// A validation split that makes every score perfect.
+    #[error(
+        "every validation row has the class {}, so that no score can tell models apart: add rows of other classes, or select \
+         by `eval_loss`", quoted(.class)
+    )]
+    OneClassValidation {
+        /// The only class.
+        class: String,
+    },
     /// The Hub does not have it, or does not give it.
     #[error("{repository}: {problem}")]
     Hub {
@@ -151,6 +160,7 @@ impl DataError {
             | DataError::Classes { .. }
             | DataError::EmptyText { .. }
             | DataError::OneClass { .. }
+            | DataError::OneClassValidation { .. }
             | DataError::MaxLength { .. }
             | DataError::Tokenize(_) => false,
         }

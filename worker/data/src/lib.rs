@@ -40,7 +40,7 @@ pub use inspect::{Baseline, CUTS, ClassFacts, Example, Inspection, SplitFacts, T
 pub use locate::{Files, locate};
 pub use order::shuffled;
 pub use pins::{TakenIn, pin, take_in};
-pub use quality::unknown_token_note;
+pub use quality::{check_metric, unknown_token_note};
 pub use rows::ColumnNames;
 pub use schema::schema;
 pub use split::Split;

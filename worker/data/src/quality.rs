@@ -27,34 +27,24 @@ impl TextDataset {
         .into_iter()
         .filter_map(|(name, split)| Some((name, split?)))
     }
+}
 
-    /// Whether the validation split can select epochs and rank trials by a metric: one class makes every score perfect.
-    ///
-    /// # Errors
-    /// [`DataError::Classes`] if the metric is a score, not a loss, and all validation rows have one class.
-    pub fn check_metric(&self, is_loss: bool) -> Result<(), DataError> {
-        match self.only_class(&self.validation) {
-            Some(class) if !is_loss => Err(DataError::Classes {
-                path: self.path.clone(),
-                problem: format!(
-                    "every validation row has the class {}, so that no score can tell models apart: add rows of the other \
-                     classes, or select by `best_eval_loss`",
-                    quoted(class)
-                ),
-            }),
-            _ => Ok(()),
-        }
+/// Checks that the validation labels can select epochs and rank trials by a metric: with one class every score is perfect.
+///
+/// # Errors
+/// [`DataError::OneClassValidation`] if the metric is a score, not a loss, and all labels are one class.
+pub fn check_metric(classes: &[String], validation: &[u32], is_loss: bool) -> Result<(), DataError> {
+    match only_class(classes, validation) {
+        Some(class) if !is_loss => Err(DataError::OneClassValidation { class: class.to_owned() }),
+        _ => Ok(()),
     }
+}
 
-    /// The class of all rows, if it is one.
-    fn only_class(&self, split: &Split) -> Option<&str> {
-        let counts = split.class_counts(self.classes.len());
-        let mut present = (0..counts.len()).filter(|class| counts[*class] > 0);
-        match (present.next(), present.next()) {
-            (Some(only), None) => Some(&self.classes[only]),
-            _ => None,
-        }
-    }
+/// The class of all rows, if it is one.
+fn only_class<'a>(classes: &'a [String], labels: &[u32]) -> Option<&'a str> {
+    let (first, rest) = labels.split_first()?;
+    let class = classes.get(*first as usize)?;
+    rest.iter().all(|label| label == first).then_some(class.as_str())
 }
 
 /// What makes the scores of a data set say less, a sentence each.
@@ -67,7 +57,7 @@ pub(crate) fn notes(data: &TextDataset) -> Vec<String> {
             notes.push(format!("{noun} {} {verb} no rows in the {name} split", quoted_list(absent)));
         }
     }
-    match data.only_class(&data.validation) {
+    match only_class(&data.classes, &data.validation.labels) {
         Some(class) => notes.push(format!(
             "every validation row has the class {}: no score measures anything",
             quoted(class)

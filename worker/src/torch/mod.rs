@@ -17,6 +17,7 @@ use std::{
     sync::Arc,
 };
 
+use distilsweep_data::check_metric;
 use distilsweep_proto::{
     dataset::DatasetSpec,
     params::{STRUCTURAL, TrainingArguments},
@@ -144,6 +145,7 @@ impl TorchTrainer {
             Ok(Data { prepared, digest, splits })
         })?;
         let prepared = &data.prepared;
+        check_metric(&prepared.classes, prepared.validation.labels(), !job.selection.maximize)?;
         let key = (directory.clone(), prepared.classes.len(), precision);
         let loaded = self.models.get(key, |(directory, classes, precision)| {
             let config = Config::read(directory)?;

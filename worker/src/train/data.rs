@@ -39,7 +39,8 @@ impl Tokenized {
         Example { tokens: &self.tokens[start..self.ends[i]], label: self.labels[i] }
     }
 
-    pub(super) fn labels(&self) -> &[u32] {
+    /// The class of each text.
+    pub fn labels(&self) -> &[u32] {
         &self.labels
     }
 
