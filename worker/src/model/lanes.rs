@@ -105,6 +105,8 @@ impl LaneStack {
         let Some(rows) = Rows::new(batches, &self.shape)? else {
             return Ok(batches.iter().map(|_| nothing()).collect::<Result<_, _>>()?);
         };
+        // A pass that ran out of memory has left the gradients of some leaves.
+        clear_gradients(&self.leaves)?;
         let losses = rows.losses(&self.network.forward(&rows, &self.shape)?)?;
         losses.f_sum(self.shape.kind)?.f_backward()?;
         if let Some(padding) = self.shape.padding {

@@ -215,6 +215,23 @@ fn a_lane_that_is_not_finite_any_more_leaves_every_bit_of_the_others() {
 }
 
 #[test]
+fn an_aborted_pass_leaves_no_gradient_to_the_next() {
+    let run = |aborted: bool| {
+        let pack = Pack::new(&[4, 3], Kind::Double);
+        let stack = pack.stack(Kind::Double);
+        if aborted {
+            // What a backward pass has done when memory ends before the last leaf.
+            let (_, reached) = stack.leaves.split_first().unwrap();
+            reached.iter().for_each(|leaf| (leaf * 1e3).sum(Kind::Double).backward());
+            assert!(reached.iter().all(|leaf| leaf.grad().defined()), "the aborted pass left gradients");
+        }
+        stack.backward(&pack.shares()).unwrap();
+        pack.parameters.iter().map(|parameters| bits(&gradients(parameters))).collect::<Vec<_>>()
+    };
+    assert!(run(true) == run(false), "the retried step has other gradients than an undisturbed one");
+}
+
+#[test]
 fn micro_batches_add_up_even_where_lanes_are_cut_differently() {
     let pack = Pack::new(&[6, 5], Kind::Double);
     let whole: Vec<LaneBatch> = pack.shares();
