@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 enum Spelt {
     Number(f64),
     Name(Name),
+    /// What `serde_json` alone writes for a number that is not finite; never written.
+    Null(()),
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -40,7 +42,7 @@ impl From<Spelt> for f64 {
     fn from(spelt: Spelt) -> Self {
         match spelt {
             Spelt::Number(value) => value,
-            Spelt::Name(Name::NaN) => f64::NAN,
+            Spelt::Name(Name::NaN) | Spelt::Null(()) => f64::NAN,
             Spelt::Name(Name::Infinity) => f64::INFINITY,
             Spelt::Name(Name::MinusInfinity) => f64::NEG_INFINITY,
         }
@@ -55,7 +57,7 @@ pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::
     Spelt::from(*value).serialize(serializer)
 }
 
-/// Reads a number or its name.
+/// Reads a number or its name; null is NaN.
 ///
 /// # Errors
 /// Where it is neither.
@@ -107,5 +109,7 @@ mod tests {
             assert!(back.0 == value || (back.0.is_nan() && value.is_nan()), "{text}");
         }
         assert_eq!(serde_json::to_string(&Holder(f64::NAN)).unwrap(), "\"NaN\"");
+        assert!(serde_json::from_str::<Holder>("null").unwrap().0.is_nan());
+        assert!(serde_json::from_str::<Holder>("\"nan\"").is_err());
     }
 }

@@ -41,9 +41,9 @@ impl TryFrom<v1::Report> for Report {
                 metrics: completed.metrics.into_iter().collect(),
                 baseline: completed.baseline.into_iter().collect(),
                 model: completed.model.map(stored_files),
-                train_seconds: completed.train_seconds,
+                train_seconds: measured(completed.train_seconds),
                 steps: completed.steps,
-                steps_per_second: completed.steps_per_second,
+                steps_per_second: measured(completed.steps_per_second),
                 tags: completed.tags.into_iter().collect(),
                 splits: splits(completed.splits, completed.classes.len()),
                 mistakes: mistakes(completed.mistakes),
@@ -106,6 +106,11 @@ pub fn split(split: Split) -> v1::Split {
     v1::Split { name, rows, sha256, confusion: confusion.into_iter().flatten().collect() }
 }
 
+/// A duration or a rate that a worker measured; 0 if it is none.
+fn measured(value: f64) -> f64 {
+    if value.is_finite() && value > 0.0 { value } else { 0.0 }
+}
+
 fn point(point: v1::MetricPoint) -> Point {
     Point { key: point.key, value: point.value, timestamp_ms: point.timestamp_ms, step: point.step }
 }
@@ -161,7 +166,7 @@ pub fn progress(heartbeat: v1::Heartbeat) -> Vec<(Term, Progress)> {
                     total_steps: progress.total_steps,
                     loss: progress.loss,
                     best_metric: progress.best_metric,
-                    steps_per_second: progress.steps_per_second,
+                    steps_per_second: measured(progress.steps_per_second),
                     lane_bytes: Some(progress.lane_bytes).filter(|bytes| *bytes > 0),
                 },
             ))

@@ -2,6 +2,7 @@
 
 mod access;
 mod limited;
+mod numbers;
 mod orders;
 mod scaler;
 

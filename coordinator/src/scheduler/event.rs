@@ -198,10 +198,12 @@ pub struct TrialResult {
     /// The kept model.
     pub model: Option<StoredFiles>,
     /// Seconds of training and evaluating.
+    #[serde(with = "crate::finite")]
     pub train_seconds: f64,
     /// Optimizer steps done.
     pub steps: i64,
     /// Optimizer steps by second.
+    #[serde(with = "crate::finite")]
     pub steps_per_second: f64,
     /// Facts for the run's tags.
     pub tags: BTreeMap<String, String>,

@@ -7,6 +7,7 @@ use std::{
 
 use distilsweep_proto::ids::{SweepId, TrialId};
 use rusqlite::{Connection, Row, params};
+use serde::de::DeserializeOwned;
 
 use super::{
     StoreError, open_to_read,
@@ -272,13 +273,12 @@ impl Reader {
                 Ok((trial, row.get::<_, Option<String>>(4)?, row.get::<_, Option<String>>(5)?))
             },
         )?;
-        rows.into_iter()
-            .map(|(mut trial, result, failure)| {
-                trial.result = document(result)?;
-                trial.failure = document(failure)?;
-                Ok(trial)
-            })
-            .collect()
+        let whole = |(mut trial, result, failure): (TrialRow, Option<String>, Option<String>)| {
+            trial.result = readable(sweep, trial.trial, result);
+            trial.failure = readable(sweep, trial.trial, failure);
+            trial
+        };
+        Ok(rows.into_iter().map(whole).collect())
     }
 
     /// The sweep file as it was handed in.
@@ -525,5 +525,13 @@ fn journal_row(row: &Row<'_>) -> Result<JournalRow, rusqlite::Error> {
         actor: row.get(6)?,
         event: row.get(7)?,
         detail: row.get(8)?,
+    })
+}
+
+/// A document of a trial's row. One that cannot be read must not keep the others from being read.
+fn readable<T: DeserializeOwned>(sweep: &SweepId, trial: u64, text: Option<String>) -> Option<T> {
+    document(text).unwrap_or_else(|error| {
+        tracing::warn!(sweep = sweep.as_str(), trial, %error, "a trial's record cannot be read");
+        None
     })
 }
