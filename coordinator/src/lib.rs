@@ -18,5 +18,6 @@ pub mod search;
 pub mod server;
 pub mod spec;
 pub mod store;
+mod supervise;
 pub mod times;
 pub mod web;

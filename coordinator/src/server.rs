@@ -14,6 +14,7 @@ use distilsweep_proto::{
     dial::Bearer,
     v1::{sweeps_server, workers_server},
 };
+use futures::{FutureExt, future::BoxFuture};
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::watch,
@@ -25,11 +26,12 @@ use url::Url;
 
 use crate::{
     access::TlsError,
-    engine::{self, EngineError, EngineHandle, EngineOptions, EngineOutbox},
+    engine::{self, EngineError, EngineHandle, EngineOptions, EngineOutbox, EngineStopped},
     garbage,
     grpc::{self, Rate},
     mlflow::{client::Client, drain::drain},
     store::StoreError,
+    supervise::{Patience, supervise},
     web,
 };
 
@@ -157,6 +159,9 @@ fn listed(items: &[&str]) -> String {
     }
 }
 
+/// Starts a background task, each time that it is called.
+type BackgroundTask = Box<dyn FnMut() -> BoxFuture<'static, ()> + Send>;
+
 /// A running coordinator.
 #[derive(Debug)]
 pub struct Server {
@@ -271,11 +276,20 @@ impl Server {
             });
         }
         leave_word(ADDRESS_FILE, &url)?;
-        tasks.spawn(engine.clone().keep_ticking());
-        tasks.spawn(garbage::collect(engine.clone(), store_url, options.checkpoint_retention));
+        let background = |task, mut run: BackgroundTask| {
+            let (meters, stopping) = (engine.meters().clone(), stopping.clone());
+            supervise(task, Patience::default(), meters, stopping, move || run().map(Ok::<(), EngineStopped>))
+        };
+        let ticked = engine.clone();
+        tasks.spawn(background("deadlines", Box::new(move || ticked.clone().keep_ticking().boxed())));
+        let (collected, retention) = (engine.clone(), options.checkpoint_retention);
+        let collect = move || garbage::collect(collected.clone(), store_url.clone(), retention).boxed();
+        tasks.spawn(background("garbage_collection", Box::new(collect)));
         // Whoever asks before the engine was looked at is not told that there is no such service.
         tell(&health, ServingStatus::NotServing).await;
-        tasks.spawn(tell_health(health, engine.clone(), stopping.clone()));
+        let (watched, told) = (engine.clone(), stopping.clone());
+        let report = move || tell_health(health.clone(), watched.clone(), told.clone()).boxed();
+        tasks.spawn(background("health", Box::new(report)));
         tasks.spawn(async move {
             // An acknowledgement or an assignment is small and awaited: it must not wait for more to send.
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -285,10 +299,10 @@ impl Server {
         });
         let drainer = options.mlflow.map(|client| {
             let outbox = EngineOutbox::new(engine.clone());
+            let meters = engine.meters().clone();
             tokio::spawn(async move {
-                if let Err(error) = drain(&outbox, &client, rand::random::<f64>, until(stopping)).await {
-                    tracing::debug!(%error, "no more is told to MLflow");
-                }
+                let relay = || drain(&outbox, &client, rand::random::<f64>, until(stopping.clone()));
+                supervise("mlflow_relay", Patience::default(), meters, stopping.clone(), relay).await;
             })
         });
         Ok(Self {

@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     collections::BTreeSet,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Command, Joining, Meters, NewSweep, OrderError, Ordered, Progress, Snapshot, StreamNumber, WorkerNow,
-    kept, retell,
+    kept, readers::Readers, retell,
 };
 use crate::{
     mlflow::{
@@ -56,7 +56,7 @@ pub struct EngineHandle {
     changes: watch::Receiver<u64>,
     outbox_growth: watch::Receiver<u64>,
     meters: Meters,
-    directory: Arc<Path>,
+    readers: Arc<Readers>,
     thread: Arc<Mutex<Option<Thread>>>,
 }
 
@@ -66,10 +66,10 @@ impl EngineHandle {
         changes: watch::Receiver<u64>,
         outbox_growth: watch::Receiver<u64>,
         meters: Meters,
-        directory: PathBuf,
+        readers: Readers,
     ) -> Self {
         let thread = Arc::new(Mutex::new(None));
-        Self { commands, changes, outbox_growth, meters, directory: directory.into(), thread }
+        Self { commands, changes, outbox_growth, meters, readers: Arc::new(readers), thread }
     }
 
     /// The handle of an engine that has a thread of its own.
@@ -79,7 +79,7 @@ impl EngineHandle {
 
     /// The state directory.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        self.readers.directory()
     }
 
     /// Changes whenever anything may have.
@@ -231,7 +231,7 @@ impl EngineHandle {
         }
     }
 
-    /// Reads in a blocking thread, on a connection of its own.
+    /// Reads in a blocking thread.
     ///
     /// # Errors
     /// Where the database cannot be read.
@@ -239,9 +239,9 @@ impl EngineHandle {
         &self,
         read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let directory = Arc::clone(&self.directory);
-        let path = directory.to_path_buf();
-        tokio::task::spawn_blocking(move || read(&Reader::open(&directory)?))
+        let readers = Arc::clone(&self.readers);
+        let path = readers.directory().to_owned();
+        tokio::task::spawn_blocking(move || readers.read(read))
             .await
             .unwrap_or_else(|error| Err(StoreError::Directory { path, source: std::io::Error::other(error) }))
     }

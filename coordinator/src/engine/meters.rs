@@ -8,6 +8,7 @@ use prometheus_client::{
     metrics::{
         counter::Counter,
         family::Family,
+        gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::Registry,
@@ -27,6 +28,7 @@ pub struct Meters {
     failures: Family<Kind, Counter>,
     told: Counter,
     refused: Counter,
+    tasks: Family<Task, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,8 +55,14 @@ impl Default for Meters {
             failures: Family::default(),
             told: Counter::default(),
             refused: Counter::default(),
+            tasks: Family::default(),
         }
     }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Task {
+    task: &'static str,
 }
 
 /// The one line that a trial has in the log.
@@ -91,6 +99,16 @@ impl Meters {
         registry.register("failures", "Attempts that failed, by type", self.failures.clone());
         registry.register("mlflow_told", "Messages that MLflow has taken", self.told.clone());
         registry.register("mlflow_refused", "Messages that MLflow will never take", self.refused.clone());
+        registry.register(
+            "background_task_up",
+            "Whether a background task runs (1) or keeps failing (0)",
+            self.tasks.clone(),
+        );
+    }
+
+    /// Records whether a background task runs.
+    pub fn set_task_up(&self, task: &'static str, up: bool) {
+        self.tasks.get_or_create(&Task { task }).set(up.into());
     }
 
     /// Commands were taken together.

@@ -7,6 +7,7 @@
 mod handle;
 mod kept;
 mod meters;
+mod readers;
 mod retell;
 mod searches;
 mod telling;
@@ -49,6 +50,7 @@ use crate::{
     spec::{self, Method, SweepSpec},
     store::{Loaded, Store, StoreError, SweepFile, Write},
 };
+use readers::Readers;
 use telling::Telling;
 
 /// What a heartbeat calls the phase in which steps are to be expected.
@@ -144,7 +146,13 @@ pub fn open(
     let (engine, changes, outbox_growth) = Engine::new(store, loaded, options)?;
     let (commands, queue) = mpsc::channel(4096);
     let meters = engine.meters.clone();
-    let handle = EngineHandle::new(commands, changes, outbox_growth, meters, directory.to_owned());
+    let handle = EngineHandle::new(
+        commands,
+        changes,
+        outbox_growth,
+        meters,
+        Readers::new(directory.to_owned()).reserve()?,
+    );
     Ok((Turns { engine, queue, held: None }, handle))
 }
 

@@ -141,7 +141,8 @@ fn the_end_of_an_old_stream_says_nothing_about_the_new_one() {
 async fn an_engine_that_panicked_says_so_when_it_is_stopped() {
     let (commands, _queue) = mpsc::channel(1);
     let (changes, growth) = (watch::channel(0).1, watch::channel(0).1);
-    let handle = EngineHandle::new(commands, changes, growth, Meters::default(), "state".into());
+    let handle =
+        EngineHandle::new(commands, changes, growth, Meters::default(), Readers::new("state".into()));
     let handle = handle.on(thread::spawn(|| panic!("a broken invariant")));
     let error = handle.stop().await.unwrap_err();
     assert!(matches!(error, EngineError::Panicked(_)), "{error}");
