@@ -19,5 +19,6 @@ pub mod server;
 pub mod spec;
 pub mod store;
 mod supervise;
+mod text;
 pub mod times;
 pub mod web;

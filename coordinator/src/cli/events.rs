@@ -9,7 +9,7 @@ use distilsweep_proto::{
 };
 
 use super::{CliError, results, sweep::Named, trial};
-use crate::times;
+use crate::{text::escape_controls, times};
 
 /// Arguments of `sweep events`.
 #[derive(Debug, Args)]
@@ -80,7 +80,7 @@ pub(super) fn line<Z: TimeZone<Offset: std::fmt::Display>>(event: &v1::Event, zo
     let mut said = words.join(" ");
     if !event.detail.is_empty() {
         let between = if said.is_empty() { "" } else { ": " };
-        said.push_str(&format!("{between}{}", event.detail));
+        said.push_str(&format!("{between}{}", escape_controls(&event.detail)));
     }
     format!("{}  {about:<10} {:<13}  {said}", times::clock(event.at_ms, zone), event.event)
         .trim_end()

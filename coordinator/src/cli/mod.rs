@@ -34,7 +34,9 @@ use distilsweep_proto::{
     terminal::Manner,
 };
 
-use crate::{engine::EngineError, naming::Unnamed, server::ServerError, spec, store::StoreError};
+use crate::{
+    engine::EngineError, naming::Unnamed, server::ServerError, spec, store::StoreError, text::escape_controls,
+};
 
 /// One file of hyperparameters in, fine-tuned DistilBERTs out, ranked and recorded in MLflow.
 #[derive(Debug, Parser)]
@@ -126,7 +128,7 @@ pub struct CliError {
 
 impl CliError {
     fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
+        Self { exit, message: escape_controls(&message.into()) }
     }
 
     fn failure(message: impl Into<String>) -> Self {

@@ -20,6 +20,7 @@ use crate::{
     results::{Summary, TrialState, labels::counted},
     server::{HANG_TIMEOUT_MS, Server, ServerOptions},
     spec::{Local, Origin},
+    text::escape_controls,
 };
 
 /// Workers are on this machine: one that is silent for so long is gone.
@@ -95,7 +96,7 @@ impl Run {
         if self.scripted.is_none() {
             let taken = file.take_in().await?;
             for note in taken.notes {
-                terminal::note(format_args!("note: {note}"));
+                terminal::note(format_args!("note: {}", escape_controls(&note)));
             }
             resources = taken.resources;
         }

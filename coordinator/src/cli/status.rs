@@ -12,6 +12,7 @@ use crate::{
         convert,
         labels::{counted, duration},
     },
+    text::escape_controls,
     times,
 };
 
@@ -204,7 +205,7 @@ pub(super) fn facts<Z: TimeZone<Offset: std::fmt::Display>>(
         lines.insert(3, format!("ended      {}, after {took}", moment(status.finished_ms)));
     }
     if !status.reason.is_empty() {
-        lines.insert(2, format!("reason     {}", status.reason));
+        lines.insert(2, format!("reason     {}", escape_controls(&status.reason)));
     }
     if let Some(best) = status.best {
         lines.push(format!("best       {metric} {:.4} (trial {})", best.value, best.trial));
@@ -227,7 +228,7 @@ pub(super) fn facts<Z: TimeZone<Offset: std::fmt::Display>>(
         lines.push(format!(
             "MLflow     {} set aside: {}",
             counted(status.outbox_refused, "message"),
-            status.outbox_refusal
+            escape_controls(&status.outbox_refusal)
         ));
     }
     lines.join("\n")

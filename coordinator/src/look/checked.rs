@@ -9,12 +9,12 @@ use textwrap::{Options, wrap};
 
 use super::{
     bill::Bill,
-    columns::{Align::Right, columns},
+    columns::{Align::Right, columns, excerpts},
 };
-use crate::results::labels::{bytes, counted, duration, short};
-
-/// Classes that are named.
-const NAMED: usize = 8;
+use crate::{
+    results::labels::{bytes, counted, duration, short},
+    text::escape_controls,
+};
 
 /// What is known of a sweep before it starts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -129,7 +129,9 @@ pub fn checked(checked: &Checked, width: usize) -> String {
         }
     }
     for note in &checked.notes {
-        text += &wrap(&format!("note: {note}"), Options::new(width).subsequent_indent("  ")).join("\n");
+        text +=
+            &wrap(&format!("note: {}", escape_controls(note)), Options::new(width).subsequent_indent("  "))
+                .join("\n");
         text.push('\n');
     }
     text
@@ -195,11 +197,8 @@ fn rows(data: &DataFacts) -> String {
     let splits: Vec<String> =
         data.splits.iter().map(|split| format!("{} {}", split.name, split.rows)).collect();
     let count = data.classes.len();
-    let mut named: Vec<&str> = data.classes.iter().take(NAMED).map(String::as_str).collect();
-    if count > NAMED {
-        named.push("…");
-    }
-    format!("{}: {commit}{} rows; {count} classes: {}", data.name, splits.join(", "), named.join(", "))
+    let classes = excerpts(&data.classes);
+    format!("{}: {commit}{} rows; {count} classes: {classes}", data.name, splits.join(", "))
 }
 
 fn lengths(tokens: &TokenFacts) -> String {
@@ -359,6 +358,18 @@ mod tests {
         MLflow   25 runs, 14860 metric points
         note: there is no test split
         ");
+    }
+
+    #[test]
+    fn five_classes_are_named_in_short() {
+        let mut found = found();
+        let data = found.data.as_mut().unwrap();
+        data.classes = (0..7).map(|class| format!("{class}\u{1b}{}", "x".repeat(900))).collect();
+        found.notes = vec!["\u{1b}[2Jnote".to_owned()];
+        let text = checked(&found, 400);
+        assert!(text.contains("7 classes: 0\\u{1b}xxx") && text.contains("… and 2 more\n"), "{text}");
+        assert!(text.contains("note: \\u{1b}[2Jnote"), "{text}");
+        assert!(!text.contains(&"x".repeat(61)), "{text}");
     }
 
     #[test]

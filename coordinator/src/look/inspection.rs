@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use distilsweep_data::{ColumnNames, Inspection, TokenFacts};
+use distilsweep_data::{ColumnNames, Inspection, TokenFacts, excerpt, listed};
 use serde::Serialize;
 
-use crate::results::labels::counted;
+use crate::{results::labels::counted, text::escape_controls};
 
 use super::columns::{
     Align::{Left, Right},
-    columns, cut,
+    class_cell, columns, cut,
 };
 
 /// Characters of the longest bar.
@@ -52,11 +52,12 @@ pub fn inspection(seen: &Inspected, width: usize) -> String {
             let _ = write!(text, ", {name} {value}");
         }
     }
-    let schema: Vec<String> = seen.schema.iter().map(|(name, kind)| format!("{name} ({kind})")).collect();
+    let schema =
+        listed(seen.schema.iter().map(|(name, kind)| format!("{} ({})", excerpt(name), excerpt(kind))));
     let roles = ["text", "second text", "label"].into_iter().zip(&seen.columns);
     let read: Vec<String> =
-        roles.filter_map(|(role, column)| Some(format!("{role} = {}", column.as_ref()?))).collect();
-    let _ = writeln!(text, "\ncolumns: {}; read: {}\n", schema.join(", "), read.join(", "));
+        roles.filter_map(|(role, column)| Some(format!("{role} = {}", excerpt(column.as_ref()?)))).collect();
+    let _ = writeln!(text, "\ncolumns: {schema}; read: {}\n", read.join(", "));
     text += &splits(&seen.inspection, width);
     text.push('\n');
     text += &classes(&seen.inspection, width);
@@ -66,7 +67,10 @@ pub fn inspection(seen: &Inspected, width: usize) -> String {
         let _ = writeln!(
             text,
             "  {}",
-            cut(&format!("{}: {}{pair}", example.class, example.text), width.saturating_sub(2))
+            cut(
+                &format!("{}: {}{pair}", class_cell(&example.class, width), example.text),
+                width.saturating_sub(2)
+            )
         );
     }
     if let (Some(tokens), Some(model)) = (&seen.inspection.tokens, &seen.model) {
@@ -77,7 +81,7 @@ pub fn inspection(seen: &Inspected, width: usize) -> String {
         text.push('\n');
     }
     for note in &seen.notes {
-        let _ = writeln!(text, "note: {note}");
+        let _ = writeln!(text, "note: {}", escape_controls(note));
     }
     text
 }
@@ -110,7 +114,7 @@ fn classes(seen: &Inspection, width: usize) -> String {
     let mut rows = vec![head];
     rows.extend(seen.classes.iter().map(|class| {
         let share = of_train(class) as f64 / all.max(1) as f64;
-        let mut row = vec![class.name.clone()];
+        let mut row = vec![class_cell(&class.name, width)];
         row.extend(class.rows.iter().map(ToString::to_string));
         row.push(format!("{:>5.1} % {}", share * 100.0, bar(of_train(class), most)));
         row
@@ -239,6 +243,27 @@ pub(super) mod tests {
 
         note: there is no test split
         ");
+    }
+
+    #[test]
+    fn long_names_and_control_characters_are_shortened() {
+        let name = |of: &str| format!("{}\u{1b}[31m{of}", "x".repeat(1_500));
+        let mut seen = seen();
+        seen.schema = (0..700).map(|column| (format!("c{column}\u{1b}"), name("list"))).collect();
+        seen.columns = [Some(name("text")), None, Some("c1".to_owned())];
+        for class in &mut seen.inspection.classes {
+            class.name = name(&class.name);
+        }
+        seen.inspection.examples[0].class = name("class");
+        seen.inspection.examples[0].text = "\u{1b}[2Jtext\r\n".to_owned();
+        seen.notes = vec!["\u{1b}[2J is escaped".to_owned()];
+        let text = inspection(&seen, 80);
+        assert!(text.contains(" and 695 more; read: text = x"), "{text}");
+        assert!(text.contains("note: \\u{1b}[2J is escaped"), "{text}");
+        let class = format!("{}…    100          40   10.0 % ██▋", "x".repeat(25));
+        assert!(text.lines().any(|line| line == class), "{text}");
+        assert!(!text.contains(&"x".repeat(61)), "{text}");
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
     }
 
     #[test]

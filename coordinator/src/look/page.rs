@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use distilsweep_data::excerpt;
+
 use super::Inspected;
 use crate::results::html::{STYLE, escaped};
 
@@ -41,7 +43,7 @@ pub fn page(seen: &Inspected) -> String {
     line!(out, "<h2>First rows</h2>");
     let rows = seen.inspection.examples.iter().map(|example| {
         let pair = example.pair.as_ref().map_or_else(String::new, |pair| format!(" | {pair}"));
-        vec![escaped(&example.class), escaped(&(example.text.clone() + &pair))]
+        vec![escaped(&excerpt(&example.class)), escaped(&(example.text.clone() + &pair))]
     });
     table(&["class", "text"], rows, &mut out);
     line!(out, "<h2>Columns</h2>");
@@ -49,7 +51,10 @@ pub fn page(seen: &Inspected) -> String {
         let roles = ["text", "second text", "label"].into_iter().zip(&seen.columns);
         roles.filter(|(_, read)| read.as_ref() == Some(column)).map(|(role, _)| role).collect::<String>()
     };
-    let rows = seen.schema.iter().map(|(name, kind)| vec![escaped(name), escaped(kind), role(name)]);
+    let rows = seen
+        .schema
+        .iter()
+        .map(|(name, kind)| vec![escaped(&excerpt(name)), escaped(&excerpt(kind)), role(name)]);
     table(&["column", "type", "read as"], rows, &mut out);
     line!(out, "</body>\n</html>");
     out
@@ -92,7 +97,7 @@ fn classes(seen: &Inspected, out: &mut String) {
     head.extend(seen.inspection.splits.iter().map(|split| split.name));
     head.push("share of train");
     let rows = classes.iter().map(|class| {
-        let mut row = vec![escaped(&class.name)];
+        let mut row = vec![escaped(&excerpt(&class.name))];
         row.extend(class.rows.iter().map(ToString::to_string));
         let rows = of_train(&class.rows);
         row.push(bar(rows, most, &format!("{:.1} %", rows as f64 * 100.0 / all.max(1) as f64)));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use distilsweep_data::{Kind, RepoInfo};
+use distilsweep_data::{Kind, RepoInfo, excerpt};
 
 use super::columns::{
     Align::{Left, Right},
@@ -10,6 +10,7 @@ use super::columns::{
 };
 use crate::{
     results::labels::{bytes, counted, rough},
+    text::escape_controls,
     times,
 };
 
@@ -31,7 +32,7 @@ pub fn listed(repos: &[RepoInfo], width: usize) -> String {
             repo.id.clone(),
             number(repo.downloads),
             number(repo.likes),
-            repo.license().unwrap_or_else(|| "-".to_owned()),
+            repo.license().map_or_else(|| "-".to_owned(), |license| excerpt(&license)),
             repo.used_storage.map_or_else(|| "-".to_owned(), bytes),
             tags(repo),
         ]
@@ -102,7 +103,7 @@ pub fn described(
     facts.push(("tags", tags(info)));
     let size = info.bytes().map_or_else(String::new, |all| format!(", {}", bytes(all)));
     facts.push(("files", format!("{}{size}", counted(info.siblings.len() as u64, "file"))));
-    let mut text = format!("{}\n", info.id);
+    let mut text = format!("{}\n", cut(&info.id, width.max(20)));
     for (name, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) {
         let _ = writeln!(text, "  {name:<10}  {}", cut(&value, width.saturating_sub(14)));
     }
@@ -119,7 +120,7 @@ pub fn described(
         Err(sentence) => ("not usable", sentence),
     };
     // A verdict is read whole.
-    let _ = writeln!(text, "  {name:<10}  {sentence}");
+    let _ = writeln!(text, "  {name:<10}  {}", escape_controls(sentence));
     text
 }
 
@@ -128,7 +129,9 @@ pub fn unfit(info: &RepoInfo) -> Option<String> {
     let has = |name: &str| info.siblings.iter().any(|file| file.path == name);
     match info.model_type() {
         Some(kind) if TYPES.contains(&kind) => {}
-        Some(kind) => return Some(format!("its type is {kind}, workers train {}", TYPES.join(" and "))),
+        Some(kind) => {
+            return Some(format!("its type is {}, workers train {}", excerpt(kind), TYPES.join(" and ")));
+        }
         None if !has("config.json") => {
             return Some("it has no config.json, so it is no checkpoint".to_owned());
         }
@@ -200,6 +203,23 @@ mod tests {
                        466 kB  tokenizer.json
           usable      workers train it
         ");
+    }
+
+    #[test]
+    fn values_of_a_card_are_shortened_and_escaped() {
+        let long = "x".repeat(900);
+        let odd = info(&format!(
+            r#"{{"id": "a/b", "tags": ["license:{long}", "\\u001b[31m{long}"], "siblings": [{{"rfilename": "\\u001b{long}"}}],
+                "config": {{"model_type": "{long}"}}}}"#
+        ));
+        let verdict = Err(unfit(&odd).unwrap());
+        for text in [
+            described(Kind::Model, &odd, "https://h/a", &verdict, 0, 80),
+            listed(std::slice::from_ref(&odd), 100),
+        ] {
+            assert!(!text.contains(&"x".repeat(68)), "{text}");
+            assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::columns::{
     Align::{Left, Right},
     columns,
 };
+use crate::text::escape_controls;
 
 /// A token a line: its id, the token, the characters that it stands for and their text.
 pub fn tokens(tokens: &[Token], text: &str, pair: Option<&str>, decoded: &str, width: usize) -> String {
@@ -21,12 +22,23 @@ pub fn tokens(tokens: &[Token], text: &str, pair: Option<&str>, decoded: &str, w
         vec![token.id.to_string(), token.token.clone(), characters, part]
     }));
     let table = columns(&[Right, Left, Right, Left], &rows, width);
-    format!("{table}{} tokens; decoded: {decoded}\n", tokens.len())
+    format!("{table}{} tokens; decoded: {}\n", tokens.len(), escape_controls(decoded))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_of_texts_are_escaped() {
+        let token = Token { id: 1, token: "a\u{1b}".into(), characters: Some((0, 2)), second: false };
+        let shown = tokens(&[token], "a\u{1b}[31m", None, "a\u{1b}[31m", 60);
+        insta::assert_snapshot!(shown, @r"
+        ID  TOKEN    CHARACTERS  TEXT
+         1  a\u{1b}         0-2  a\u{1b}
+        1 tokens; decoded: a\u{1b}[31m
+        ");
+    }
 
     #[test]
     fn each_token_is_shown_with_its_characters() {

@@ -2,6 +2,8 @@
 
 use distilsweep_proto::params::Value;
 
+use crate::text::escape_controls;
+
 use super::{Setting, Summary, TrialRow, insight::insight as mattered, settings::repeated};
 
 /// What stands where there is nothing.
@@ -207,7 +209,7 @@ pub(super) fn insight(summary: &Summary) -> Option<String> {
 
 /// Why a trial has no result, on one line and without saying its state twice.
 pub(super) fn failure(row: &TrialRow) -> Option<String> {
-    let text = row.failure.as_ref()?.replace('\n', " ");
+    let text = escape_controls(&row.failure.as_ref()?.replace('\n', " "));
     let state = row.state.name();
     Some(match text.strip_prefix(state).and_then(|rest| rest.strip_prefix(": ")) {
         Some(rest) => rest.to_owned(),

@@ -1,5 +1,7 @@
 //! What a report says in words: the answer first, and after the pictures what it was made of.
 
+use distilsweep_data::excerpt;
+
 use super::{
     super::{Ranked, Summary, labels, markdown, resources::resources, settings},
     ROWS, escaped,
@@ -117,7 +119,8 @@ fn data(summary: &Summary, out: &mut String) {
     line!(out, "<h2>Data</h2>");
     if !summary.classes.is_empty() {
         let count = summary.classes.len();
-        line!(out, "<p>{count} classes: {}.</p>", escaped(&summary.classes.join(", ")));
+        let named: Vec<String> = summary.classes.iter().map(|class| excerpt(class)).collect();
+        line!(out, "<p>{count} classes: {}.</p>", escaped(&named.join(", ")));
     }
     line!(
         out,

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use distilsweep_data::excerpt;
+
 use super::{
     super::{
         Curve, labels,
@@ -115,8 +117,9 @@ pub(super) fn confusion(split: &Split, classes: &[String]) -> String {
     );
     let rows = labels::counted(split.rows, "row");
     line!(out, "<caption>{}: {rows}; truth downwards, prediction across</caption>", escaped(&split.name));
-    let names: String =
-        (0..count).map(|place| format!("<th scope=\"col\">{}", escaped(&class(classes, place)))).collect();
+    let names: String = (0..count)
+        .map(|place| format!("<th scope=\"col\">{}", escaped(&excerpt(&class(classes, place)))))
+        .collect();
     line!(out, "<thead><tr><td>{names}<th scope=\"col\">found</thead>\n<tbody>");
     for (place, row) in split.confusion.iter().enumerate() {
         let of: u64 = row.iter().sum();
@@ -128,7 +131,11 @@ pub(super) fn confusion(split: &Split, classes: &[String]) -> String {
         let cells: String = row.iter().map(cell).collect();
         let found =
             if of == 0 { labels::DASH.to_owned() } else { format!("{:.0} %", share(row[place]) * 100.0) };
-        line!(out, "<tr><th scope=\"row\">{}{cells}<td class=\"n\">{found}", escaped(&class(classes, place)));
+        line!(
+            out,
+            "<tr><th scope=\"row\">{}{cells}<td class=\"n\">{found}",
+            escaped(&excerpt(&class(classes, place)))
+        );
     }
     line!(out, "</tbody>\n</table>\n</div>");
     out
@@ -144,8 +151,8 @@ fn mistakes(view: &TrialView, out: &mut String) {
         "<thead><tr><th scope=\"col\">is<th scope=\"col\">taken for<th scope=\"col\" class=\"n\">probability<th scope=\"col\">text</thead>\n<tbody>"
     );
     for mistake in &view.mistakes {
-        let [truth, taken] =
-            [mistake.truth, mistake.taken].map(|place| escaped(&class(&view.classes, place as usize)));
+        let [truth, taken] = [mistake.truth, mistake.taken]
+            .map(|place| escaped(&excerpt(&class(&view.classes, place as usize))));
         let text = escaped(&mistake.text);
         line!(
             out,

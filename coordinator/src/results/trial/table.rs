@@ -1,5 +1,7 @@
 //! A trial for a terminal.
 
+use distilsweep_data::excerpt;
+
 use super::{TrialView, class};
 use crate::{
     results::{
@@ -8,6 +10,7 @@ use crate::{
         labels,
     },
     scheduler::{Mistake, Split},
+    text::escape_controls,
 };
 
 /// Cells of a curve.
@@ -124,7 +127,10 @@ fn matrix(view: &TrialView, split: &Split, width: usize) -> Vec<String> {
     if split.confusion.len() > MATRIX {
         return pairs(view, split);
     }
-    let names: Vec<String> = (0..split.confusion.len()).map(|place| class(&view.classes, place)).collect();
+    let room = (width / 3).max(16);
+    let names: Vec<String> = (0..split.confusion.len())
+        .map(|place| labels::cut(shown_class(&view.classes, place), room))
+        .collect();
     let mut shown = vec![Column::left("", 0, names.clone())];
     for (place, name) in names.iter().enumerate() {
         let counts: Vec<String> = split.confusion.iter().map(|row| row[place].to_string()).collect();
@@ -145,6 +151,11 @@ fn matrix(view: &TrialView, split: &Split, width: usize) -> Vec<String> {
     columns(&shown, &vec![Style::Plain; names.len()], false)
 }
 
+/// A class in short.
+fn shown_class(classes: &[String], place: usize) -> String {
+    excerpt(&class(classes, place))
+}
+
 /// The commonest confusions in words, where there are too many classes for a matrix.
 fn pairs(view: &TrialView, split: &Split) -> Vec<String> {
     let mut pairs: Vec<(u64, usize, usize)> = Vec::new();
@@ -154,15 +165,18 @@ fn pairs(view: &TrialView, split: &Split) -> Vec<String> {
     }
     pairs.sort_by(|a, b| b.0.cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
     let line = |(count, truth, taken): &(u64, usize, usize)| {
-        format!("{count:>6}  {} taken for {}", class(&view.classes, *truth), class(&view.classes, *taken))
+        let [truth, taken] = [truth, taken].map(|place| shown_class(&view.classes, *place));
+        format!("{count:>6}  {truth} taken for {taken}")
     };
     pairs.iter().take(PAIRS).map(line).collect()
 }
 
 fn mistakes(view: &TrialView) -> Vec<String> {
     let line = |mistake: &Mistake| {
-        let [truth, taken] = [mistake.truth, mistake.taken].map(|place| class(&view.classes, place as usize));
+        let [truth, taken] =
+            [mistake.truth, mistake.taken].map(|place| shown_class(&view.classes, place as usize));
         let text = mistake.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = escape_controls(&text);
         format!("{:.3}  {truth} taken for {taken}: {text}", mistake.probability)
     };
     view.mistakes.iter().map(line).collect()
@@ -172,7 +186,7 @@ fn tries(view: &TrialView, now_ms: i64) -> Vec<String> {
     let last = view.attempts.len().saturating_sub(1);
     let line = |(place, attempt): (usize, &super::Attempt)| {
         let how = match (&attempt.failure, attempt.ended_ms) {
-            (Some(failure), _) => failure.replace('\n', " "),
+            (Some(failure), _) => escape_controls(&failure.replace('\n', " ")),
             (None, None) => "goes on".to_owned(),
             (None, Some(_)) if place == last => view.row.state.name().to_owned(),
             (None, Some(_)) => "handed back".to_owned(),

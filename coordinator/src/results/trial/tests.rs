@@ -117,6 +117,19 @@ fn no_line_but_those_of_addresses_is_wider_than_the_terminal() {
 }
 
 #[test]
+fn long_class_names_and_escape_codes_are_shortened() {
+    let classes = vec![format!("a\u{1b}{}", "x".repeat(1_500)), "b".repeat(1_500)];
+    let mut odd = TrialView { classes, ..view() };
+    odd.mistakes[0].text = format!("\u{1b}[2J{}", "x".repeat(1_500));
+    odd.attempts[0].failure = Some("invalid_input: \u{1b}[2J".to_owned());
+    odd.row.failure = odd.attempts[0].failure.clone();
+    let text = table(&odd, 80, false, 100_000);
+    assert!(text.contains("a\\u{1b}xxxx") && text.contains("80 %"), "{text}");
+    assert!(!text.contains(&"x".repeat(61)) && !text.contains(&"b".repeat(61)), "{text}");
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+}
+
+#[test]
 fn of_many_classes_the_commonest_confusions_are_named() {
     let mut confusion = vec![vec![0; 20]; 20];
     (confusion[3][4], confusion[4][3], confusion[19][0]) = (7, 9, 1);
