@@ -8,10 +8,12 @@ mod bodies;
 use proptest::prelude::*;
 
 /// An example, and what the examples do not have.
-const FILES: [&str; 3] = [
+const FILES: [&str; 5] = [
     include_str!("../../deploy/examples/sentiment.yaml"),
     include_str!("../fuzz/sweeps/search.yaml"),
     include_str!("../fuzz/sweeps/conditional.yaml"),
+    include_str!("../fuzz/sweeps/dataset.yaml"),
+    include_str!("../fuzz/sweeps/splits.yaml"),
 ];
 
 /// A text or bytes with some of it cut out, doubled or replaced.

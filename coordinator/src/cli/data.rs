@@ -1,21 +1,20 @@
 //! `distilsweep data inspect|tokenize`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::{Args, Subcommand, ValueEnum};
 use distilsweep_data::{CUTS, DataError, Hub, TextTokenizer, inspect, locate, read, schema};
 use distilsweep_proto::{
-    dataset::{Columns, DatasetSource, DatasetSpec},
+    dataset::{Columns, DatasetSource, DatasetSpec, FileFormat, FormatOptions},
     examples,
     exit::Exit,
     json::{self, Json},
-    resource::split_revision,
 };
 
 use super::{CliError, files::SweepFile, hub, results, terminal};
 use crate::{
     look::{self, Inspected},
-    spec::SweepSpec,
+    spec::{self, SweepSpec},
 };
 
 /// Commands about data.
@@ -33,21 +32,25 @@ pub(super) enum Data {
     "distilsweep data inspect dair-ai/emotion --model distilbert-base-uncased",
     "distilsweep data inspect sweep.yaml",
     "distilsweep data inspect train.csv --text-column review --label-column stars",
+    "distilsweep data inspect reviews.csv --separator '|' --encoding cp1252 --columns stars,review",
 ])]
 pub(super) struct Inspect {
-    /// Hub id (id@revision), directory, file of training rows, or sweep file
+    /// Hub id (id@revision), directory, file of training rows (CSV, TSV, JSON or Parquet), or sweep file
     dataset: String,
 
     /// Hub id or directory of the model whose tokens are counted [default: that of the sweep file]
     #[arg(long)]
     model: Option<String>,
 
-    /// Configuration of the data set
+    /// Configuration of a Hub id or directory
     #[arg(long)]
     config: Option<String>,
 
     #[command(flatten)]
     columns: Columns,
+
+    #[command(flatten)]
+    file_format: FormatOptions,
 
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Text, conflicts_with = "json")]
@@ -123,15 +126,36 @@ impl Inspect {
             let pinned = model_revision.map(|revision| format!("{model}@{revision}"));
             (dataset, Some(pinned.unwrap_or(model)))
         } else if path.is_file() {
-            (DatasetSpec::of(DatasetSource::file(PathBuf::from(path))), None)
-        } else {
-            let (id, revision) = split_revision(&self.dataset);
-            let (id, revision) = (id.to_owned(), revision.map(str::to_owned));
-            let source = DatasetSource::Id { id, config: self.config.clone(), revision };
+            (DatasetSpec::of(DatasetSource::file(path.to_owned())), None)
+        } else if path.is_dir() {
+            let source = DatasetSource::Id { id: self.dataset.clone(), config: None, revision: None };
             (DatasetSpec::of(source), None)
+        } else {
+            (DatasetSpec::of(spec::source_named(&self.dataset)), None)
         };
-        Ok((spec.with_columns(self.columns.clone()), self.model.clone().or(model)))
+        let mut spec = with_format(spec, self.file_format.clone()).with_columns(self.columns.clone());
+        if let Some(wanted) = &self.config {
+            let DatasetSource::Id { config, .. } = &mut spec.source else {
+                let message = "--config chooses a configuration of a Hub id or directory, files have none";
+                return Err(CliError::new(Exit::Usage, message));
+            };
+            *config = Some(wanted.clone());
+        }
+        Ok((spec, self.model.clone().or(model)))
     }
+}
+
+/// The same data set, with its files read as the options say.
+fn with_format(spec: DatasetSpec, options: FormatOptions) -> DatasetSpec {
+    let FileFormat { separator, encoding, columns, field } = options.into();
+    let given = spec.format;
+    let format = FileFormat {
+        separator: separator.or(given.separator),
+        encoding: encoding.or(given.encoding),
+        columns: if columns.is_empty() { given.columns } else { columns },
+        field: field.or(given.field),
+    };
+    DatasetSpec { format, ..spec }
 }
 
 fn seen(

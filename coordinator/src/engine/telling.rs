@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use distilsweep_data::excerpt;
 use distilsweep_proto::{
-    dataset::{DatasetSource, DatasetSpec},
+    dataset::{DatasetSource, DatasetSpec, LimitOrder, SplitChoice, SplitSelection},
     ids::SweepId,
     resource::{ResourceKind, is_path},
 };
@@ -153,7 +154,7 @@ fn trial_ended(
 
 /// The splits that a trial worked with, for MLflow.
 pub(super) fn inputs(dataset: &DatasetSpec, result: &TrialResult) -> Vec<Input> {
-    let words = dataset_words(dataset);
+    let words = source_words(&dataset.source);
     let address;
     let last =
         |path: Option<&Path>| path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
@@ -211,14 +212,64 @@ pub(super) fn final_points(result: &TrialResult, at: Time) -> Vec<Point> {
     result.metrics.iter().map(point).collect()
 }
 
-/// A data set in words, for a parameter of a run.
+/// A data set in words, for a parameter of a run: the source, and in brackets what chooses among its rows.
 pub(super) fn dataset_words(dataset: &DatasetSpec) -> String {
-    match &dataset.source {
+    let source = source_words(&dataset.source);
+    let SplitSelection { train, validation, test } = &dataset.splits;
+    let roles = [("train", train), ("validation", validation), ("test", test)];
+    let mut choices: Vec<String> = roles
+        .into_iter()
+        .filter_map(|(role, choice)| match choice {
+            SplitChoice::Detected => None,
+            SplitChoice::Named(name) => Some(format!("{role}: {}", excerpt(name))),
+            SplitChoice::LeftOut => Some(format!("no {role}")),
+        })
+        .collect();
+    if dataset.drop_missing {
+        choices.push("drop_missing".to_owned());
+    }
+    // A limit that keeps the first rows has no words, as in runs of earlier versions.
+    if dataset.limit.is_any() && dataset.limit.order == LimitOrder::Stratified {
+        choices.push("stratified limit".to_owned());
+    }
+    if choices.is_empty() { source } else { format!("{source} ({})", choices.join(", ")) }
+}
+
+fn source_words(source: &DatasetSource) -> String {
+    match source {
         DatasetSource::Id { id, config, revision } => {
             let config = config.as_ref().map(|config| format!("/{config}")).unwrap_or_default();
             let revision = revision.as_ref().map(|revision| format!("@{revision}")).unwrap_or_default();
             format!("{id}{config}{revision}")
         }
-        DatasetSource::Files { .. } => dataset.source.name(),
+        DatasetSource::Files { .. } => source.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec;
+
+    #[test]
+    fn keys_that_choose_rows_are_part_of_the_parameter() {
+        let words = |dataset: &str| {
+            let file = format!(
+                "name: n\nmodel: m\ndataset: {dataset}\nmethod: grid\nparameters: {{seed: {{value: 1}}}}\n"
+            );
+            dataset_words(&spec::parse(&file).unwrap().dataset)
+        };
+        let datasets = [
+            "org/d@v1",
+            "{id: org/d, config: c, limit: {validation: 5, order: first}}",
+            "{id: org/d, splits: {validation: matched, test: null}, drop_missing: true}",
+            "{train: a.csv, limit: {train: 5}}",
+        ];
+        insta::assert_snapshot!(datasets.map(words).join("\n"), @"
+        org/d@v1
+        org/d/c
+        org/d (validation: matched, no test, drop_missing)
+        a.csv (stratified limit)
+        ");
     }
 }

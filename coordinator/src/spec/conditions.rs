@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use distilsweep_data::listed as listed_values;
 use distilsweep_proto::params::{Parameter, Params};
 use serde::{Deserialize, Serialize};
 
@@ -203,7 +204,7 @@ fn never(condition: &Condition, listed: &Listed) -> Option<String> {
             let choices: Vec<String> = choices.iter().map(ToString::to_string).collect();
             match nearest(&value.to_string(), choices.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean {near}?"),
-                None => format!("it is one of {}", choices.join(", ")),
+                None => format!("it is one of {}", listed_values(choices)),
             }
         }
         None => "it is drawn from a range: compare it with < or >".to_owned(),

@@ -1,9 +1,17 @@
-//! The `dataset` of a sweep file.
+//! The `dataset` of a sweep file: where the rows are, which of them are used, and how files are read.
 
-use std::path::PathBuf;
+mod format;
+mod labels;
+mod rows;
 
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use distilsweep_data::{excerpt, quoted};
 use distilsweep_proto::{
-    dataset::{DatasetSource, DatasetSpec, Labels, Limits},
+    dataset::{DatasetSource, DatasetSpec},
     resource::split_revision,
 };
 
@@ -20,113 +28,128 @@ pub(super) const KEYS: &[&str] = &[
     "test",
     "config",
     "revision",
+    "splits",
     "text",
     "text_pair",
     "label",
     "labels",
+    "drop_missing",
     "limit",
+    "separator",
+    "encoding",
+    "header",
+    "columns",
+    "field",
 ];
 
-/// Endings of files with rows: as a dataset's id they are a mistake with a known remedy.
-const FILE_ENDINGS: &[&str] = &[".csv", ".tsv", ".json", ".jsonl", ".parquet", ".gz", ".zst"];
+/// What a split is used for; keys of `dataset`, of its `splits` and of its `limit`.
+pub(super) const ROLES: [&str; 3] = ["train", "validation", "test"];
 
-/// Reads `dataset`: a Hub id or directory, or a mapping.
+/// Orders of `limit`.
+pub(super) use rows::ORDERS;
+
+/// Extensions of files with rows. A file of another kind is reported by its reader.
+const FILE_EXTENSIONS: [&str; 10] =
+    ["csv", "tsv", "txt", "json", "jsonl", "ndjson", "parquet", "arrow", "gz", "zst"];
+
+/// Reads `dataset`: a Hub id, a directory, a file, or a mapping.
 pub(super) fn read(entry: &Entry, problems: &mut Vec<Problem>) -> Option<DatasetSpec> {
     match &entry.value.content {
         Content::Scalar { .. } => {
-            let id = form::text(entry, problems)?;
-            source_of_id(entry, &id, problems).map(DatasetSpec::of)
+            let text = form::text(entry, problems)?;
+            Some(DatasetSpec::of(source_named(&text)))
         }
-        Content::Map(entries) => described(entry, entries, problems),
+        Content::Map(entries) => read_mapping(entry, entries, problems),
         Content::List(_) => {
             problems.push(entry.value.mark.problem(
-                "`dataset` is a list, it must be a Hub id, a directory, or a mapping with `id` or `train`",
+                "`dataset` is a list, it must be a Hub id, a directory, a file, or a mapping with `id` or `train`",
             ));
             None
         }
     }
 }
 
-fn source_of_id(entry: &Entry, id: &str, problems: &mut Vec<Problem>) -> Option<DatasetSource> {
-    if FILE_ENDINGS.iter().any(|ending| id.ends_with(ending)) {
-        let sentence = format!(
-            "`{}` is the file {id}, name files by split: `dataset: {{train: {id}, validation: …}}`",
-            entry.key
-        );
-        problems.push(entry.value.mark.problem(sentence));
-        return None;
+/// The source that a text means: a file by its extension, else a Hub id or directory.
+pub(crate) fn source_named(text: &str) -> DatasetSource {
+    if is_file(text) {
+        return DatasetSource::file(PathBuf::from(text));
     }
-    let (id, revision) = split_revision(id);
-    Some(DatasetSource::Id { id: id.to_owned(), config: None, revision: revision.map(str::to_owned) })
+    let (id, revision) = split_revision(text);
+    DatasetSource::Id { id: id.to_owned(), config: None, revision: revision.map(str::to_owned) }
 }
 
-fn described(dataset: &Entry, entries: &[Entry], problems: &mut Vec<Problem>) -> Option<DatasetSpec> {
-    let unknown = form::refuse_unknown(entries, KEYS, " in `dataset`", elsewhere, problems);
-    let text = |key: &str, problems: &mut Vec<Problem>| {
+fn is_file(text: &str) -> bool {
+    let extension = Path::new(text).extension().map(|extension| extension.to_string_lossy().to_lowercase());
+    !text.ends_with('/') && extension.is_some_and(|one| FILE_EXTENSIONS.contains(&one.as_str()))
+}
+
+fn read_mapping(dataset: &Entry, entries: &[Entry], problems: &mut Vec<Problem>) -> Option<DatasetSpec> {
+    let unknown = form::refuse_unknown(entries, KEYS, " in `dataset`", hint, problems);
+    let source = read_source(dataset, entries, unknown, problems);
+    let column = |key: &str, problems: &mut Vec<Problem>| {
         form::find(entries, key).and_then(|entry| form::text(entry, problems))
     };
-    let source = source(dataset, entries, unknown, problems);
-    let [text, text_pair, label] = ["text", "text_pair", "label"].map(|key| text(key, problems));
-    let labels = form::find(entries, "labels").map(|entry| labels(entry, problems)).unwrap_or_default();
-    let limit = form::find(entries, "limit").map(|entry| limit(entry, problems)).unwrap_or_default();
-    let labels = if labels.is_empty() { Labels::Inferred } else { Labels::Names(labels) };
-    Some(DatasetSpec { text, text_pair, label, labels, limit, ..DatasetSpec::of(source?) })
+    let [text, text_pair, label] = ["text", "text_pair", "label"].map(|key| column(key, problems));
+    let splits =
+        form::find(entries, "splits").map(|entry| rows::splits(entry, names_files(entries), problems));
+    let labels = form::find(entries, "labels").map(|entry| labels::read(entry, problems));
+    let limit = form::find(entries, "limit").map(|entry| rows::limit(entry, problems));
+    let drop_missing = form::find(entries, "drop_missing").and_then(|entry| form::flag(entry, problems));
+    let format = format::read(entries, problems);
+    Some(DatasetSpec {
+        source: source?,
+        splits: splits.unwrap_or_default(),
+        format,
+        text,
+        text_pair,
+        label,
+        labels: labels.unwrap_or_default(),
+        drop_missing: drop_missing.unwrap_or_default(),
+        limit: limit.unwrap_or_default(),
+    })
 }
 
-fn source(
+/// Whether a mapping names files: an `id` that is a file, or no `id` and files by split.
+fn names_files(entries: &[Entry]) -> bool {
+    match form::find(entries, "id").map(|entry| &entry.value.content) {
+        Some(Content::Scalar { text, .. }) => is_file(text),
+        Some(Content::List(_) | Content::Map(_)) => false,
+        None => ROLES.iter().any(|role| form::find(entries, role).is_some()),
+    }
+}
+
+fn read_source(
     dataset: &Entry,
     entries: &[Entry],
     unknown: bool,
     problems: &mut Vec<Problem>,
 ) -> Option<DatasetSource> {
     let id = form::find(entries, "id");
-    let file = ["train", "validation", "test"].into_iter().find_map(|split| form::find(entries, split));
+    let file = ROLES.into_iter().find_map(|role| form::find(entries, role));
+    if names_files(entries) {
+        for key in ["config", "revision"] {
+            if let Some(entry) = form::find(entries, key) {
+                let sentence = format!("`{key}` belongs to a dataset with `id`, files have none: remove it");
+                problems.push(entry.mark.problem(sentence));
+            }
+        }
+    }
     match (id, file) {
-        (Some(id), None) => {
-            let text = form::text(id, problems)?;
-            let source = source_of_id(id, &text, problems)?;
-            let DatasetSource::Id { id: name, config: _, revision } = source else { return Some(source) };
-            let option = |key: &str, problems: &mut Vec<Problem>| {
-                form::find(entries, key).and_then(|entry| form::text(entry, problems))
-            };
-            if let (Some(entry), Some(_)) = (form::find(entries, "revision"), &revision) {
-                problems
-                    .push(entry.mark.problem(format!("the revision also stands in `id: {text}`, keep one")));
-            }
-            let config = option("config", problems);
-            let revision = revision.or_else(|| option("revision", problems));
-            Some(DatasetSource::Id { id: name, config, revision })
-        }
-        (None, Some(_)) => {
-            for key in ["config", "revision"] {
-                if let Some(entry) = form::find(entries, key) {
-                    let sentence =
-                        format!("`{key}` belongs to a dataset with `id`, files have none: remove it");
-                    problems.push(entry.mark.problem(sentence));
-                }
-            }
-            let path = |split: &str, problems: &mut Vec<Problem>| {
-                let entry = form::find(entries, split)?;
-                form::text_of(split, &entry.value, "the path of a file", problems).map(PathBuf::from)
-            };
-            let (train, validation, test) =
-                (path("train", problems), path("validation", problems), path("test", problems));
-            if form::find(entries, "train").is_none() {
-                let sentence = "missing key `train` in `dataset`: the file with the rows to train on";
-                problems.push(dataset.mark.problem(sentence));
-            }
-            let list = |path: Option<PathBuf>| path.into_iter().collect();
-            Some(DatasetSource::Files { train: vec![train?], validation: list(validation), test: list(test) })
-        }
+        (Some(id), None) => read_id(id, entries, problems),
+        (None, Some(_)) => read_files(dataset, entries, problems),
         (Some(id), Some(file)) => {
             let later = if id.mark.line >= file.mark.line { id } else { file };
-            let sentence = format!("`dataset` has `id` and `{}`, keep the id or the files", file.key);
+            let role = &file.key;
+            let sentence = format!(
+                "`dataset` has `id` and `{role}`, keep the id or the files; `splits: {{{role}: NAME}}` chooses a split of \
+                 an id"
+            );
             problems.push(later.mark.problem(sentence));
             None
         }
         (None, None) => {
             if !unknown {
-                let sentence = "`dataset` needs `id` (a Hub id or directory) or `train` (a file)";
+                let sentence = "`dataset` needs `id` (a Hub id or directory) or `train` (files)";
                 problems.push(dataset.mark.problem(sentence));
             }
             None
@@ -134,47 +157,72 @@ fn source(
     }
 }
 
-fn labels(entry: &Entry, problems: &mut Vec<Problem>) -> Vec<String> {
-    let Content::List(nodes) = &entry.value.content else {
-        let found = entry.value.describe();
-        let sentence = format!("`labels` is {found}, it must be a list of class names in class order");
-        problems.push(entry.value.mark.problem(sentence));
-        return Vec::new();
+fn read_id(id: &Entry, entries: &[Entry], problems: &mut Vec<Problem>) -> Option<DatasetSource> {
+    let text = form::text(id, problems)?;
+    let source = source_named(&text);
+    let DatasetSource::Id { id: name, config: _, revision } = source else { return Some(source) };
+    let option = |key: &str, problems: &mut Vec<Problem>| {
+        form::find(entries, key).and_then(|entry| form::text(entry, problems))
     };
-    let mut labels: Vec<String> = Vec::with_capacity(nodes.len());
-    for node in nodes {
-        let Some(label) = form::text_of("labels", node, "a list of class names", problems) else { continue };
-        if labels.contains(&label) {
-            problems.push(node.mark.problem(format!("`labels` names {label} twice, classes differ in name")));
-        } else {
-            labels.push(label);
+    if let (Some(entry), Some(_)) = (form::find(entries, "revision"), &revision) {
+        let sentence = format!("the revision also stands in `id: {}`, keep one", excerpt(&text));
+        problems.push(entry.mark.problem(sentence));
+    }
+    let config = option("config", problems);
+    let revision = revision.or_else(|| option("revision", problems));
+    Some(DatasetSource::Id { id: name, config, revision })
+}
+
+fn read_files(dataset: &Entry, entries: &[Entry], problems: &mut Vec<Problem>) -> Option<DatasetSource> {
+    let [train, validation, test] = ROLES.map(|role| match form::find(entries, role) {
+        Some(entry) => read_paths(entry, problems),
+        None => Some(Vec::new()),
+    });
+    if form::find(entries, "train").is_none() {
+        let sentence = "missing key `train` in `dataset`: the files with the rows to train on";
+        problems.push(dataset.mark.problem(sentence));
+    }
+    Some(DatasetSource::Files { train: train?, validation: validation?, test: test? })
+}
+
+/// The files of a split: one path, a list, or null for a split that is left out.
+fn read_paths(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Vec<PathBuf>> {
+    let Entry { key: role, value: node, .. } = entry;
+    let nodes = match &node.content {
+        Content::List(nodes) => nodes,
+        Content::Scalar { .. } if node.is_null() && role != "train" => return Some(Vec::new()),
+        Content::Scalar { .. } | Content::Map(_) => {
+            let path = form::text_of(role, node, "the path of a file, or a list of paths", problems)?;
+            return Some(vec![PathBuf::from(path)]);
         }
-    }
-    if nodes.len() < 2 {
-        let sentence = format!("`labels` must name at least 2 classes, it names {}", nodes.len());
-        problems.push(entry.value.mark.problem(sentence));
-    }
-    labels
-}
-
-fn limit(entry: &Entry, problems: &mut Vec<Problem>) -> Limits {
-    let shape = "a mapping of splits to rows kept: {train: N, validation: N, test: N}";
-    let Some(entries) = form::mapping("limit", &entry.value, shape, problems) else {
-        return Limits::default();
     };
-    form::refuse_unknown(entries, &["train", "validation", "test"], " in `limit`", |_| None, problems);
-    let mut rows =
-        |split: &str| form::find(entries, split).and_then(|entry| form::whole(entry, 1, u64::MAX, problems));
-    Limits { train: rows("train"), validation: rows("validation"), test: rows("test"), ..Limits::default() }
+    let mut different = BTreeSet::new();
+    let mut paths = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let path = form::text_of(role, node, "a list of paths", problems)?;
+        if !different.insert(path.clone()) {
+            problems.push(node.mark.problem(format!("`{role}` lists {} twice, keep one", quoted(&path))));
+        }
+        paths.push(PathBuf::from(path));
+    }
+    if paths.is_empty() {
+        problems.push(node.mark.problem(format!("`{role}` is an empty list, name at least one file")));
+    }
+    Some(paths)
 }
 
-/// Spellings of the datasets library.
-fn elsewhere(key: &str) -> Option<&'static str> {
+/// Spellings of the datasets library and of pandas, with the keys here.
+fn hint(key: &str) -> Option<&'static str> {
     match key {
         "path" | "data_files" => {
             Some("is written `id` (a Hub id or directory) or `train`, `validation`, `test` (files) here")
         }
         "name" => Some("is written `config` here"),
+        "data_dir" => Some("is no key here: name the directory with `id`, and its splits with `splits`"),
+        "split" => Some("is written `splits` here: `splits: {validation: NAME, test: null}`"),
+        "sep" | "delimiter" => Some("is written `separator` here"),
+        "names" => Some("is written `columns` here, with `header: false`"),
+        "skip_missing" | "dropna" => Some("is written `drop_missing: true` here"),
         _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! The `parameters` of a sweep file whose points are drawn: W&B's grammar of distributions.
 
+use distilsweep_data::excerpt;
 use distilsweep_proto::params::{Kind, Parameter, Value};
 
 use super::{
@@ -165,7 +166,7 @@ impl Given<'_> {
             None => format!("known are {}", known().collect::<Vec<_>>().join(", ")),
         };
         let at = form::find(self.entries, "distribution").map_or(self.entry.mark, |entry| entry.value.mark);
-        problems.push(at.problem(format!("unknown distribution `{named}`, {remedy}")));
+        problems.push(at.problem(format!("unknown distribution `{}`, {remedy}", excerpt(named))));
         None
     }
 

@@ -1,6 +1,6 @@
 //! The `early_terminate` of a sweep file: W&B's hyperband, and asha and median.
 
-use distilsweep_proto::params::Value;
+use distilsweep_data::quoted;
 
 use super::{
     form,
@@ -36,7 +36,7 @@ pub(super) fn read(entry: &Entry, problems: &mut Vec<Problem>) -> Option<EarlyTe
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("it must be one of {}", known.join(", ")),
             };
-            problems.push(named.value.mark.problem(format!("`type` is \"{other}\", {remedy}")));
+            problems.push(named.value.mark.problem(format!("`type` is {}, {remedy}", quoted(other))));
             return None;
         }
     };
@@ -60,7 +60,7 @@ impl Rule<'_> {
     fn hyperband(&self, problems: &mut Vec<Problem>) -> Option<EarlyTerminate> {
         let eta = self.eta(problems)?;
         let strict = match form::find(self.entries, "strict") {
-            Some(entry) => flag(entry, problems)?,
+            Some(entry) => form::flag(entry, problems)?,
             None => false,
         };
         let bands = match (form::find(self.entries, "min_iter"), form::find(self.entries, "max_iter")) {
@@ -164,16 +164,5 @@ pub(super) fn number(entry: &Entry, min: f64, max: f64, problems: &mut Vec<Probl
     let found = entry.value.describe();
     problems
         .push(entry.value.mark.problem(format!("`{}` is {found}, it must be a number{range}", entry.key)));
-    None
-}
-
-fn flag(entry: &Entry, problems: &mut Vec<Problem>) -> Option<bool> {
-    if let Content::Scalar { text, plain } = &entry.value.content
-        && let Scalar::Value(Value::Flag(flag)) = resolve(text, *plain)
-    {
-        return Some(flag);
-    }
-    let found = entry.value.describe();
-    problems.push(entry.value.mark.problem(format!("`{}` is {found}, it must be true or false", entry.key)));
     None
 }

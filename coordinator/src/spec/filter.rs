@@ -2,10 +2,14 @@
 
 use std::{cmp::Ordering, fmt, str::FromStr};
 
+use distilsweep_data::excerpt;
 use distilsweep_proto::params::{Parameter, ParameterError, Params, Value};
 use serde::{Deserialize, Serialize};
 
-use super::tree::{Scalar, resolve};
+use super::{
+    problem::with_short_value,
+    tree::{Scalar, resolve},
+};
 
 /// Conditions that all have to hold: `learning_rate>1e-4`, joined by ` and `.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -143,7 +147,7 @@ impl TryFrom<String> for Filter {
 }
 
 fn condition(text: &str, others: &[&str]) -> Result<Condition, FilterError> {
-    let malformed = || FilterError::Form(text.trim().to_owned());
+    let malformed = || FilterError::Form(excerpt(text.trim()));
     let start = text.find(['=', '!', '<', '>']).ok_or_else(malformed)?;
     let (name, rest) = text.split_at(start);
     let found = OPERATORS.iter().find_map(|(sign, operator)| Some((*operator, rest.strip_prefix(sign)?)));
@@ -152,8 +156,8 @@ fn condition(text: &str, others: &[&str]) -> Result<Condition, FilterError> {
     if let Some(other) = others.iter().find(|other| **other == name.trim()) {
         return Ok(Condition { name: (*other).to_owned(), operator, value });
     }
-    let parameter = Parameter::named(name.trim())?;
-    let value = parameter.check(&value)?;
+    let parameter = Parameter::named(name.trim()).map_err(with_short_value)?;
+    let value = parameter.check(&value).map_err(with_short_value)?;
     let ordered = matches!(value, Value::Integer(_) | Value::Number(_));
     if !ordered && !matches!(operator, Operator::Equal | Operator::NotEqual) {
         return Err(FilterError::Unordered(parameter.name));

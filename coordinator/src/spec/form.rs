@@ -1,5 +1,6 @@
 //! Reading the parts of a mapping: each reader notes what is wrong and goes on, so that all errors come at once.
 
+use distilsweep_data::excerpt;
 use distilsweep_proto::params::Value;
 
 use super::{
@@ -40,11 +41,11 @@ pub(super) fn refuse_unknown<'a>(
 ) -> bool {
     let before = problems.len();
     for entry in entries.into_iter().filter(|entry| !known.contains(&entry.key.as_str())) {
-        let key = &entry.key;
-        let message = match elsewhere(key) {
+        let key = excerpt(&entry.key);
+        let message = match elsewhere(&entry.key) {
             Some(sentence) => format!("`{key}` {sentence}"),
             None => {
-                let remedy = match nearest(key, known.iter().copied()) {
+                let remedy = match nearest(&entry.key, known.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("known are {}", known.join(", ")),
                 };
@@ -74,10 +75,23 @@ pub(super) fn text_of(key: &str, node: &Node, wanted: &str, problems: &mut Vec<P
                 Content::Scalar { .. } => "empty".to_owned(),
                 Content::List(_) | Content::Map(_) => node.describe(),
             };
-            problems.push(node.mark.problem(format!("`{key}` is {found}, it must be {wanted}")));
+            let sentence = format!("`{}` is {found}, it must be {wanted}", excerpt(key));
+            problems.push(node.mark.problem(sentence));
             None
         }
     }
+}
+
+/// True or false.
+pub(super) fn flag(entry: &Entry, problems: &mut Vec<Problem>) -> Option<bool> {
+    if let Content::Scalar { text, plain } = &entry.value.content
+        && let Scalar::Value(Value::Flag(flag)) = resolve(text, *plain)
+    {
+        return Some(flag);
+    }
+    let found = entry.value.describe();
+    problems.push(entry.value.mark.problem(format!("`{}` is {found}, it must be true or false", entry.key)));
+    None
 }
 
 /// A whole number from `min` to `max`.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
+use distilsweep_data::{excerpt, quoted};
 use distilsweep_proto::{
     names::{SELECTIONS, Selection},
     resource::split_revision,
@@ -118,9 +119,13 @@ fn sweep(root: &Rc<Node>, problems: &mut Vec<Problem>) -> Option<(SweepSpec, Loc
     let name = required(entries, "name", "a name for the sweep", problems).and_then(|e| name(e, problems));
     let model = required(entries, "model", "a Hub id or the directory of a checkpoint", problems)
         .and_then(|entry| form::text(entry, problems));
-    let dataset =
-        required(entries, "dataset", "a Hub id, a directory, or a mapping with `train` files", problems)
-            .and_then(|entry| data::read(entry, problems));
+    let dataset = required(
+        entries,
+        "dataset",
+        "a Hub id, a directory, a file, or a mapping with `train` files",
+        problems,
+    )
+    .and_then(|entry| data::read(entry, problems));
     let method =
         required(entries, "method", "`method: grid` trains every combination of the values", problems)
             .and_then(|entry| points::method(entry, problems));
@@ -225,7 +230,7 @@ fn metric(entry: &Entry, problems: &mut Vec<Problem>) -> Option<MetricSpec> {
             "maximize" => Some(true),
             "minimize" => Some(false),
             other => {
-                let sentence = format!("`goal` is \"{other}\", it must be maximize or minimize");
+                let sentence = format!("`goal` is {}, it must be maximize or minimize", quoted(other));
                 problems.push(goal.value.mark.problem(sentence));
                 return None;
             }
@@ -247,7 +252,7 @@ fn metric(entry: &Entry, problems: &mut Vec<Problem>) -> Option<MetricSpec> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("known are {}", SELECTIONS.map(|s| s.best).join(", ")),
         };
-        problems.push(entry.value.mark.problem(format!("unknown metric `{name}`, {remedy}")));
+        problems.push(entry.value.mark.problem(format!("unknown metric `{}`, {remedy}", excerpt(&name))));
         return None;
     };
     Some(MetricSpec { selection, maximize: goal.unwrap_or(selection.maximize), target, impute })
@@ -259,7 +264,7 @@ fn impute(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Impute> {
         "worst" => Some(Impute::Worst),
         "latest" => Some(Impute::Latest),
         other => {
-            let sentence = format!("`impute` is \"{other}\", it must be best, worst or latest");
+            let sentence = format!("`impute` is {}, it must be best, worst or latest", quoted(other));
             problems.push(entry.value.mark.problem(sentence));
             None
         }

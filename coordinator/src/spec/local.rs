@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use distilsweep_data::quoted;
+
 use super::{
     form,
     problem::Problem,
@@ -83,7 +85,7 @@ pub(super) fn tags(entry: &Entry, problems: &mut Vec<Problem>) -> BTreeMap<Strin
             tags.insert(name.to_owned(), value);
             return;
         };
-        problems.push(place.problem(format!("tag {name:?} {wrong}")));
+        problems.push(place.problem(format!("tag {} {wrong}", quoted(name))));
     };
     match &entry.value.content {
         Content::List(nodes) => {

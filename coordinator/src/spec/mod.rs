@@ -53,6 +53,7 @@ use crate::search::EarlyTerminate;
 
 pub use chosen::{Chosen, MAX_COMBINATIONS};
 pub use conditions::Conditions;
+pub(crate) use data::source_named;
 pub use distribution::Distribution;
 pub use drawn::{Dimension, Drawn, Sequence};
 pub(crate) use drawn::{MAX_ATTEMPTS, hashed, scrambled, sobol};
@@ -131,6 +132,13 @@ pub struct MetricSpec {
     pub target: Option<f64>,
     /// What a search takes for the value of a trial without one.
     pub impute: Impute,
+}
+
+impl MetricSpec {
+    /// Whether it is the validation loss, which a split of one class can measure too.
+    pub fn is_loss(&self) -> bool {
+        !self.selection.maximize
+    }
 }
 
 /// What stands for the value of a trial without a result, in a search that learns from results.

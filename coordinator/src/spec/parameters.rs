@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use distilsweep_data::excerpt;
 use distilsweep_proto::params::{Parameter, Value};
 
 use super::{
     form,
-    problem::Problem,
+    problem::{Problem, with_short_value},
     tree::{Content, Entry, Node, Scalar, resolve},
 };
 
@@ -26,7 +27,7 @@ fn collect<'a>(group: &'a Entry, found: &mut Vec<&'a Entry>, problems: &mut Vec<
         {
             let beside = inner.iter().filter(|other| other.key != "parameters");
             problems.extend(beside.map(|other| {
-                let (key, group) = (&other.key, &entry.key);
+                let (key, group) = (excerpt(&other.key), excerpt(&entry.key));
                 other.mark.problem(format!(
                     "`{key}` stands beside the `parameters` of `{group}`, which only groups: keep one"
                 ))
@@ -35,7 +36,8 @@ fn collect<'a>(group: &'a Entry, found: &mut Vec<&'a Entry>, problems: &mut Vec<
         } else if let Some(first) = found.iter().find(|first| first.key == entry.key) {
             problems.push(entry.mark.problem(format!(
                 "`{}` stands here again, it is set at line {}: keep one, for groups only group",
-                entry.key, first.mark.line
+                excerpt(&entry.key),
+                first.mark.line
             )));
         } else {
             found.push(entry);
@@ -48,7 +50,7 @@ pub(super) fn named<'a>(entry: &'a Entry, problems: &mut Vec<Problem>) -> Option
     let parameter = match Parameter::named(&entry.key) {
         Ok(parameter) => parameter,
         Err(error) => {
-            problems.push(entry.mark.problem(error.to_string()));
+            problems.push(entry.mark.problem(with_short_value(error).to_string()));
             return None;
         }
     };
@@ -116,7 +118,7 @@ pub(super) fn checked(parameter: &Parameter, node: &Node, problems: &mut Vec<Pro
         Content::Scalar { text, plain } => match resolve(text, *plain) {
             Scalar::Value(value) => match parameter.check(&value) {
                 Ok(value) => return Some(value),
-                Err(error) => error.to_string(),
+                Err(error) => with_short_value(error).to_string(),
             },
             Scalar::Nothing => format!("`{}` is empty, it must be {}", parameter.name, parameter.kind),
         },

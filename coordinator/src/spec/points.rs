@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use distilsweep_data::quoted;
 use distilsweep_proto::params::{Parameter, Value};
 
 use super::{
@@ -31,7 +32,7 @@ pub(super) fn method(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Metho
         "random" => return Some(Method::Random),
         "quasi-random" => return Some(Method::QuasiRandom),
         "bayes" => return Some(Method::Bayes),
-        _ => format!("`method` is \"{method}\", it must be grid, random, quasi-random or bayes"),
+        _ => format!("`method` is {}, it must be grid, random, quasi-random or bayes", quoted(&method)),
     };
     problems.push(entry.value.mark.problem(wrong));
     None

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use distilsweep_data::excerpt;
+use distilsweep_proto::params::ParameterError;
+
 /// One thing that is wrong, with where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -71,6 +74,19 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// A parameter error that shows at most 60 characters of what the file has.
+pub(super) fn with_short_value(error: ParameterError) -> ParameterError {
+    match error {
+        ParameterError::Unknown { name, near } => ParameterError::Unknown { name: excerpt(&name), near },
+        ParameterError::Unsupported { name, instead } => {
+            ParameterError::Unsupported { name: excerpt(&name), instead }
+        }
+        ParameterError::Value { name, value, wanted } => {
+            ParameterError::Value { name, value: excerpt(&value), wanted }
+        }
+    }
+}
 
 /// Longer than any name: comparing takes as long as both lengths multiplied.
 const LONGEST: usize = 100;

@@ -3,13 +3,15 @@
 //! It says what each key may be and which go together. What needs more than one place of the file to be judged, only the
 //! parser knows: whether a grid can list a range, whether conditions make sense.
 
+mod dataset;
+
 use distilsweep_proto::{
     names::SELECTIONS,
     params::{self, Kind, PARAMETERS, Parameter, TrainingArguments},
 };
 use serde_json::{Map, Value, json};
 
-use super::{data, distributions, early, grammar, local, warnings};
+use super::{distributions, early, grammar, local, warnings};
 
 /// The schema, of draft 2020-12.
 pub fn schema() -> Value {
@@ -44,7 +46,9 @@ fn key_schema(key: &str) -> Value {
         ),
         "description" => ("What it is about, for people", text),
         "model" => ("Hub id (id@revision) or directory of a DistilBERT or BERT checkpoint", text),
-        "dataset" => ("Hub id or directory, or a mapping with `id`, or with files by split", dataset()),
+        "dataset" => {
+            ("Hub id, directory or file, or a mapping with `id`, or with files by split", dataset::schema())
+        }
         "method" => (
             "grid: every combination; random: drawn; quasi-random: drawn from a Sobol sequence; bayes: proposed by what came of the ones before",
             json!({"enum": ["grid", "random", "quasi-random", "bayes"]}),
@@ -112,34 +116,6 @@ fn key_schema(key: &str) -> Value {
 
 fn whole(minimum: u64) -> Value {
     json!({"type": "integer", "minimum": minimum})
-}
-
-fn dataset() -> Value {
-    let text = || json!({"type": ["string", "number", "boolean"]});
-    let property = |key: &&str| {
-        let schema = match *key {
-            "labels" => json!({"type": "array", "items": text(), "minItems": 2, "uniqueItems": true}),
-            "limit" => {
-                let rows: Map<String, Value> = ["train", "validation", "test"]
-                    .map(|split| (split.to_owned(), whole(1)))
-                    .into_iter()
-                    .collect();
-                json!({"type": "object", "additionalProperties": false, "properties": rows})
-            }
-            _ => text(),
-        };
-        ((*key).to_owned(), schema)
-    };
-    let properties: Map<String, Value> = data::KEYS.iter().map(property).collect();
-    json!({"anyOf": [
-        {"type": "string"},
-        {
-            "type": "object",
-            "additionalProperties": false,
-            "properties": properties,
-            "oneOf": [{"required": ["id"]}, {"required": ["train"]}],
-        },
-    ]})
 }
 
 fn metric() -> Value {

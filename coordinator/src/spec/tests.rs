@@ -1,6 +1,7 @@
 //! The wording of every problem.
 
 mod conditional;
+mod datasets;
 mod drawn;
 mod early;
 mod hostile;
@@ -88,7 +89,7 @@ fn keys_that_are_unknown_or_missing_are_named() {
     sweep.yaml:7:1: unknown key `colour`, known are name, description, model, dataset, method, metric, parameters, exclude, run_cap, repeats, seed, max_retries, max_concurrent_trials, max_failed_trials, time_budget, early_terminate, experiment, keep_models, register, tags, resources, tracking, storage
     sweep.yaml:1:1: missing key `name`: a name for the sweep
     sweep.yaml:1:1: missing key `model`: a Hub id or the directory of a checkpoint
-    sweep.yaml:1:1: missing key `dataset`: a Hub id, a directory, or a mapping with `train` files
+    sweep.yaml:1:1: missing key `dataset`: a Hub id, a directory, a file, or a mapping with `train` files
     sweep.yaml:1:1: missing key `method`: `method: grid` trains every combination of the values
     sweep.yaml:1:1: missing key `parameters`: the hyperparameters with their values
     sweep.yaml:7:1: `model` stands here again, it is set at line 2: keep one
@@ -269,48 +270,6 @@ fn a_grid_lists_what_can_be_counted_of_a_range() {
     sweep.yaml:6:18: `learning_rate` has 1000000000 values in its range, and a grid lists 100000 at most: `method: random` draws
     sweep.yaml:6:17: `warmup_steps` has 9223372036854775808 values in its range, and a grid lists 100000 at most: `method: random` draws
     ");
-}
-
-#[test]
-fn datasets_say_what_they_may_be() {
-    let dataset = |value: &str| with("dataset", &format!("dataset: {value}"));
-    let cases = [
-        dataset("[a, b]"),
-        dataset("./train.csv"),
-        dataset("{}"),
-        dataset("{validation: v.csv}"),
-        dataset("{id: d, train: t.csv}"),
-        dataset("{train: t.csv, config: c, revision: r}"),
-        dataset("{id: d@v1, revision: v2}"),
-        dataset("{id: d.csv}"),
-        dataset("{train: [a.csv, b.csv]}"),
-        dataset("{train: t.csv, labels: negative}"),
-        dataset("{train: t.csv, labels: [a]}"),
-        dataset("{train: t.csv, labels: [a, a, [b]]}"),
-        dataset("{train: t.csv, limit: 100}"),
-        dataset("{train: t.csv, limit: {train: 0, valid: 5}}"),
-        dataset("{train: t.csv, text_column: t}"),
-    ];
-    insta::assert_snapshot!(cases.join("\n"), @r#"
-    sweep.yaml:3:10: `dataset` is a list, it must be a Hub id, a directory, or a mapping with `id` or `train`
-    sweep.yaml:3:10: `dataset` is the file ./train.csv, name files by split: `dataset: {train: ./train.csv, validation: …}`
-    sweep.yaml:3:1: `dataset` needs `id` (a Hub id or directory) or `train` (a file)
-    sweep.yaml:3:1: missing key `train` in `dataset`: the file with the rows to train on
-    sweep.yaml:3:11: `dataset` has `id` and `train`, keep the id or the files
-    sweep.yaml:3:25: `config` belongs to a dataset with `id`, files have none: remove it
-    sweep.yaml:3:36: `revision` belongs to a dataset with `id`, files have none: remove it
-    sweep.yaml:3:21: the revision also stands in `id: d@v1`, keep one
-    sweep.yaml:3:15: `id` is the file d.csv, name files by split: `dataset: {train: d.csv, validation: …}`
-    sweep.yaml:3:18: `train` is a list, it must be the path of a file
-    sweep.yaml:3:33: `labels` is "negative", it must be a list of class names in class order
-    sweep.yaml:3:33: `labels` must name at least 2 classes, it names 1
-    sweep.yaml:3:37: `labels` names a twice, classes differ in name
-    sweep.yaml:3:40: `labels` is a list, it must be a list of class names
-    sweep.yaml:3:32: `limit` is 100, it must be a mapping of splits to rows kept: {train: N, validation: N, test: N}
-    sweep.yaml:3:40: `train` is 0, it must be a whole number of at least 1
-    sweep.yaml:3:43: unknown key `valid` in `limit`, did you mean `validation`?
-    sweep.yaml:3:25: unknown key `text_column` in `dataset`, known are id, train, validation, test, config, revision, text, text_pair, label, labels, limit
-    "#);
 }
 
 #[test]

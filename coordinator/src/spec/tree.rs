@@ -5,10 +5,12 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
+use distilsweep_data::{excerpt, quoted};
 use distilsweep_proto::{limits::FILE_BYTES, params::Value};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
 
 use super::problem::Problem;
+use crate::text::escape_controls;
 
 /// Deeper nesting is refused: nothing in the grammar needs it, and dropping the tree takes stack by its depth.
 const MAX_DEPTH: usize = 32;
@@ -23,16 +25,13 @@ const NODE_BYTES: usize = 64;
 /// Keys of a file with its aliases written out, at most: each that is unknown is compared with all that are known.
 const MAX_KEYS: usize = 1_000;
 
-/// Characters of a value that are shown of it, at most.
-const SHOWN: usize = 60;
-
-/// Characters of what is said about it.
+/// Characters of a message, at most.
 const LONGEST_MESSAGE: usize = 1_000;
 
-fn shortened(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
+fn shortened(text: String) -> String {
+    match text.char_indices().nth(LONGEST_MESSAGE) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        None => text,
     }
 }
 
@@ -47,7 +46,7 @@ impl Mark {
     pub(super) const START: Mark = Mark { line: 1, column: 1 };
 
     pub(super) fn problem(self, message: impl Into<String>) -> Problem {
-        Problem { line: self.line, column: self.column, message: shortened(&message.into(), LONGEST_MESSAGE) }
+        Problem { line: self.line, column: self.column, message: shortened(escape_controls(&message.into())) }
     }
 }
 
@@ -94,11 +93,19 @@ impl Node {
         match &self.content {
             Content::Scalar { text, plain } => match resolve(text, *plain) {
                 Scalar::Nothing => "empty".to_owned(),
-                Scalar::Value(Value::Text(_)) => format!("\"{}\"", shortened(text, SHOWN)),
-                Scalar::Value(_) => shortened(text, SHOWN),
+                Scalar::Value(Value::Text(_)) => quoted(text),
+                Scalar::Value(_) => excerpt(text),
             },
             Content::List(_) => "a list".to_owned(),
             Content::Map(_) => "a mapping".to_owned(),
+        }
+    }
+
+    /// Whether nothing is written, or null.
+    pub(super) fn is_null(&self) -> bool {
+        match &self.content {
+            Content::Scalar { text, plain } => resolve(text, *plain) == Scalar::Nothing,
+            Content::List(_) | Content::Map(_) => false,
         }
     }
 }
@@ -279,7 +286,8 @@ impl Builder {
             (Content::Map(entries), Some((key, mark))) => {
                 match entries.iter().find(|entry| entry.key == key) {
                     Some(first) => problems.push(mark.problem(format!(
-                        "`{key}` stands here again, it is set at line {}: keep one",
+                        "`{}` stands here again, it is set at line {}: keep one",
+                        excerpt(&key),
                         first.mark.line
                     ))),
                     None => entries.push(Entry { key, mark, value: node }),

@@ -46,7 +46,7 @@ fn what_is_too_much_is_refused_before_it_is_gone_through() {
     sweep.yaml:1:4: this is not YAML: did not find expected <document start>
     sweep.yaml:1:65: nested deeper than 32 levels, a sweep file needs 4
     sweep.yaml:1:65: nested deeper than 32 levels, a sweep file needs 4
-    sweep.yaml:1:1: the file is "''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''…", a sweep is a mapping of keys: `name: …`, `model: …`
+    sweep.yaml:1:1: the file is "'''''''''''''''''''''''''''''''''''''''''''''''''''''''''''…", a sweep is a mapping of keys: `name: …`, `model: …`
     sweep.yaml:1:1: this is not YAML: while parsing a tag, did not find expected tag URI
     sweep.yaml:1:1: the file is empty, a sweep needs `name`, `model`, `dataset`, `method` and `parameters`
     sweep.yaml:2:1: this is not YAML: did not find expected <document start>
@@ -115,4 +115,41 @@ fn conditions_over_more_than_can_be_gone_through_are_refused() {
         parameters.replace("[1,2,", "[")
     );
     insta::assert_snapshot!(problems(&file), @"sweep.yaml:6:1: the parameters that `when` and `exclude` are about have more than 1000000 combinations, the most that are counted: let conditions name fewer parameters, or draw with `method: random`");
+}
+
+/// The files of the fuzzer and the examples: between them, every key of the grammar.
+const FILES: [&str; 5] = [
+    include_str!("../../../../deploy/examples/sentiment.yaml"),
+    include_str!("../../../../tests/fuzz/sweeps/conditional.yaml"),
+    include_str!("../../../../tests/fuzz/sweeps/search.yaml"),
+    include_str!("../../../../tests/fuzz/sweeps/dataset.yaml"),
+    include_str!("../../../../tests/fuzz/sweeps/splits.yaml"),
+];
+
+#[test]
+fn messages_show_long_and_unprintable_values_in_short() {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let long = format!("{}\\e[31m", "x".repeat(9_000));
+    let mut wrong = 0;
+    for file in FILES {
+        good(file);
+        for (start, _) in file.match_indices(is_word) {
+            if file[..start].ends_with(is_word) {
+                continue;
+            }
+            let end = start + file[start..].find(|c| !is_word(c)).unwrap_or(file.len() - start);
+            for value in [format!("\"{long}\""), long.clone(), format!("[{long}, {long}, \"\\e\"]")] {
+                let damaged = format!("{}{value}{}", &file[..start], &file[end..]);
+                let Err(problems) = parse(&damaged) else { continue };
+                wrong += 1;
+                for problem in problems.iter() {
+                    let message = &problem.message;
+                    assert!(!message.contains(&"x".repeat(61)), "{message}");
+                    assert!(!message.contains(char::is_control), "{message:?}");
+                    assert!(message.chars().count() <= 700, "{message}");
+                }
+            }
+        }
+    }
+    assert!(wrong > 200, "only {wrong} files were refused");
 }

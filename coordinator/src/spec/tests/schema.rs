@@ -63,7 +63,9 @@ parameters:
 
 #[test]
 fn files_that_are_right_are_right_by_the_schema() {
-    for source in [
+    let datasets = super::datasets::GOOD_DATASETS
+        .map(|dataset| GOOD.replace("{train: train.csv, validation: validation.csv}", dataset));
+    for source in datasets.iter().map(String::as_str).chain([
         GOOD,
         TWO,
         RANDOM,
@@ -77,7 +79,7 @@ fn files_that_are_right_are_right_by_the_schema() {
         ),
         include_str!("../../../../deploy/examples/sentiment.yaml"),
         include_str!("../../../../deploy/examples/emotion.yaml"),
-    ] {
+    ]) {
         good(source);
         assert_eq!(refusals(source), [""; 0], "{source}");
     }
@@ -85,6 +87,8 @@ fn files_that_are_right_are_right_by_the_schema() {
 
 #[test]
 fn what_the_parser_refuses_is_wrong_by_the_schema() {
+    let datasets = super::datasets::WRONG_BY_SCHEMA
+        .map(|dataset| GOOD.replace("{train: train.csv, validation: validation.csv}", dataset));
     let wrong = [
         GOOD.replace("name: demo\n", ""),
         GOOD.replace("name: demo", "name: my sweep"),
@@ -117,7 +121,7 @@ fn what_the_parser_refuses_is_wrong_by_the_schema() {
         RANDOM.replace("deeper: {parameters: {", "deeper: {value: 1, parameters: {"),
         RANDOM.replace("weight_decay: {", "wieght_decay: {"),
     ];
-    for source in wrong {
+    for source in wrong.into_iter().chain(datasets) {
         assert!(parse(&source).is_err(), "{source}");
         assert_ne!(refusals(&source), [""; 0], "{source}");
     }
@@ -128,6 +132,10 @@ fn every_key_and_every_hyperparameter_is_described() {
     let schema = schema();
     for key in KEYS {
         assert!(schema["properties"][key]["description"].is_string(), "{key}");
+    }
+    let dataset = &schema["properties"]["dataset"]["anyOf"][1]["properties"];
+    for key in crate::spec::data::KEYS {
+        assert!(dataset[key]["description"].is_string(), "{key}");
     }
     let parameters = &schema["$defs"]["parameters"]["properties"];
     for parameter in distilsweep_proto::params::PARAMETERS {
