@@ -213,3 +213,50 @@ impl Tokenize {
         Ok(Exit::Success)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        inspect: Inspect,
+    }
+
+    fn wanted(arguments: &[&str]) -> Result<DatasetSpec, CliError> {
+        let line = [&["inspect"], arguments].concat();
+        Line::try_parse_from(line).unwrap().inspect.wanted().map(|(spec, _)| spec)
+    }
+
+    #[test]
+    fn file_and_sweep_file_that_names_it_are_read_alike() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        let (rows, sweep) = (base.join("rows.csv"), base.join("sweep.yaml"));
+        std::fs::write(&rows, "stars,review\n1,bad\n").unwrap();
+        let of_sweep = |dataset: &str| {
+            let file = format!(
+                "name: n\nmodel: m\ndataset: {dataset}\nmethod: grid\nparameters: {{seed: {{value: 1}}}}\n"
+            );
+            std::fs::write(&sweep, file).unwrap();
+            wanted(&[&sweep.to_string_lossy()]).unwrap()
+        };
+        let rows = rows.to_string_lossy();
+        assert_eq!(wanted(&[&rows]).unwrap(), of_sweep("rows.csv"));
+        let options = ["--separator", ";", "--encoding", "latin-1", "--columns", "stars,review"];
+        let more = ["--text-column", "review", "--field", "data"];
+        let same = "{train: rows.csv, separator: ';', encoding: cp1252, header: false, columns: [stars, review], \
+                    text: review, field: data}";
+        assert_eq!(wanted(&[&[&*rows], &options[..], &more].concat()).unwrap(), of_sweep(same));
+        // A file that is absent is a file all the same, not an id of the Hub.
+        assert_eq!(
+            wanted(&["absent.csv"]).unwrap(),
+            DatasetSpec::of(DatasetSource::file("absent.csv".into()))
+        );
+        let error = wanted(&[&rows, "--config", "en"]).unwrap_err();
+        assert_eq!((error.exit, error.message.contains("--config")), (Exit::Usage, true));
+    }
+}

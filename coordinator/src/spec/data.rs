@@ -165,7 +165,7 @@ fn read_id(id: &Entry, entries: &[Entry], problems: &mut Vec<Problem>) -> Option
         form::find(entries, key).and_then(|entry| form::text(entry, problems))
     };
     if let (Some(entry), Some(_)) = (form::find(entries, "revision"), &revision) {
-        let sentence = format!("the revision also stands in `id: {}`, keep one", excerpt(&text));
+        let sentence = format!("the revision is also part of `id: {}`, keep one", excerpt(&text));
         problems.push(entry.mark.problem(sentence));
     }
     let config = option("config", problems);

@@ -107,7 +107,7 @@ fn split_may_have_several_files_or_none() {
     3:25: `config` belongs to a dataset with `id`, files have none: remove it
     3:36: `revision` belongs to a dataset with `id`, files have none: remove it
     3:22: `config` belongs to a dataset with `id`, files have none: remove it
-    3:21: the revision also stands in `id: d@v1`, keep one
+    3:21: the revision is also part of `id: d@v1`, keep one
     "#);
 }
 
