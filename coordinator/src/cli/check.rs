@@ -7,7 +7,8 @@ use std::{
 
 use clap::Args;
 use distilsweep_data::{
-    DataError, Hub, Inspection, Snapshot, TextDataset, TextTokenizer, check_pairs, inspect, locate, read,
+    DataError, Hub, Inspection, Snapshot, TextDataset, TextTokenizer, check_metric, check_pairs, inspect,
+    locate, read, unknown_token_note,
 };
 use distilsweep_proto::{
     examples,
@@ -145,11 +146,15 @@ fn found(hub: &Hub, spec: &SweepSpec, cuts: &[usize]) -> Result<Found, DataError
     let data = match files {
         Some(files) => {
             let data = read(files, &spec.dataset)?;
+            check_metric(&data.classes, &data.validation.labels, spec.metric.is_loss())?;
             if let Some(model) = &model {
                 check_pairs(&model.directory, data.columns.pair.is_some())?;
             }
             let tokenizer =
                 model.as_ref().map(|model| TextTokenizer::from_directory(&model.directory)).transpose()?;
+            if let Some(tokenizer) = &tokenizer {
+                notes.extend(unknown_token_note(&data, tokenizer)?);
+            }
             let inspection = inspect(&data, tokenizer.as_ref(), cuts)?;
             Some((data, inspection))
         }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use clap::{Args, Subcommand, ValueEnum};
-use distilsweep_data::{CUTS, DataError, Hub, TextTokenizer, inspect, locate, read, schema};
+use distilsweep_data::{
+    CUTS, DataError, Hub, TextTokenizer, inspect, locate, read, schema, unknown_token_note,
+};
 use distilsweep_proto::{
     dataset::{Columns, DatasetSource, DatasetSpec, FileFormat, FormatOptions},
     examples,
@@ -171,6 +173,10 @@ fn seen(
     let files = locate(hub, spec)?;
     let schema = files.train.first().map(|path| schema(path, &spec.format)).transpose();
     let data = read(files, spec)?;
+    let unknown = match &tokenizer {
+        Some(tokenizer) => unknown_token_note(&data, tokenizer)?,
+        None => None,
+    };
     Ok(Inspected {
         dataset,
         schema: schema?.unwrap_or_default(),
@@ -179,7 +185,7 @@ fn seen(
         columns: Inspected::read(data.columns),
         commit: data.commit,
         config: data.config,
-        notes: data.notes,
+        notes: data.notes.into_iter().chain(unknown).collect(),
     })
 }
 
