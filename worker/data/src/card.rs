@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
 
-use crate::DataError;
+use crate::{DataError, excerpt};
 
 /// Name of the card in a repository.
 pub(crate) const CARD: &str = "README.md";
@@ -19,6 +19,8 @@ pub(crate) struct Card {
     pub(crate) configs: Vec<Config>,
     /// Class names by configuration.
     classes: Vec<(String, ClassNames)>,
+    /// Why the card cannot be read.
+    pub(crate) problem: Option<String>,
 }
 
 /// Names of the classes of label columns, in class order.
@@ -31,6 +33,8 @@ pub(crate) struct Config {
     /// Whether it is the one where none is named.
     pub(crate) default: bool,
     pub(crate) files: Files,
+    /// Character between the fields of its CSV files, as the card has it.
+    pub(crate) separator: Option<String>,
 }
 
 /// The files of a configuration.
@@ -49,21 +53,23 @@ impl Card {
     /// The card in a directory; one that is not there says nothing.
     pub(crate) fn of_directory(directory: &Path) -> Result<Self, DataError> {
         let path = directory.join(CARD);
-        match std::fs::read_to_string(&path) {
-            Ok(readme) => Ok(Self::parse(&readme)),
+        match std::fs::read(&path) {
+            Ok(readme) => Ok(Self::parse(&String::from_utf8_lossy(&readme))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(source) => Err(DataError::Io { path, source }),
         }
     }
 
-    /// Reads a README; one without a head, or with one that is no YAML, says nothing.
+    /// Reads a README. One without a head says nothing; one whose head is not YAML says why.
     pub(crate) fn parse(readme: &str) -> Self {
         let Some(head) = head(readme) else { return Self::default() };
         match serde_saphyr::from_str::<Value>(head) {
             Ok(card) => Self::of(&card),
             Err(error) => {
-                tracing::warn!(%error, "the card of the data set is no YAML, going by the names of files");
-                Self::default()
+                let error = error.to_string();
+                let cause = excerpt(error.lines().next().unwrap_or_default());
+                let problem = format!("the head of {CARD} is ignored, it is not valid YAML ({cause})");
+                Self { problem: Some(problem), ..Self::default() }
             }
         }
     }
@@ -73,9 +79,10 @@ impl Card {
             name: name(config),
             default: config.get("default").and_then(Value::as_bool).unwrap_or(false),
             files: files(config),
+            separator: separator(config),
         });
         let classes = list(card.get("dataset_info")).into_iter().map(|info| (name(info), class_names(info)));
-        Self { configs: configs.collect(), classes: classes.collect() }
+        Self { configs: configs.collect(), classes: classes.collect(), problem: None }
     }
 
     /// Names of the classes of every label column of a configuration that the card describes.
@@ -105,6 +112,11 @@ fn list(value: Option<&Value>) -> Vec<&Value> {
 
 fn name(config: &Value) -> String {
     config.get("config_name").and_then(Value::as_str).unwrap_or("default").to_owned()
+}
+
+/// As pandas names it: `sep`, or `delimiter`.
+fn separator(config: &Value) -> Option<String> {
+    ["sep", "delimiter"].into_iter().find_map(|key| config.get(key)?.as_str()).map(str::to_owned)
 }
 
 fn files(config: &Value) -> Files {
@@ -177,8 +189,8 @@ mod tests {
         assert_eq!(
             card.configs,
             [
-                Config { name: "split".into(), default: true, files: split },
-                Config { name: "unsplit".into(), default: false, files: unsplit },
+                Config { name: "split".into(), default: true, files: split, separator: None },
+                Config { name: "unsplit".into(), default: false, files: unsplit, separator: None },
             ]
         );
         assert_eq!(card.class_names(Some("split"))["label"], ["sadness", "joy", "surprise"]);
@@ -192,9 +204,24 @@ mod tests {
         assert_eq!(one.configs[0].files, Files::Folder("data".into()));
         let unsaid = Card::parse("---\r\nconfigs:\r\n- config_name: a\r\n---\r\n");
         assert_eq!((unsaid.configs[0].name.as_str(), &unsaid.configs[0].files), ("a", &Files::Unsaid));
-        for nothing in ["", "# Rows", "---\nnever: closed\n", "---\n: : [\n---\n", "---\nconfigs: []\n---\n"]
-        {
+        for nothing in ["", "# Rows", "---\nnever: closed\n", "---\nconfigs: []\n---\n"] {
             assert_eq!(Card::parse(nothing), Card::default(), "{nothing:?}");
         }
+    }
+
+    #[test]
+    fn a_card_names_the_separator_of_a_configuration() {
+        let card = Card::parse(
+            "---\nconfigs:\n- config_name: a\n  sep: \"\\t\"\n- config_name: b\n  delimiter: ;\n---\n",
+        );
+        assert_eq!(card.configs[0].separator.as_deref(), Some("\t"));
+        assert_eq!(card.configs[1].separator.as_deref(), Some(";"));
+    }
+
+    #[test]
+    fn a_card_that_is_not_yaml_says_so() {
+        let card = Card::parse("---\n: : [\n---\n");
+        assert!(card.configs.is_empty());
+        insta::assert_snapshot!(card.problem.unwrap_or_default(), @"the head of README.md is ignored, it is not valid YAML (error: line 1 column 1: cannot deserialize null into string…)");
     }
 }

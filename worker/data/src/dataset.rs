@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use distilsweep_proto::dataset::{Columns, DatasetSpec, FileFormat};
 
 use crate::{
-    ColumnNames, DataError, Files, Hub, Split,
+    ColumnNames, DataError, Files, Hub, Split, class_folders,
     classes::{Classes, LabelColumn, missing_label},
     columns::{Label, Wanted},
     excerpt::quoted,
@@ -50,12 +50,27 @@ pub fn load(hub: &Hub, spec: &DatasetSpec) -> Result<TextDataset, DataError> {
 /// # Errors
 /// What is wrong with them, and where.
 pub fn read(files: Files, spec: &DatasetSpec) -> Result<TextDataset, DataError> {
-    let Files { train, validation, test, class_names, config, commit, mut notes, .. } = files;
+    let Files {
+        train,
+        validation,
+        test,
+        class_names,
+        class_folders,
+        separator,
+        config,
+        commit,
+        mut notes,
+        ..
+    } = files;
     let wanted = Wanted {
         drop_missing: spec.drop_missing,
         ..Wanted::labelled(spec.text.as_deref(), spec.text_pair.as_deref(), spec.label.as_deref())
     };
-    let rows = |paths: &[PathBuf]| read_files(paths, wanted, &spec.format);
+    let format = FileFormat { separator: spec.format.separator.or(separator), ..spec.format.clone() };
+    let rows = |paths: &[PathBuf]| match paths {
+        [_, ..] if class_folders => Ok(vec![class_folders::read(paths, wanted, &format)?]),
+        _ => paths.iter().map(|path| rows::read(path, wanted, &format)).collect::<Result<Vec<_>, _>>(),
+    };
     let (train, validation) = (rows(&train)?, rows(&validation)?);
     let mut test = rows(&test).map_err(explain_unlabelled_test)?;
     check_pairs(train.iter().chain(&validation).chain(&test))?;
@@ -105,11 +120,6 @@ pub fn read(files: Files, spec: &DatasetSpec) -> Result<TextDataset, DataError> 
     let mut data = TextDataset { train, validation, test, classes, columns, path, config, commit, notes };
     data.notes.extend(quality::notes(&data));
     Ok(data)
-}
-
-/// Reads all files of a split.
-fn read_files(paths: &[PathBuf], wanted: Wanted<'_>, format: &FileFormat) -> Result<Vec<Rows>, DataError> {
-    paths.iter().map(|path| rows::read(path, wanted, format)).collect()
 }
 
 /// What to do about a test split without a label column.

@@ -1,301 +1,245 @@
 //! Which files of a directory or repository are which split.
 //!
-//! As its card says, else laid out as the Hub's data sets are: the split's name in the file's name or that of its
-//! folder, a configuration's files in a folder of its name.
+//! The card says it; otherwise the files are laid out as the Hub's data sets are: the split's name in the name of a folder
+//! or a file, a configuration's files in a folder of its name. Without tables, text files in a folder per class are read.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::{BTreeMap, BTreeSet};
 
+use distilsweep_proto::dataset::{self, DatasetSource, DatasetSpec, SplitChoice};
 use globset::GlobBuilder;
 
 use crate::{
-    DataError,
     card::{self, Card, ClassNames},
-    rows::is_readable,
+    class_folders,
+    excerpt::{quoted, quoted_list},
+    listing::is_hidden,
+    saved_dataset,
+    split_choice::{Candidates, Origin, Splits, select, unknown_split},
+    tables::{is_table, splits_by_name},
 };
-
-/// The files of each split, by their paths relative to the repository, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Splits {
-    pub(crate) train: Vec<String>,
-    pub(crate) validation: Vec<String>,
-    pub(crate) test: Vec<String>,
-}
-
-impl Splits {
-    fn of(&mut self, kind: Kind) -> &mut Vec<String> {
-        match kind {
-            Kind::Train => &mut self.train,
-            Kind::Validation => &mut self.validation,
-            Kind::Test => &mut self.test,
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        !self.validation.is_empty() && !self.test.is_empty()
-    }
-
-    /// All of them.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &String> {
-        [&self.train, &self.validation, &self.test].into_iter().flatten()
-    }
-}
 
 /// What was chosen of a data set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chosen {
     pub(crate) splits: Splits,
-    /// Name of the configuration; none where there is but one, without a name.
+    /// Name of the configuration; none if there is but one, without a name.
     pub(crate) config: Option<String>,
-    /// Where class names are, if the files carry none.
+    /// Class names, if the files carry none.
     pub(crate) class_names: ClassNames,
-    /// What was chosen where nobody said.
+    /// Character between the fields of CSV files, if the card sets it.
+    pub(crate) separator: Option<char>,
+    /// Whether each file is one row, labelled by its folder.
+    pub(crate) class_folders: bool,
+    /// What was chosen that the data set does not say, and what was left out.
     pub(crate) notes: Vec<String>,
 }
 
-/// Sorts files to splits.
-pub(crate) fn choose(files: &[String], card: &Card, config: Option<&str>) -> Result<Chosen, String> {
-    let by_name = by_name(files);
-    let mut configs: BTreeMap<String, Splits> = BTreeMap::new();
-    for of_card in &card.configs {
-        let splits = match &of_card.files {
-            card::Files::Patterns(patterns) => matching(files, patterns)?,
-            card::Files::Folder(folder) => by_name.get(folder.as_str()).cloned().unwrap_or_default(),
-            card::Files::Unsaid => {
-                by_name.get(of_card.name.as_str()).or_else(|| by_name.get("")).cloned().unwrap_or_default()
-            }
-        };
-        if !splits.train.is_empty() {
-            configs.insert(of_card.name.clone(), splits);
-        }
-    }
-    let default = card.configs.iter().find(|config| config.default).map(|config| config.name.as_str());
-    if configs.is_empty() {
-        configs = by_name.into_iter().map(|(name, splits)| (name.to_owned(), splits)).collect();
-    }
-    let chosen = pick(configs, default, config)?;
-    Ok(Chosen { class_names: card.class_names(chosen.config.as_deref()), ..chosen })
-}
+/// The configurations of a data set by their names.
+type Configs = BTreeMap<String, Candidates>;
 
-/// Picks a configuration: the one that is asked for, else the one that is meant where none is.
-fn pick(
-    mut configs: BTreeMap<String, Splits>,
-    default: Option<&str>,
-    config: Option<&str>,
-) -> Result<Chosen, String> {
-    let names = configs.keys().filter(|name| !name.is_empty()).cloned().collect::<Vec<_>>().join(", ");
-    let chosen = |name: String, splits: Splits, notes: Vec<String>| Chosen {
-        splits,
-        config: Some(name).filter(|name| !name.is_empty()),
-        class_names: ClassNames::new(),
+/// Chooses the files of each split.
+///
+/// # Errors
+/// A sentence that says why there are none, or which names are ambiguous.
+pub(crate) fn choose(files: &[String], card: &Card, spec: &DatasetSpec) -> Result<Chosen, String> {
+    let mut files: Vec<String> = files.iter().filter(|file| !is_hidden(file)).cloned().collect();
+    files.sort();
+    let tables: Vec<&str> = files.iter().map(String::as_str).filter(|file| is_table(file)).collect();
+    let mut notes: Vec<String> = card.problem.iter().cloned().collect();
+    let by_name = splits_by_name(&tables);
+    let can_train = |configs: &Configs| configs.values().any(|config| config.can_train(&spec.splits));
+
+    let class_folders = class_folders::find(&files);
+    let has_texts = can_train(&class_folders.configs);
+    let mut configs = of_card(&tables, card, &by_name)?;
+    if !can_train(&configs) {
+        if !configs.is_empty() && can_train(&by_name) {
+            let problem = "no configuration of the card has training files: file names decide instead";
+            notes.push(problem.to_owned());
+        }
+        configs = by_name;
+    }
+    let mut unread: Vec<String> = Vec::new();
+    let reads_texts = !can_train(&configs) && has_texts;
+    let saved = saved_dataset::find(&files);
+    if reads_texts {
+        configs = class_folders.configs;
+        unread.extend(class_folders.unused);
+    } else if !can_train(&configs) {
+        let known = configs.values().flat_map(Candidates::names);
+        return Err(match (&spec.splits.train, saved) {
+            (_, Some(saved)) => saved.problem(),
+            (SplitChoice::Named(name), None) if !configs.is_empty() => unknown_split(name, known),
+            _ => no_training_rows(&tables),
+        });
+    } else if has_texts {
+        let classes = class_folders::classes(class_folders.configs.values().flat_map(Candidates::files));
+        notes.push(format!(
+            "text files in folders ({}) are not read, since there are tables: a directory without tables is read by class \
+             folders",
+            quoted_list(classes)
+        ));
+    }
+
+    configs.retain(|_, config| config.can_train(&spec.splits));
+    let of_configs: BTreeSet<String> = configs.values().flat_map(Candidates::files).cloned().collect();
+    let ignored = tables.iter().filter(|file| !of_configs.contains(**file)).map(|file| (*file).to_owned());
+    let Picked { name, mut candidates, note } = pick(configs, card, config_of(spec))?;
+    if reads_texts {
+        unread.extend(ignored);
+    } else {
+        candidates.loose.extend(ignored);
+    }
+    notes.extend(note);
+    let selected = select(&candidates, &spec.splits)?;
+    if reads_texts {
+        let classes = class_folders::classes(selected.splits.train.iter());
+        notes.push(format!("each text file is a row with its folder as label: {}", quoted_list(classes)));
+    }
+    notes.extend(selected.notes);
+    notes.extend(unmatched(card, &name, &candidates));
+    unread.extend(saved.map(|saved| format!("{}*.arrow", saved.prefix())));
+    if !selected.unused.is_empty() {
+        let unused = quoted_list(selected.unused);
+        notes
+            .push(format!("not used: {unused}; `splits: {{train: NAME, ..}}` chooses other splits or files"));
+    }
+    if !unread.is_empty() {
+        notes.push(format!("not read: {}", quoted_list(unread)));
+    }
+    let config = Some(name).filter(|name| !name.is_empty());
+    Ok(Chosen {
+        splits: selected.splits,
+        class_names: card.class_names(config.as_deref()),
+        separator: if spec.format.separator.is_none() { separator(card, config.as_deref())? } else { None },
+        config,
+        class_folders: reads_texts,
         notes,
-    };
-    if let Some(config) = config {
-        return match configs.remove(config) {
-            Some(splits) => Ok(chosen(config.to_owned(), splits, Vec::new())),
-            None if names.is_empty() => Err(format!("there is no configuration \"{config}\", and no other")),
-            None => Err(format!("there is no configuration \"{config}\"; there are {names}")),
-        };
-    }
-    for usual in default.into_iter().chain(["", "data", "default"]) {
-        if let Some(splits) = configs.remove(usual) {
-            return Ok(chosen(usual.to_owned(), splits, Vec::new()));
-        }
-    }
-    let with_all = configs.values().filter(|splits| splits.is_complete()).count();
-    match configs.len() {
-        0 => Err("there is no file of training rows; its name must contain \"train\" and end in .parquet, .csv, .tsv, \
-                  .jsonl or .json"
-            .to_owned()),
-        1 => {
-            let (name, splits) = configs.into_iter().next().unwrap_or_default();
-            Ok(chosen(name, splits, Vec::new()))
-        }
-        _ if with_all == 1 => {
-            let found = configs.into_iter().find(|(_, splits)| splits.is_complete());
-            let (name, splits) = found.unwrap_or_default();
-            let note = format!("configuration \"{name}\" was chosen out of {names}: it has all three splits");
-            Ok(chosen(name, splits, vec![note]))
-        }
-        _ => Err(format!("there are several configurations; `config:` must name one of {names}")),
-    }
-}
-
-/// The readable files that a card's patterns name, by split. `*` stays within a folder, `**` does not.
-fn matching(files: &[String], patterns: &[(String, Vec<String>)]) -> Result<Splits, String> {
-    let mut splits = Splits::default();
-    for (split, patterns) in patterns {
-        let Some(kind) = split_of(split) else { continue };
-        for pattern in patterns {
-            let glob = GlobBuilder::new(pattern.trim_start_matches("./")).literal_separator(true).build();
-            let glob = glob.map_err(|error| format!("its card names files by \"{pattern}\": {error}"))?;
-            let glob = glob.compile_matcher();
-            let fits = |file: &&String| is_readable(file.as_ref()) && glob.is_match(file);
-            splits.of(kind).extend(files.iter().filter(fits).cloned());
-        }
-        splits.of(kind).sort();
-        splits.of(kind).dedup();
-    }
-    Ok(splits)
-}
-
-/// The readable files by the folder of their configuration, where it has training rows.
-fn by_name(files: &[String]) -> BTreeMap<&str, Splits> {
-    let mut folders: BTreeMap<&str, Splits> = BTreeMap::new();
-    for file in files.iter().filter(|file| is_readable(file.as_ref())) {
-        let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
-        let by_folder = || {
-            let (parent, last) = folder.rsplit_once('/').unwrap_or(("", folder));
-            split_of(last).map(|kind| (parent, kind))
-        };
-        if let Some((folder, kind)) = split_of(name).map(|kind| (folder, kind)).or_else(by_folder) {
-            folders.entry(folder).or_default().of(kind).push(file.clone());
-        }
-    }
-    folders.retain(|_, splits| !splits.train.is_empty());
-    for splits in folders.values_mut() {
-        for kind in [Kind::Train, Kind::Validation, Kind::Test] {
-            splits.of(kind).sort();
-        }
-    }
-    folders
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Train,
-    Validation,
-    Test,
-}
-
-/// The split that a file's name tells, by its words: "train-00000-of-00001.parquet", "dev.csv".
-fn split_of(name: &str) -> Option<Kind> {
-    name.to_ascii_lowercase().split(|c: char| !c.is_ascii_alphanumeric()).find_map(|word| match word {
-        "train" | "training" => Some(Kind::Train),
-        "validation" | "valid" | "val" | "dev" => Some(Kind::Validation),
-        "test" | "testing" => Some(Kind::Test),
-        _ => None,
     })
 }
 
-/// All files below a directory, relative to it, with `/` between folders, sorted.
-pub(crate) fn list(directory: &Path) -> Result<Vec<String>, DataError> {
-    let mut found = Vec::new();
-    let mut open = vec![directory.to_owned()];
-    while let Some(folder) = open.pop() {
-        let unreadable = |source| DataError::Io { path: folder.clone(), source };
-        for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            if path.is_dir() {
-                open.push(path);
-            } else if let Ok(relative) = path.strip_prefix(directory) {
-                let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
-                found.push(parts.join("/"));
-            }
-        }
+fn config_of(spec: &DatasetSpec) -> Option<&str> {
+    match &spec.source {
+        DatasetSource::Id { config, .. } => config.as_deref(),
+        DatasetSource::Files { .. } => None,
     }
-    found.sort();
-    Ok(found)
+}
+
+/// The configurations of the card.
+fn of_card(tables: &[&str], card: &Card, by_name: &Configs) -> Result<Configs, String> {
+    let mut configs = Configs::new();
+    for config in &card.configs {
+        let named = |name: &str| by_name.get(name).cloned();
+        let candidates = match &config.files {
+            card::Files::Patterns(patterns) => matching(tables, patterns)?,
+            card::Files::Folder(folder) => named(folder).unwrap_or_default(),
+            card::Files::Unsaid => named(&config.name).or_else(|| named("")).unwrap_or_default(),
+        };
+        configs.insert(config.name.clone(), candidates);
+    }
+    Ok(configs)
+}
+
+/// The tables that a card's patterns name, by split. `*` stays within a folder, `**` does not.
+fn matching(tables: &[&str], patterns: &[(String, Vec<String>)]) -> Result<Candidates, String> {
+    let mut candidates = Candidates::default();
+    for (split, patterns) in patterns {
+        let mut files = BTreeSet::new();
+        for pattern in patterns {
+            let glob = GlobBuilder::new(pattern.trim_start_matches("./")).literal_separator(true).build();
+            let glob = glob
+                .map_err(|error| format!("its card names files by {}: {}", quoted(pattern), error.kind()))?;
+            let glob = glob.compile_matcher();
+            files.extend(tables.iter().filter(|file| glob.is_match(file)));
+        }
+        files.into_iter().for_each(|file| candidates.add(split, Origin::Card, file));
+    }
+    Ok(candidates)
+}
+
+/// A note on the splits of the card that have no file.
+fn unmatched(card: &Card, config: &str, candidates: &Candidates) -> Option<String> {
+    let config = card.configs.iter().find(|other| other.name == config)?;
+    let card::Files::Patterns(patterns) = &config.files else { return None };
+    let absent =
+        patterns.iter().map(|(split, _)| split).filter(|split| !candidates.groups.contains_key(*split));
+    let absent: Vec<&String> = absent.collect();
+    let note = || format!("the card lists splits without a readable file: {}", quoted_list(&absent));
+    (!absent.is_empty() && !candidates.groups.is_empty()).then(note)
+}
+
+/// The separator that the card sets for a configuration.
+fn separator(card: &Card, config: Option<&str>) -> Result<Option<char>, String> {
+    let of_config = card.configs.iter().find(|other| Some(other.name.as_str()) == config);
+    let only = || if let [one] = &card.configs[..] { Some(one) } else { None };
+    let Some(text) = of_config.or_else(only).and_then(|config| config.separator.as_deref()) else {
+        return Ok(None);
+    };
+    let problem = |problem| {
+        format!("its card sets the separator {}: {problem}; `separator:` overrides it", quoted(text))
+    };
+    dataset::separator(text).map(Some).map_err(problem)
+}
+
+/// A configuration that was picked.
+struct Picked {
+    name: String,
+    candidates: Candidates,
+    /// Why, if the data set does not say which.
+    note: Option<String>,
+}
+
+/// Picks a configuration: the one that is asked for, else the default, else the only one that is complete.
+fn pick(mut configs: Configs, card: &Card, config: Option<&str>) -> Result<Picked, String> {
+    let named = |configs: &Configs| {
+        let names: Vec<String> = configs.keys().filter(|name| !name.is_empty()).cloned().collect();
+        (!names.is_empty()).then(|| quoted_list(names))
+    };
+    if let Some(config) = config {
+        let unknown = match named(&configs) {
+            Some(names) => format!("there is no configuration {}; there are {names}", quoted(config)),
+            None => format!("there is no configuration {}, and no other", quoted(config)),
+        };
+        let candidates = configs.remove(config).ok_or(unknown)?;
+        return Ok(Picked { name: config.to_owned(), candidates, note: None });
+    }
+    let default = card.configs.iter().find(|config| config.default).map(|config| config.name.as_str());
+    let usual = default.into_iter().chain(["", "data", "default"]).find(|name| configs.contains_key(*name));
+    let mut complete =
+        configs.iter().filter(|(_, config)| config.is_complete()).map(|(name, _)| name.as_str());
+    let only_complete = complete.next().filter(|_| complete.next().is_none());
+    let (name, reason) = match (usual, configs.keys().next(), only_complete) {
+        (Some(usual), ..) => (usual.to_owned(), ""),
+        (None, Some(only), _) if configs.len() == 1 => (only.clone(), ""),
+        (None, _, Some(complete)) => (complete.to_owned(), ", which has all three splits"),
+        (None, ..) => {
+            let names = named(&configs).unwrap_or_default();
+            return Err(format!("there are several configurations; `config:` must name one of {names}"));
+        }
+    };
+    let candidates = configs.remove(&name).unwrap_or_default();
+    let used = if name.is_empty() {
+        "the files at the top are".to_owned()
+    } else {
+        format!("configuration {} is", quoted(&name))
+    };
+    let note =
+        named(&configs).map(|others| format!("{used} used{reason}; `config:` chooses another: {others}"));
+    Ok(Picked { name, candidates, note })
+}
+
+fn no_training_rows(tables: &[&str]) -> String {
+    let found = match tables {
+        [] => String::new(),
+        tables => {
+            format!("; `train: [..]` or `splits: {{train: NAME}}` chooses among {}", quoted_list(tables))
+        }
+    };
+    format!(
+        "there is no file of training rows: its name or folder must contain \"train\", and it must end in .parquet, .csv, \
+         .tsv, .jsonl or .json{found}"
+    )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chosen(files: &[&str], config: Option<&str>) -> String {
-        with_card("", files, config)
-    }
-
-    fn with_card(card: &str, files: &[&str], config: Option<&str>) -> String {
-        let files: Vec<String> = files.iter().map(|file| (*file).to_owned()).collect();
-        match choose(&files, &Card::parse(card), config) {
-            Ok(Chosen { splits, notes, .. }) => format!(
-                "{} | {} | {} | {}.",
-                splits.train.join(" "),
-                splits.validation.join(" "),
-                splits.test.join(" "),
-                notes.join(" ")
-            ),
-            Err(problem) => problem,
-        }
-    }
-
-    const EMOTION: [&str; 6] = [
-        ".gitattributes",
-        "README.md",
-        "split/test-00000-of-00001.parquet",
-        "split/train-00000-of-00001.parquet",
-        "split/validation-00000-of-00001.parquet",
-        "unsplit/train-00000-of-00001.parquet",
-    ];
-
-    #[test]
-    fn files_are_sorted_to_splits_by_name_and_folder() {
-        insta::assert_snapshot!(
-            [
-                chosen(&EMOTION, None),
-                chosen(&EMOTION, Some("unsplit")),
-                chosen(&["test.csv", "train.csv", "dev.csv", "train_notes.txt"], None),
-                chosen(&["data/train-00001-of-00002.parquet", "data/train-00000-of-00002.parquet"], None),
-                chosen(&["en/train.jsonl", "en/valid.jsonl"], None),
-                chosen(&["default/train/0000.parquet", "default/test/0000.parquet"], None),
-                chosen(&["train/a.csv", "train/b.csv", "dev/a.csv"], None),
-            ]
-            .join("\n"),
-            @r#"
-        split/train-00000-of-00001.parquet | split/validation-00000-of-00001.parquet | split/test-00000-of-00001.parquet | configuration "split" was chosen out of split, unsplit: it has all three splits.
-        unsplit/train-00000-of-00001.parquet |  |  | .
-        train.csv | dev.csv | test.csv | .
-        data/train-00000-of-00002.parquet data/train-00001-of-00002.parquet |  |  | .
-        en/train.jsonl | en/valid.jsonl |  | .
-        default/train/0000.parquet |  | default/test/0000.parquet | .
-        train/a.csv train/b.csv | dev/a.csv |  | .
-        "#
-        );
-    }
-
-    #[test]
-    fn a_card_goes_before_names() {
-        let card = "---\nconfigs:\n- config_name: all\n  data_files:\n  - split: train\n    path: unsplit/*\n\
-                    - config_name: parts\n  default: true\n  data_files:\n  - split: train\n    path: '**/train-*'\n  \
-                    - split: validation\n    path: [split/validation-*, split/none-*]\n  - split: extra\n    path: '*'\n---\n";
-        let folder = "---\nconfigs:\n- config_name: x\n  data_dir: split\n---\n";
-        insta::assert_snapshot!(
-            [
-                with_card(card, &EMOTION, None),
-                with_card(card, &EMOTION, Some("all")),
-                with_card(card, &EMOTION, Some("split")),
-                with_card(folder, &EMOTION, None),
-                with_card("---\nlicense: mit\n---\n", &EMOTION, Some("unsplit")),
-                with_card("---\nconfigs:\n- data_files: a[\n---\n", &EMOTION, None),
-            ]
-            .join("\n"),
-            @r#"
-        split/train-00000-of-00001.parquet unsplit/train-00000-of-00001.parquet | split/validation-00000-of-00001.parquet |  | .
-        unsplit/train-00000-of-00001.parquet |  |  | .
-        there is no configuration "split"; there are all, parts
-        split/train-00000-of-00001.parquet | split/validation-00000-of-00001.parquet | split/test-00000-of-00001.parquet | .
-        unsplit/train-00000-of-00001.parquet |  |  | .
-        its card names files by "a[": error parsing glob 'a[': unclosed character class; missing ']'
-        "#
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_chosen_is_asked_for() {
-        insta::assert_snapshot!(
-            [
-                chosen(&EMOTION, Some("splitt")),
-                chosen(&["de/train.csv", "en/train.csv"], None),
-                chosen(&["README.md", "rows.csv"], None),
-                chosen(&["train.csv"], Some("en")),
-            ]
-            .join("\n"),
-            @r#"
-        there is no configuration "splitt"; there are split, unsplit
-        there are several configurations; `config:` must name one of de, en
-        there is no file of training rows; its name must contain "train" and end in .parquet, .csv, .tsv, .jsonl or .json
-        there is no configuration "en", and no other
-        "#
-        );
-    }
-}
+mod tests;

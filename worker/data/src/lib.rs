@@ -6,6 +6,7 @@
 
 mod card;
 mod cell;
+mod class_folders;
 mod classes;
 mod columns;
 mod dataset;
@@ -16,6 +17,7 @@ mod hub;
 mod inspect;
 mod json;
 mod layout;
+mod listing;
 mod locate;
 mod numbers;
 mod order;
@@ -25,8 +27,12 @@ mod quality;
 mod quoting;
 mod rows;
 mod sampling;
+mod saved_dataset;
 mod schema;
 mod split;
+mod split_choice;
+mod split_names;
+mod tables;
 mod text;
 mod tokenized;
 mod tokenizer;

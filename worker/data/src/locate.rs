@@ -1,13 +1,18 @@
-//! Finding the files of a data set: named ones, those of a directory, those of a repository of the Hub.
+//! Finds the files of a data set: named ones, those of a directory, those of a repository of the Hub.
 
 use std::path::{Path, PathBuf};
 
-use distilsweep_proto::dataset::{DatasetSource, DatasetSpec};
+use distilsweep_proto::{
+    dataset::{DatasetSource, DatasetSpec, SplitSelection},
+    resource::is_path,
+};
 
 use crate::{
     DataError, Hub, Snapshot,
     card::{Card, ClassNames},
     layout::{self, Chosen},
+    listing,
+    rows::is_readable,
 };
 
 /// The files of each split, and what is known of them before they are read.
@@ -28,6 +33,10 @@ pub struct Files {
     /// Where class names are, if the files carry none.
     pub(crate) class_names: ClassNames,
     pub(crate) config: Option<String>,
+    /// Character between the fields of CSV files, if the card sets it and the data set does not.
+    pub(crate) separator: Option<char>,
+    /// Whether each file is one row, labelled by its folder.
+    pub(crate) class_folders: bool,
     pub(crate) notes: Vec<String>,
 }
 
@@ -57,28 +66,45 @@ pub fn locate(hub: &Hub, spec: &DatasetSpec) -> Result<Files, DataError> {
     };
     let directory = Path::new(id);
     if directory.is_dir() {
-        let files = layout::list(directory)?;
+        let files = listing::list(directory)?;
         let card = Card::of_directory(directory)?;
-        let chosen = layout::choose(&files, &card, config).map_err(|problem| DataError::Malformed {
+        let chosen = layout::choose(&files, &card, spec).map_err(|problem| DataError::Malformed {
             path: directory.to_owned(),
-            problem: format!("is no data set: {problem}"),
+            problem: format!("cannot be used as a data set: {problem}"),
         })?;
         return Ok(Files::new(directory.to_owned(), chosen));
     }
     if directory.is_file() {
-        return Err(DataError::Malformed {
+        if config.is_some() || spec.splits != SplitSelection::default() {
+            return Err(DataError::Malformed {
+                path: directory.to_owned(),
+                problem: "is one file, it has neither configurations nor splits: remove `config:` and `splits:`, or \
+                          name files with `train:`, `validation:` and `test:`"
+                    .to_owned(),
+            });
+        }
+        return Ok(Files { train: vec![directory.to_owned()], ..Files::default() });
+    }
+    // What else looks like a path may still be an id.
+    if is_path(id) || !Hub::is_id(id) || (is_readable(directory) && !id.contains('/')) {
+        return Err(DataError::Missing {
             path: directory.to_owned(),
-            problem: "is a file; a data set of files is `dataset: {train: FILE, validation: FILE}`"
-                .to_owned(),
+            wanted: "it must be a file, a directory or an id of the Hub (owner/name)".to_owned(),
         });
     }
-    let (Snapshot { directory, commit, license, .. }, chosen) = hub.dataset(id, revision, config)?;
+    let found = hub.dataset(id, revision, spec).map_err(|error| match error {
+        DataError::Hub { repository, problem, retryable } if is_readable(directory) => {
+            DataError::Hub { repository, problem: format!("there is no such file, and {problem}"), retryable }
+        }
+        other => other,
+    });
+    let (Snapshot { directory, commit, license, .. }, chosen) = found?;
     Ok(Files { commit, license, ..Files::new(directory, chosen) })
 }
 
 impl Files {
     fn new(directory: PathBuf, chosen: Chosen) -> Self {
-        let Chosen { splits, config, class_names, notes } = chosen;
+        let Chosen { splits, config, class_names, separator, class_folders, notes } = chosen;
         let place = |files: Vec<String>| files.into_iter().map(|file| directory.join(file)).collect();
         Self {
             train: place(splits.train),
@@ -87,6 +113,8 @@ impl Files {
             directory: Some(directory),
             class_names,
             config,
+            separator,
+            class_folders,
             notes,
             ..Self::default()
         }

@@ -13,7 +13,9 @@ use distilsweep_proto::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::{DataError, Hub, Kind, Snapshot, dataset::read, locate::locate, tokenized::check_pairs};
+use crate::{
+    DataError, Hub, Kind, Snapshot, class_folders, dataset::read, locate::locate, tokenized::check_pairs,
+};
 
 /// A model and a data set that were looked into.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,17 +35,24 @@ pub fn take_in(hub: &Hub, model: (&str, Option<&str>), dataset: &DatasetSpec) ->
     let data = locate(hub, dataset)?;
     let of_model = found.used().map(|name| (name.to_owned(), found.directory.join(name)));
     let root = data.directory.clone();
-    let of_data = [&data.train, &data.validation, &data.test].into_iter().flatten().map(|path| {
+    let relative = |path: &Path| {
         let relative = root.as_deref().and_then(|root| path.strip_prefix(root).ok()).unwrap_or(path);
-        (relative.display().to_string(), path.clone())
-    });
+        relative.display().to_string()
+    };
+    let splits = [&data.train, &data.validation, &data.test].into_iter();
+    let of_data: Vec<ResourceFile> = if data.class_folders {
+        let splits = splits.filter(|files| !files.is_empty());
+        splits.map(|files| combined_fingerprint(files, relative)).collect::<Result<_, _>>()?
+    } else {
+        fingerprints(splits.flatten().map(|path| (relative(path), path.clone())))?
+    };
     let resources = vec![
         Resource {
             files: fingerprints(of_model)?,
             ..resource(hub, Kind::Model, model.0, found.commit.as_ref(), found.license.as_ref())
         },
         Resource {
-            files: fingerprints(of_data)?,
+            files: of_data,
             ..resource(
                 hub,
                 Kind::Dataset,
@@ -94,6 +103,24 @@ fn resource(hub: &Hub, kind: Kind, id: &str, commit: Option<&String>, license: O
         page: commit.map(|_| hub.page(kind, id)),
         files: Vec::new(),
     }
+}
+
+/// One fingerprint of all text files of a split, of which there may be thousands: bytes, and a digest of the names and
+/// digests of the files.
+fn combined_fingerprint(
+    files: &[PathBuf],
+    relative: impl Fn(&Path) -> String,
+) -> Result<ResourceFile, DataError> {
+    let mut hash = Sha256::new();
+    let mut total = 0;
+    for file in files {
+        let (bytes, sha256) = digest(file).map_err(|source| crate::text::open_error(file, source))?;
+        total += bytes;
+        hash.update(format!("{}\0{sha256}\n", relative(file)));
+    }
+    let folder = relative(&class_folders::common_folder(files));
+    let path = if folder.is_empty() { "**.txt".to_owned() } else { format!("{folder}/**.txt") };
+    Ok(ResourceFile { path, bytes: total, sha256: hex(&hash.finalize()) })
 }
 
 fn fingerprints(files: impl IntoIterator<Item = (String, PathBuf)>) -> Result<Vec<ResourceFile>, DataError> {

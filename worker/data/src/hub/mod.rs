@@ -15,13 +15,16 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use distilsweep_proto::resource::split_revision;
+use distilsweep_proto::{
+    dataset::{DatasetSource, DatasetSpec},
+    resource::split_revision,
+};
 
 use self::{client::Client, repository::Repository};
 use crate::{
-    DataError,
+    DataError, excerpt,
     layout::{self, Chosen},
-    tokenizer,
+    listing, tokenizer,
 };
 
 pub use settings::Settings;
@@ -106,7 +109,7 @@ impl Snapshot {
         if !directory.is_dir() {
             return Ok(None);
         }
-        let files = layout::list(directory)?;
+        let files = listing::list(directory)?;
         Ok(Some(Self { commit: None, license: None, directory: directory.to_owned(), files }))
     }
 
@@ -231,11 +234,16 @@ impl Hub {
     /// # Errors
     /// A sentence that says why it cannot be read.
     pub fn splits(&self, id: &str, revision: Option<&str>, config: Option<&str>) -> Result<String, String> {
+        let spec = DatasetSpec::of(DatasetSource::Id {
+            id: id.to_owned(),
+            config: config.map(str::to_owned),
+            revision: revision.map(str::to_owned),
+        });
         let chosen = block_on(async {
             let repository = Repository::new(self, Kind::Dataset, id, revision)?;
             let found = repository.snapshot().await?;
             let card = repository.card(&found).await?;
-            Ok(layout::choose(&found.files, &card, config))
+            Ok(layout::choose(&found.files, &card, &spec))
         })
         .map_err(|error| error.to_string())??;
         let splits = [
@@ -245,25 +253,29 @@ impl Hub {
         ];
         let named = |(name, files): (&str, &Vec<String>)| match &files[..] {
             [] => None,
-            [one] => Some(format!("{name} {one}")),
-            several => Some(format!("{name} {} and {} more", several[0], several.len() - 1)),
+            [one] => Some(format!("{name} {}", excerpt(one))),
+            several => Some(format!("{name} {} and {} more", excerpt(&several[0]), several.len() - 1)),
         };
-        let config = chosen.config.map_or_else(String::new, |config| format!("configuration {config}: "));
+        let config =
+            chosen.config.map_or_else(String::new, |config| format!("configuration {}: ", excerpt(&config)));
         Ok(format!("{config}{}", splits.into_iter().filter_map(named).collect::<Vec<_>>().join(", ")))
     }
 
-    /// A data set's repository with the files that are chosen of it. Blocks.
+    /// The repository `id` with the files that `spec` chooses of it, which are downloaded. Blocks.
+    ///
+    /// # Errors
+    /// There is no such repository, it has no training rows, or the Hub cannot be reached.
     pub(crate) fn dataset(
         &self,
         id: &str,
         revision: Option<&str>,
-        config: Option<&str>,
+        spec: &DatasetSpec,
     ) -> Result<(Snapshot, Chosen), DataError> {
         block_on(async {
             let repository = Repository::new(self, Kind::Dataset, id, revision)?;
             let found = repository.snapshot().await?;
             let card = repository.card(&found).await?;
-            let chosen = layout::choose(&found.files, &card, config)
+            let chosen = layout::choose(&found.files, &card, spec)
                 .map_err(|problem| repository.asked().error(problem, false))?;
             for name in chosen.splits.files() {
                 repository.fetch(&found, name).await?;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     DataError,
     card::{CARD, Card},
-    layout,
+    listing,
 };
 
 /// One repository at one revision.
@@ -93,7 +93,7 @@ impl<'a> Repository<'a> {
     fn cached(&self) -> Option<Snapshot> {
         let commit = self.cache.commit();
         let listing = self.cache.listed(&commit).or_else(|| {
-            let files = layout::list(&self.cache.snapshot(&commit)).ok()?;
+            let files = listing::list(&self.cache.snapshot(&commit)).ok()?;
             Some(Listing { files, license: None })
         })?;
         Some(self.at(&commit, listing))

@@ -154,8 +154,10 @@ fn key(
     max_length: usize,
 ) -> Result<String, DataError> {
     let of_file = |path: &PathBuf| -> Result<serde_json::Value, DataError> {
-        // How a file is read follows from its extension.
-        Ok(serde_json::json!([crate::text::extension(path).0, digest(path)?]))
+        // How a file is read follows from its extension, the label of a class folder's file from the folder.
+        let folder = path.parent().and_then(Path::file_name).filter(|_| files.class_folders);
+        let folder = folder.map(|folder| folder.to_string_lossy());
+        Ok(serde_json::json!([crate::text::extension(path).0, folder, digest(path)?]))
     };
     let of_split = |paths: &[PathBuf]| paths.iter().map(of_file).collect::<Result<Vec<_>, _>>();
     let depends = serde_json::json!({
@@ -169,6 +171,7 @@ fn key(
         "limit": spec.limit,
         "tokenizer": tokenizer.iter().map(|path| digest(path)).collect::<Result<Vec<_>, _>>()?,
         "max_length": max_length,
+        "separator": files.separator,
     });
     Ok(hex(&Sha256::digest(depends.to_string())))
 }
