@@ -116,10 +116,10 @@ fn known_data_sets_are_read_as_they_lie_on_the_hub() -> anyhow::Result<()> {
         };
     }
     insta::assert_snapshot!(shown, @r#"
-    dair-ai/emotion (split): 7 + 2 + 2 rows, sadness joy love anger fear surprise; nothing to say
-    dair-ai/emotion: there is no configuration "parts"; there are split, unsplit
-    stanfordnlp/imdb (plain_text): 18 + 2 + 2 rows, neg pos; there is no validation split: 2 of 20 training rows were taken for it, the same share of every class
-    SetFit/sst2 (-): 20 + 4 + 6 rows, negative positive; nothing to say
+    dair-ai/emotion (split): 7 + 2 + 2 rows, sadness joy love anger fear surprise; configuration "split" is used; `config:` chooses another: "unsplit"
+    dair-ai/emotion: there is no configuration "parts"; there are "split", "unsplit"
+    stanfordnlp/imdb (plain_text): 18 + 2 + 2 rows, neg pos; not used: "unsupervised"; `splits: {train: NAME, ..}` chooses other splits or files; there is no validation split: 2 of 20 training rows were taken for it, the same share of every class
+    SetFit/sst2 (-): 20 + 4 + 6 rows, negative positive; "dev.jsonl" is used as the validation split; `splits:` chooses another
     fancyzhx/ag_news (default): 36 + 4 + 2 rows, World Sports Business Sci/Tech; there is no validation split: 4 of 40 training rows were taken for it, the same share of every class
     "#);
     ensure!(!scene.cached()?.iter().any(|name| name.contains("unsupervised")), "only what is needed");

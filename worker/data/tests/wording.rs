@@ -417,10 +417,10 @@ fn a_directory_that_is_no_data_set_is_said_to_be_none() {
         ]
         .join("\n"),
         @r#"
-        tests/fixtures/emotion is no data set: there is no configuration "splits"; there are split, unsplit
-        tests/fixtures/tokenizer is no data set: there is no file of training rows; its name must contain "train" and end in .parquet, .csv, .tsv, .jsonl or .json
-        tests/fixtures/make_parquet.py is a file; a data set of files is `dataset: {train: FILE, validation: FILE}`
-        ./nowhere does not exist: it must be a directory or an id of the Hub (owner/name)
-        "#
+    tests/fixtures/emotion cannot be used as a data set: there is no configuration "splits"; there are "split", "unsplit"
+    tests/fixtures/tokenizer cannot be used as a data set: there is no file of training rows: its name or folder must contain "train", and it must end in .parquet, .csv, .tsv, .jsonl or .json
+    tests/fixtures/make_parquet.py has an unknown extension, it must be .csv, .tsv, .jsonl, .json (these also with .gz or .zst) or .parquet
+    ./nowhere does not exist: it must be a file, a directory or an id of the Hub (owner/name)
+    "#
     );
 }
