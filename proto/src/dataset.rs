@@ -254,6 +254,13 @@ pub struct Limits {
     pub order: LimitOrder,
 }
 
+impl Limits {
+    /// Whether any split is limited.
+    pub fn is_any(&self) -> bool {
+        self.train.is_some() || self.validation.is_some() || self.test.is_some()
+    }
+}
+
 /// Which rows a limit keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LimitOrder {

@@ -209,7 +209,7 @@ mod tests {
             ]
             .join("\n"),
             @r#"
-        DIR/pos/2.txt line 1: not UTF-8; save the file in that encoding
+        DIR/pos/2.txt line 1: not UTF-8: save the file in that encoding, or set its own as `encoding: latin-1` or another (--encoding)
         DIR/pos/3.txt line 1: the text (column "text") is empty; fill it or remove the row
         DIR has no column "body"; its columns are "text", "label"
         "#

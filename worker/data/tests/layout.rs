@@ -51,8 +51,11 @@ fn shown(directory: &TempDir, spec: &DatasetSpec) -> String {
     let shown = match load(spec) {
         Ok(data) => {
             let test = data.test.as_ref().map_or(0, |test| test.len());
-            // What is cut from training depends on the reader.
-            let notes = data.notes.iter().filter(|note| !note.starts_with("there is no validation split"));
+            // How rows are cut, and how many a class has, is another matter.
+            let is_of_rows = |note: &str| {
+                note.starts_with("there is no validation split") || note.starts_with("fewer than")
+            };
+            let notes = data.notes.iter().filter(|note| !is_of_rows(note));
             let notes: String = notes.map(|note| format!("\n  {note}")).collect();
             format!("{} + {} rows{notes}", data.train.len() + data.validation.len(), test)
         }

@@ -373,7 +373,7 @@ fn parquet_files_of_the_hub_s_layout_carry_their_class_names() {
     assert_eq!(data.validation.labels, [0, 1]);
     assert_eq!(data.test.unwrap().labels, [3, 2]);
     insta::assert_snapshot!(data.notes.join("\n"), @r#"
-    configuration "split" was chosen out of split, unsplit: it has all three splits
+    configuration "split" is used, which has all three splits; `config:` chooses another: "unsplit"
     classes "love", "anger", "fear", "surprise" have no rows in the validation split
     classes "sadness", "joy", "fear", "surprise" have no rows in the test split
     fewer than 10 validation rows of "sadness", "joy": their scores are uncertain
