@@ -36,7 +36,6 @@ mod tables;
 mod text;
 mod tokenized;
 mod tokenizer;
-mod vocabulary;
 
 pub use dataset::{FileRows, TextDataset, load, read, read_labelled, read_texts};
 pub use error::{DataError, Place};

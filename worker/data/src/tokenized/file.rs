@@ -47,11 +47,16 @@ struct Header {
 struct Lengths {
     texts: usize,
     tokens: usize,
+    truncated: u64,
 }
 
 impl Lengths {
     fn of(split: &TokenizedSplit) -> Self {
-        Self { texts: split.labels.len(), tokens: split.texts.ids().len() }
+        Self {
+            texts: split.labels.len(),
+            tokens: split.texts.ids().len(),
+            truncated: split.texts.truncated(),
+        }
     }
 }
 
@@ -170,7 +175,8 @@ impl Parts {
         let (ends, labels, ids) =
             (range(lengths.texts, 8)?, range(lengths.texts, 4)?, range(lengths.tokens, 4)?);
         self.at = self.at.checked_next_multiple_of(WORD)?;
-        let texts = Encoded::new(Numbers::mapped(&self.map, ids)?, Numbers::mapped(&self.map, ends)?)?;
+        let (ids, ends) = (Numbers::mapped(&self.map, ids)?, Numbers::mapped(&self.map, ends)?);
+        let texts = Encoded::new(ids, ends, lengths.truncated)?;
         Some(TokenizedSplit { texts, labels: Numbers::mapped(&self.map, labels)? })
     }
 }

@@ -71,8 +71,8 @@ fn the_second_call_maps_what_the_first_one_tokenized() {
     assert!(!first.cached);
     assert_eq!(first, fresh);
     // A model without its tokenizer cannot tokenize, so whatever comes now was kept.
-    let key =
-        key(&locate(&hub(), &scene.spec).unwrap(), &scene.spec, &[scene.path("model/tokenizer.json")], 16);
+    let tokenizer = TextTokenizer::files(&scene.path("model"));
+    let key = key(&locate(&hub(), &scene.spec).unwrap(), &scene.spec, &tokenizer, 16);
     let second = scene.cache().through(&key.unwrap(), || panic!("it was to be found")).unwrap();
     assert!(second.cached);
     assert_eq!(second, TokenizedDataset { cached: true, ..first });
@@ -114,6 +114,17 @@ fn whatever_changes_the_outcome_is_tokenized_anew() {
     let tokenizer = fs::read_to_string(scene.path("model/tokenizer.json")).unwrap();
     fs::write(scene.path("model/tokenizer.json"), tokenizer + " ").unwrap();
     assert!(!scene.tokenized(&scene.spec, 16).cached, "another tokenizer");
+    let beside = [
+        ("tokenizer_config.json", r#"{"do_lower_case": false}"#),
+        ("special_tokens_map.json", r#"{"additional_special_tokens": ["[URL]"]}"#),
+        ("added_tokens.json", "{}"),
+        ("config.json", r#"{"model_type": "bert"}"#),
+    ];
+    for (name, content) in beside {
+        fs::write(scene.path("model").join(name), content).unwrap();
+        assert!(!scene.tokenized(&scene.spec, 16).cached, "another {name}");
+        assert!(scene.tokenized(&scene.spec, 16).cached, "the same {name}");
+    }
 }
 
 #[test]
