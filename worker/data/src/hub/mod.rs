@@ -6,6 +6,7 @@
 mod cache;
 mod client;
 mod download;
+mod model;
 mod repository;
 mod settings;
 mod wire;
@@ -15,16 +16,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use distilsweep_proto::{
-    dataset::{DatasetSource, DatasetSpec},
-    resource::split_revision,
-};
+use distilsweep_proto::dataset::{DatasetSource, DatasetSpec};
 
 use self::{client::Client, repository::Repository};
 use crate::{
     DataError, excerpt,
     layout::{self, Chosen},
-    listing, tokenizer,
+    listing,
 };
 
 pub use settings::Settings;
@@ -116,23 +114,7 @@ impl Snapshot {
     pub(crate) fn has(&self, name: &str) -> bool {
         self.files.iter().any(|file| file == name)
     }
-
-    /// Whether this file of a model is used.
-    pub(crate) fn wants(&self, name: &str) -> bool {
-        let sharded = !self.has(WEIGHTS) && self.has(INDEX);
-        NEEDED.contains(&name) || WELCOME.contains(&name) || (sharded && is_weights(name))
-    }
 }
-
-/// Files without which a model is none.
-const NEEDED: [&str; 3] = ["config.json", WEIGHTS, tokenizer::FILE];
-const WEIGHTS: &str = "model.safetensors";
-/// In place of the weights: which of several files holds which.
-const INDEX: &str = "model.safetensors.index.json";
-/// Weights that only Python reads.
-const PICKLE: &str = "pytorch_model.bin";
-/// Files that are taken along where they are.
-const WELCOME: [&str; 3] = [tokenizer::CONFIG, tokenizer::VOCABULARY, "special_tokens_map.json"];
 
 impl Hub {
     /// The one that the environment names.
@@ -175,58 +157,6 @@ impl Hub {
     /// The page of a repository.
     pub fn page(&self, kind: Kind, id: &str) -> String {
         format!("{}/{}{id}", self.settings.endpoint, kind.prefix())
-    }
-
-    /// The files of a model: those of the directory `id` where it is one, else the Hub's of that id (`id@revision`), which
-    /// are there when this returns. Blocks.
-    ///
-    /// # Errors
-    /// There is no such directory or repository, it lacks a file, or the Hub cannot be reached.
-    pub fn model(&self, id: &str, revision: Option<&str>) -> Result<Snapshot, DataError> {
-        let (id, revision) = named(id, revision);
-        if let Some(found) = Snapshot::of_directory(Path::new(id))? {
-            return match absent(|name| found.has(name)) {
-                None => Ok(found),
-                Some(absent) => Err(DataError::Missing {
-                    path: found.directory.join(absent),
-                    wanted: lacking(&found, absent),
-                }),
-            };
-        }
-        block_on(async {
-            let repository = Repository::new(self, Kind::Model, id, revision)?;
-            let found = repository.snapshot().await?;
-            if let Some(absent) = absent(|name| found.has(name)) {
-                let problem = format!("it has no {absent}; {}", lacking(&found, absent));
-                return Err(repository.asked().error(problem, false));
-            }
-            for name in found.files.iter().filter(|name| found.wants(name)) {
-                repository.fetch(&found, name).await?;
-            }
-            repository.remember(&found)?;
-            Ok(found)
-        })
-    }
-
-    /// The files of a model that its texts become ids by, as [`Self::model`] has them. Blocks.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn tokenizer(&self, id: &str, revision: Option<&str>) -> Result<Snapshot, DataError> {
-        let (id, revision) = named(id, revision);
-        if let Some(found) = Snapshot::of_directory(Path::new(id))? {
-            return Ok(found);
-        }
-        block_on(async {
-            let repository = Repository::new(self, Kind::Model, id, revision)?;
-            let found = repository.snapshot().await?;
-            for name in [tokenizer::FILE, tokenizer::VOCABULARY, tokenizer::CONFIG] {
-                if found.has(name) {
-                    repository.fetch(&found, name).await?;
-                }
-            }
-            Ok(found)
-        })
     }
 
     /// Which files of a data set would be read as which split, in a sentence, or why none. Blocks.
@@ -324,43 +254,6 @@ impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hub").field("settings", &self.settings).finish_non_exhaustive()
     }
-}
-
-/// The revision may also stand behind the id.
-fn named<'a>(id: &'a str, revision: Option<&'a str>) -> (&'a str, Option<&'a str>) {
-    match revision {
-        None if !Path::new(id).exists() => split_revision(id),
-        _ => (id, revision),
-    }
-}
-
-/// A file that a model cannot do without and that is not there.
-fn absent(has: impl Fn(&str) -> bool) -> Option<&'static str> {
-    NEEDED.into_iter().find(|name| {
-        let instead = match *name {
-            WEIGHTS => INDEX,
-            tokenizer::FILE => tokenizer::VOCABULARY,
-            _ => name,
-        };
-        !has(name) && !has(instead)
-    })
-}
-
-/// What a model lacks without this file of it, and what would be right.
-fn lacking(found: &Snapshot, absent: &str) -> String {
-    if absent == WEIGHTS && found.has(PICKLE) {
-        // Reading a pickle can run any code.
-        format!(
-            "its weights are a pickle ({PICKLE}): save it again with save_pretrained(.., safe_serialization=True)"
-        )
-    } else {
-        format!("a model needs {}", NEEDED.join(", "))
-    }
-}
-
-/// Whether a file is a shard of the weights as save_pretrained names it, or their index.
-fn is_weights(name: &str) -> bool {
-    name == INDEX || (name.starts_with("model-") && name.ends_with(".safetensors"))
 }
 
 /// Runs a future to its end on a thread of its own, so that callers inside a runtime are served too.
