@@ -46,7 +46,7 @@ impl Convert {
             false => Parameters::load(&directory, &config, 0, self.seed, Kind::Float)?,
         };
         let output = Output::create(&self.output)?;
-        save(&parameters, &config, &[], &directory, &self.output)?;
+        save(&parameters, &config, None, &directory, &self.output)?;
         output.keep();
         Ok(())
     }

@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::Value;
+use distilsweep_data::excerpt;
+use serde_json::{Map, Value};
 
-use super::error::ModelError;
+use super::{error::ModelError, labels};
 
 /// Nonlinearity of the feed-forward layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,23 +83,17 @@ impl Config {
     /// Reads the class names of a classifier's `config.json`, in class order.
     ///
     /// # Errors
-    /// A missing or malformed file; a model that does not tell classes apart, one class alone, names without a class.
+    /// A missing or malformed file; a model for another task, one class alone, ids without a name, two equal names.
     pub fn class_names(directory: &Path) -> Result<Vec<String>, ModelError> {
-        let reader = Reader::open(directory)?;
-        match reader.json.get("problem_type") {
-            None | Some(Value::Null) => {}
-            Some(kind) if kind == "single_label_classification" => {}
-            Some(_) => return Err(reader.unsupported("problem_type", "single_label_classification")),
-        }
-        let wanted = "an object of at least two class names by their numbers, from \"0\" on";
-        let named = match reader.json.get("id2label") {
-            // Those that transformers makes up.
-            None => return Ok(vec!["LABEL_0".to_owned(), "LABEL_1".to_owned()]),
-            Some(named) => named.as_object().ok_or_else(|| reader.unsupported("id2label", wanted))?,
-        };
-        let names: Option<Vec<String>> =
-            (0..named.len()).map(|i| Some(named.get(&i.to_string())?.as_str()?.to_owned())).collect();
-        names.filter(|names| names.len() > 1).ok_or_else(|| reader.unsupported("id2label", wanted))
+        labels::class_names(&Reader::open(directory)?)
+    }
+
+    /// How many texts a row of the training data had, 1 or 2; none if `config.json` does not record it.
+    ///
+    /// # Errors
+    /// A missing or malformed file.
+    pub fn text_columns(directory: &Path) -> Result<Option<u64>, ModelError> {
+        Ok(Reader::open(directory)?.json[OWN][TEXT_COLUMNS].as_u64())
     }
 
     fn parse(reader: &Reader) -> Result<Self, ModelError> {
@@ -158,13 +153,9 @@ impl Config {
         Ok(config)
     }
 
-    /// The configuration as transformers reads it, for a model with these classes, or for an encoder without a head. `kind` is the storage type of the
-    /// weights as transformers names it: "float32", say.
-    pub(super) fn json(&self, classes: &[String], kind: &str) -> Value {
-        let id2label: serde_json::Map<String, Value> =
-            classes.iter().enumerate().map(|(i, name)| (i.to_string(), name.as_str().into())).collect();
-        let label2id: serde_json::Map<String, Value> =
-            classes.iter().enumerate().map(|(i, name)| (name.clone(), i.into())).collect();
+    /// The configuration as transformers reads it, for a classifier, or for an encoder without a head. `kind` is the
+    /// storage type of the weights as transformers names it, such as "float32".
+    pub(super) fn json(&self, task: Option<Task<'_>>, kind: &str) -> Value {
         let activation = match self.activation {
             Activation::Gelu => "gelu",
             Activation::Relu => "relu",
@@ -188,19 +179,38 @@ impl Config {
             "tie_weights_": true,
             "vocab_size": self.vocab_size,
         });
-        if !classes.is_empty() {
+        if let Some(Task { classes, pairs }) = task {
+            let classes = || classes.iter().enumerate();
+            let id2label: Map<String, Value> =
+                classes().map(|(i, name)| (i.to_string(), name.as_str().into())).collect();
+            let label2id: Map<String, Value> = classes().map(|(i, name)| (name.clone(), i.into())).collect();
             json["architectures"] = serde_json::json!(["DistilBertForSequenceClassification"]);
             json["id2label"] = id2label.into();
             json["label2id"] = label2id.into();
             json["problem_type"] = "single_label_classification".into();
+            json[OWN] = serde_json::json!({TEXT_COLUMNS: if pairs { 2 } else { 1 }});
         }
         json
     }
 }
 
-struct Reader {
+/// What a classifier was trained for.
+#[derive(Clone, Copy, Debug)]
+pub struct Task<'a> {
+    /// Class names, in class order.
+    pub classes: &'a [String],
+    /// Whether a row was a pair of texts.
+    pub pairs: bool,
+}
+
+/// The object with what transformers has no key for. It keeps unknown keys.
+const OWN: &str = "distilsweep";
+/// Texts of a row of the training data.
+const TEXT_COLUMNS: &str = "text_columns";
+
+pub(super) struct Reader {
     path: PathBuf,
-    json: Value,
+    pub(super) json: Value,
 }
 
 impl Reader {
@@ -216,13 +226,21 @@ impl Reader {
         Ok(Self { path, json })
     }
 
-    fn unsupported(&self, key: &'static str, wanted: &str) -> ModelError {
+    pub(super) fn unsupported(&self, key: &'static str, wanted: &str) -> ModelError {
         ModelError::Unsupported {
             path: self.path.clone(),
             key,
-            value: self.json.get(key).map_or_else(|| "missing".to_owned(), Value::to_string),
+            value: self
+                .json
+                .get(key)
+                .map_or_else(|| "missing".to_owned(), |value| excerpt(&value.to_string())),
             wanted: wanted.to_owned(),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(json: Value) -> Self {
+        Self { path: "m/config.json".into(), json }
     }
 
     fn count(&self, key: &'static str, default: i64) -> Result<i64, ModelError> {
@@ -279,7 +297,7 @@ mod tests {
     use super::*;
 
     fn parsed(json: Value) -> Result<Config, ModelError> {
-        Config::parse(&Reader { path: "m/config.json".into(), json })
+        Config::parse(&Reader::of(json))
     }
 
     #[test]
@@ -290,14 +308,16 @@ mod tests {
     }
 
     #[test]
-    fn a_written_configuration_reads_back_equal() {
+    fn written_configuration_reads_back_equal() {
         let config = parsed(serde_json::json!({
             "model_type": "bert", "hidden_size": 24, "num_attention_heads": 3, "hidden_dropout_prob": 0.25,
             "hidden_act": "relu", "layer_norm_eps": 1e-12, "pad_token_id": 4
         }))
         .unwrap();
-        let written = config.json(&["a".to_owned(), "b".to_owned()], "float32");
+        let classes = ["a".to_owned(), "b".to_owned()];
+        let written = config.json(Some(Task { classes: &classes, pairs: true }), "float32");
         assert_eq!(written["id2label"], serde_json::json!({"0": "a", "1": "b"}));
+        assert_eq!(written["distilsweep"], serde_json::json!({"text_columns": 2}));
         assert_eq!(parsed(written).unwrap(), Config { family: Family::DistilBert, ..config });
     }
 

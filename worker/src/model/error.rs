@@ -102,6 +102,14 @@ pub enum ModelError {
         /// As stored.
         found: String,
     },
+    /// A weight is NaN or infinite.
+    #[error("{path}: tensor `{name}` holds NaN or an infinite number, every weight must be finite")]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The weight's name in it.
+        name: String,
+    },
     /// The tokenizer cannot be read.
     #[error(transparent)]
     Tokenizer(#[from] distilsweep_data::DataError),

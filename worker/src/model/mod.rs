@@ -8,13 +8,14 @@ mod config;
 mod distilbert;
 mod error;
 mod head;
+mod labels;
 mod lanes;
 mod parameters;
 mod save;
 mod weights;
 
 pub use batch::{Batch, Example};
-pub use config::{Activation, Config, Rates};
+pub use config::{Activation, Config, Rates, Task};
 pub use distilbert::{DistilBertForSequenceClassification, Dropout};
 pub use error::{ModelError, TorchError};
 pub use lanes::{LaneBatch, LaneStack};

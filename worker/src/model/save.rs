@@ -13,19 +13,20 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    config::Config,
+    config::{Config, Task},
     error::{ModelError, TorchError},
     parameters::Parameters,
 };
 
-/// Writes a model and its tokenizer (taken from the directory `tokenizer`) into the existing directory `output`.
+/// Writes a model and its tokenizer (taken from the directory `tokenizer`) into the existing directory `output`; an
+/// encoder without a head if there is no task.
 ///
 /// # Errors
 /// A file that cannot be read or written.
 pub fn save(
     parameters: &Parameters,
     config: &Config,
-    classes: &[String],
+    task: Option<Task<'_>>,
     tokenizer: &Path,
     output: &Path,
 ) -> Result<(), ModelError> {
@@ -40,7 +41,7 @@ pub fn save(
         _ => "float32",
     };
     let config_path = output.join("config.json");
-    write_json(&config_path, &config.json(classes, kind))?;
+    write_json(&config_path, &config.json(task, kind))?;
     let path = output.join("model.safetensors");
     // transformers refuses a file that does not say which framework wrote it.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -54,59 +55,11 @@ pub fn save(
 }
 
 fn save_tokenizer(config: &Config, from: &Path, output: &Path) -> Result<(), ModelError> {
-    // Some tokenizers carry a fixed padding and a cut of their own, which our texts were not encoded with; it does not.
-    let tokenizer = TextTokenizer::from_directory(from)?.json()?;
-    write_json(&output.join("tokenizer.json"), &tokenizer)?;
-
-    let vocabulary = tokenizer["model"]["vocab"].as_object();
-    let mut words: Vec<(&str, u64)> = vocabulary
-        .into_iter()
-        .flatten()
-        .filter_map(|(word, id)| Some((word.as_str(), id.as_u64()?)))
-        .collect();
-    words.sort_by_key(|(_, id)| *id);
-    let lines: String = words.iter().flat_map(|(word, _)| [word, "\n"]).collect();
-    write(output.join("vocab.txt"), lines.as_bytes())?;
-
-    let special = ["unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-    let default = ["[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"];
-    let own = read_optional(&from.join("tokenizer_config.json"))?;
-    let text_of = |value: &Value| match value {
-        Value::Object(token) => token.get("content").and_then(Value::as_str).map(str::to_owned),
-        other => other.as_str().map(str::to_owned),
-    };
-    let mut tokens = serde_json::Map::new();
-    for (key, default) in special.iter().zip(default) {
-        let text = text_of(&own[*key]).unwrap_or_else(|| default.to_owned());
-        tokens.insert((*key).to_owned(), text.into());
+    let tokenizer = TextTokenizer::from_directory(from)?;
+    for (name, text) in tokenizer.export(config.max_position_embeddings)? {
+        write(output.join(name), text.as_bytes())?;
     }
-    let mut settings = tokens.clone();
-    for key in ["do_lower_case", "strip_accents", "tokenize_chinese_chars"] {
-        if let Some(value) = own.get(key) {
-            settings.insert(key.to_owned(), value.clone());
-        }
-    }
-    settings.insert("model_input_names".to_owned(), serde_json::json!(["input_ids", "attention_mask"]));
-    settings.insert("model_max_length".to_owned(), config.max_position_embeddings.into());
-    settings.insert("tokenizer_class".to_owned(), "DistilBertTokenizer".into());
-    write_json(&output.join("tokenizer_config.json"), &settings.into())?;
-    write_json(&output.join("special_tokens_map.json"), &tokens.into())
-}
-
-fn read_optional(path: &Path) -> Result<Value, ModelError> {
-    match fs::read_to_string(path) {
-        Ok(text) => parsed(path, &text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
-        Err(source) => Err(ModelError::Read { path: path.to_owned(), source }),
-    }
-}
-
-fn parsed(path: &Path, text: &str) -> Result<Value, ModelError> {
-    serde_json::from_str(text).map_err(|error| ModelError::Format {
-        path: path.to_owned(),
-        format: "JSON",
-        reason: error.to_string(),
-    })
+    Ok(())
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<(), ModelError> {

@@ -26,8 +26,19 @@ pub(crate) fn find_model(model: &str, revision: Option<&str>) -> Result<PathBuf,
     Ok(Hub::from_environment().model(model, revision)?.directory)
 }
 
-pub(super) fn prepare(directory: &Path, dataset: &DatasetSpec, max_length: usize) -> Result<Prepared, Ended> {
+/// Reads and tokenizes a data set. The second value says whether a row is a pair of texts.
+pub(super) fn prepare(
+    directory: &Path,
+    dataset: &DatasetSpec,
+    max_length: usize,
+) -> Result<(Prepared, bool), Ended> {
     let dataset = distilsweep_data::tokenized(&Hub::from_environment(), directory, dataset, max_length)?;
+    let splits = [Some(&dataset.train), Some(&dataset.validation), dataset.test.as_ref()];
+    let truncated: u64 = splits.iter().flatten().map(|split| split.texts.truncated()).sum();
+    if truncated > 0 {
+        let texts: usize = splits.iter().flatten().map(|split| split.texts.len()).sum();
+        tracing::info!(truncated, texts, max_length, "texts are longer than max_length and were truncated");
+    }
     let examples = |split: &TokenizedSplit| {
         let mut examples = Tokenized::default();
         for (i, label) in split.labels().iter().enumerate() {
@@ -38,7 +49,7 @@ pub(super) fn prepare(directory: &Path, dataset: &DatasetSpec, max_length: usize
     let majority = dataset.train.majority_class(dataset.classes.len());
     let (train, validation) = (examples(&dataset.train), examples(&dataset.validation));
     let test = dataset.test.as_ref().map(examples);
-    Ok(Prepared::new(dataset.classes, majority, train, validation, test))
+    Ok((Prepared::new(dataset.classes, majority, train, validation, test), dataset.pairs))
 }
 
 /// Mistakes on the test split with their texts.
@@ -127,6 +138,7 @@ impl From<ModelError> for Ended {
             | ModelError::MissingTensor { .. }
             | ModelError::Shape { .. }
             | ModelError::Kind { .. }
+            | ModelError::NotFinite { .. }
             | ModelError::Tokenizer(_) => Self::BadInput(error.to_string()),
         }
     }

@@ -30,7 +30,7 @@ pub use self::options::{DeviceChoice, Options, Precision, device_name};
 use crate::{
     clock,
     devices::Meter,
-    model::{self, Config, ModelError, Parameters, Rates, WORD_EMBEDDINGS},
+    model::{self, Config, ModelError, Parameters, Rates, Task, WORD_EMBEDDINGS},
     train::{self, Finished, Identity, Machine, Prepared, Shared, Trial},
     trainer::{Ended, Job, Observer, Phase, Split, Trained, Trainer},
 };
@@ -45,6 +45,8 @@ pub struct TorchTrainer {
 
 struct Data {
     prepared: Arc<Prepared>,
+    /// Whether a row is a pair of texts.
+    pairs: bool,
     /// Of everything in it.
     digest: String,
     /// As trials tell of them.
@@ -140,9 +142,9 @@ impl TorchTrainer {
         let precision = Precision::of(self.options.precision, job.arguments.bf16, self.device);
         let key = (directory.clone(), job.dataset.clone(), max_length);
         let data = self.data.get(key, |(directory, dataset, length)| {
-            let prepared = Arc::new(prepare(directory, dataset, *length)?);
+            let (prepared, pairs) = prepare(directory, dataset, *length)?;
             let (digest, splits) = (prepared.digest(), prepared.splits());
-            Ok(Data { prepared, digest, splits })
+            Ok(Data { prepared: Arc::new(prepared), pairs, digest, splits })
         })?;
         let prepared = &data.prepared;
         check_metric(&prepared.classes, prepared.validation.labels(), !job.selection.maximize)?;
@@ -150,6 +152,13 @@ impl TorchTrainer {
         let loaded = self.models.get(key, |(directory, classes, precision)| {
             let config = Config::read(directory)?;
             let parameters = Parameters::load(directory, &config, *classes, 0, precision.storage())?;
+            if parameters.has_fresh_weights() {
+                tracing::info!(
+                    model = %directory.display(),
+                    classes,
+                    "the checkpoint has no classification head for these classes, a new one was initialised"
+                );
+            }
             let digest = digest(&parameters)?;
             Ok(Loaded { config, parameters, digest })
         })?;
@@ -226,7 +235,8 @@ impl TorchTrainer {
         let output = job.output.join("model");
         fs::create_dir_all(&output).map_err(|source| ModelError::Write { path: output.clone(), source })?;
         let data = &pack.shared.data;
-        model::save(&parameters, &pack.shared.config, &data.classes, &pack.directory, &output)?;
+        let task = Task { classes: &data.classes, pairs: pack.data.pairs };
+        model::save(&parameters, &pack.shared.config, Some(task), &pack.directory, &output)?;
         let rate = |count: u64| {
             let seconds = stepping.as_secs_f64();
             if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
