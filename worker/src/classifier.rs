@@ -1,4 +1,4 @@
-//! A trained model and its tokenizer, to tell texts apart.
+//! A trained model and its tokenizer, to classify texts.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Texts at a time.
     pub batch: usize,
-    /// Tokens that a text is cut to; as many as the model has positions when left out.
+    /// Tokens that a text is truncated to; as many as the model has positions when left out.
     pub max_length: Option<usize>,
 }
 
@@ -34,14 +34,23 @@ pub struct Classifier {
     max_length: usize,
     vocab_size: i64,
     directory: PathBuf,
+    text_columns: Option<u64>,
+}
+
+/// Values of rows, and what was left out of them.
+pub struct Classified {
+    /// Logits or probabilities [rows, classes], in the order of the rows.
+    pub values: Vec<f64>,
+    /// Rows that are longer than [`Classifier::max_length`] and were truncated.
+    pub truncated: u64,
 }
 
 impl Classifier {
     /// Loads the directory or Hub id `model`.
     ///
     /// # Errors
-    /// The device is not there, or the checkpoint is none of a DistilBERT with a head for the classes that its
-    /// `config.json` names.
+    /// The device is not there, or the checkpoint is none of a DistilBERT with finite weights and a head for the classes
+    /// that its `config.json` names.
     pub fn open(model: &str, options: Options) -> Result<Self, Ended> {
         let device = options.device.open()?;
         if let Some(threads) = options.threads {
@@ -64,7 +73,18 @@ impl Classifier {
         let evaluation =
             Evaluation { classes: classes.len(), batch: options.batch, smoothing: 0.0, device, kind };
         let vocab_size = config.vocab_size;
-        Ok(Self { classes, tokenizer, network, evaluation, max_length, vocab_size, directory })
+        let text_columns = Config::text_columns(&directory)?;
+        Ok(Self { classes, tokenizer, network, evaluation, max_length, vocab_size, directory, text_columns })
+    }
+
+    /// Tokens that a text is truncated to.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// How many texts a row of the training data had, 1 or 2; none if the model does not record it.
+    pub fn text_columns(&self) -> Option<u64> {
+        self.text_columns
     }
 
     /// Class names, in class order.
@@ -72,11 +92,11 @@ impl Classifier {
         &self.classes
     }
 
-    /// Logits [rows, classes], in the order of the rows, whose labels are not looked at.
+    /// Logits of the rows. Their labels are not used.
     ///
     /// # Errors
-    /// A text that the tokenizer refuses, and what libtorch says.
-    pub fn logits(&self, rows: &Split) -> Result<Vec<f64>, Ended> {
+    /// A text that the tokenizer rejects, and what libtorch says.
+    pub fn logits(&self, rows: &Split) -> Result<Classified, Ended> {
         let encoded = self.tokenizer.encode(rows, self.max_length)?;
         let beyond = encoded.ids().iter().find(|token| i64::from(**token) >= self.vocab_size);
         if let Some(token) = beyond {
@@ -87,19 +107,20 @@ impl Classifier {
             // No label is known here, and none is looked at.
             examples.push(encoded.example(i), 0);
         }
-        Ok(self.evaluation.logits(&self.network, &examples)?)
+        let values = self.evaluation.logits(&self.network, &examples)?;
+        Ok(Classified { values, truncated: encoded.truncated() })
     }
 
-    /// Probabilities [rows, classes], in the order of the rows: the softmax of the logits.
+    /// Probabilities of the rows: the softmax of the logits.
     ///
     /// # Errors
-    /// As [`Self::logits`].
-    pub fn probabilities(&self, rows: &Split) -> Result<Vec<f64>, Ended> {
-        let mut rows = self.logits(rows)?;
-        for row in rows.chunks_exact_mut(self.classes.len()) {
+    /// Those of [`Self::logits`].
+    pub fn probabilities(&self, rows: &Split) -> Result<Classified, Ended> {
+        let mut classified = self.logits(rows)?;
+        for row in classified.values.chunks_exact_mut(self.classes.len()) {
             softmax(row);
         }
-        Ok(rows)
+        Ok(classified)
     }
 }
 

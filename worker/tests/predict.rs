@@ -228,3 +228,126 @@ fn wrong_input_gets_one_sentence_and_an_exit_code() {
     3 blank.csv line 3: the text (column "text") is empty; fill it or remove the row
     "#);
 }
+
+/// A copy of the fixture's model in `directory`, with another `config.json`.
+fn copy_model(directory: &Path, name: &str, change: impl FnOnce(&mut Value)) {
+    fs::create_dir(directory.join(name)).unwrap();
+    for entry in fs::read_dir(fixture("start")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), directory.join(name).join(entry.file_name())).unwrap();
+    }
+    let config = directory.join(name).join("config.json");
+    let mut json = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
+    change(&mut json);
+    fs::write(&config, json.to_string()).unwrap();
+}
+
+/// Standard error of a command that succeeds.
+fn notes(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).trim_end().to_owned()
+}
+
+const PAIRS: &str = "premise,hypothesis,label\na lamp,the old bridge,praise\na train,our garden,fact\n";
+
+#[test]
+fn predict_and_evaluate_read_the_same_columns() {
+    let directory = scene();
+    let path = directory.path();
+    fs::write(path.join("pairs.csv"), PAIRS).unwrap();
+    let run = |command: &str, more: &[&str]| {
+        worker(path, &[&[command, "--model", "start", "--file", "pairs.csv"], more].concat(), b"")
+    };
+    let pairs = run("predict", &["--json"]);
+    let first = run("predict", &["--json", "--text-column", "premise"]);
+    assert_ne!(json_lines(&pairs), json_lines(&first), "the second text counts");
+    let all = [
+        notes(&pairs),
+        notes(&run("evaluate", &[])),
+        notes(&first),
+        notes(&run("predict", &["--text-column", "label", "--text-pair-column", "premise"])),
+        notes(&run("evaluate", &["--text-column", "hypothesis"])),
+        notes(&run("predict", &["--quiet"])),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @"
+    reading text = premise, second text = hypothesis
+    reading text = premise, second text = hypothesis, label = label
+    reading text = premise
+    reading text = label, second text = premise
+    reading text = hypothesis, label = label
+    ");
+}
+
+#[test]
+fn model_of_pairs_rejects_single_texts() {
+    let directory = scene();
+    let path = directory.path();
+    copy_model(path, "paired", |json| json["distilsweep"] = serde_json::json!({"text_columns": 2}));
+    copy_model(path, "single", |json| json["distilsweep"] = serde_json::json!({"text_columns": 1}));
+    fs::write(path.join("pairs.csv"), PAIRS).unwrap();
+    fs::write(path.join("texts.csv"), "text,label\na lamp,praise\n").unwrap();
+    let run = |arguments: &[&str]| worker(path, arguments, b"a lamp\n");
+    let read = [
+        notes(&run(&["predict", "--model", "paired", "--file", "pairs.csv"])),
+        notes(&run(&["evaluate", "--model", "single", "--file", "pairs.csv"])),
+        error(&run(&["predict", "--model", "paired", "a lamp"])),
+        error(&run(&["predict", "--model", "paired"])),
+        error(&run(&["predict", "--model", "paired", "--file", "texts.csv"])),
+        error(&run(&["evaluate", "--model", "paired", "--file", "pairs.csv", "--text-column", "premise"])),
+        error(&run(&["predict", "--model", "single", "--separator", ";", "a lamp"])),
+    ];
+    insta::assert_snapshot!(read.join("\n"), @r#"
+    reading text = premise, second text = hypothesis
+    reading text = premise, second text = hypothesis, label = label
+    the model was trained on single texts, pairs are read: --text-column "premise" leaves out "hypothesis"
+    3 the model was trained on pairs of texts: give a --file with two text columns
+    3 the model was trained on pairs of texts: give a --file with two text columns
+    3 texts.csv: only the text column "text" was read, the model was trained on pairs of texts: --text-pair-column names the second one
+    3 pairs.csv: only the text column "premise" was read, the model was trained on pairs of texts: --text-pair-column names the second one
+    3 --separator, --encoding, --columns and --field say how a --file is read, and there is none
+    "#);
+}
+
+#[test]
+fn truncated_texts_are_counted_in_a_note() {
+    let directory = scene();
+    let path = directory.path();
+    let long = "the old bridge is never on time ".repeat(2);
+    fs::write(path.join("texts.csv"), format!("text,label\na lamp,praise\n{long},fact\n{long},blame\n"))
+        .unwrap();
+    let run = |arguments: &[&str]| notes(&worker(path, arguments, b""));
+    let file = ["--model", "start", "--file", "texts.csv"];
+    let read = [
+        run(&[&["predict"], &file[..], &["--max-length", "8"]].concat()),
+        run(&[&["evaluate"], &file[..], &["--max-length", "8"]].concat()),
+        run(&[&["predict"], &file[..]].concat()),
+        run(&["predict", "--model", "start", "--max-length", "4", &long]),
+    ];
+    insta::assert_snapshot!(read.join("\n"), @"
+    reading text = text
+    2 of 3 texts are longer than 8 tokens and were truncated
+    reading text = text, label = label
+    2 of 3 texts are longer than 8 tokens and were truncated
+    reading text = text
+    1 of 1 texts is longer than 4 tokens and was truncated
+    ");
+}
+
+#[test]
+fn class_names_may_be_numbers_or_missing() {
+    let directory = scene();
+    let path = directory.path();
+    copy_model(path, "numbers", |json| json["id2label"] = serde_json::json!({"0": 0, "1": 1, "2": 5}));
+    copy_model(path, "counted", |json| {
+        json.as_object_mut().unwrap().remove("id2label");
+        json["num_labels"] = 3.into();
+    });
+    copy_model(path, "twice", |json| json["id2label"]["2"] = json["id2label"]["0"].clone());
+    let csv = |model: &str| {
+        let output = worker(path, &["predict", "--model", model, "--format", "csv", "a lamp"], b"");
+        text(&output).lines().next().unwrap().to_owned()
+    };
+    assert_eq!(csv("numbers"), "text,label,probability,0,1,5");
+    assert_eq!(csv("counted"), "text,label,probability,LABEL_0,LABEL_1,LABEL_2");
+    insta::assert_snapshot!(error(&worker(path, &["predict", "--model", "twice", "a lamp"], b"")), @r#"3 twice/config.json: `id2label` is {"0":"praise","1":"blame","2":"praise"}, it must be names that differ: classes 0 and 2 are both `praise`"#);
+}

@@ -211,9 +211,14 @@ fn pairs_of_texts_are_trained_on_and_evaluated_as_pairs() {
     let reached = |seen: &Value| seen["weighted"]["f1"].as_f64().unwrap_or_else(|| panic!("{seen}"));
     let best = result["metrics"]["best_validation_f1"].as_f64().unwrap();
     assert!((reached(&evaluated(&[])) - best).abs() < 1e-6, "{result}");
-    // The second text is read: without it other numbers come out.
-    let alone = evaluated(&["--text-column", "premise"]);
-    assert_ne!(alone["loss"], evaluated(&[])["loss"]);
+    // The second text is read: in the other order other numbers come out.
+    let swapped = evaluated(&["--text-column", "hypothesis", "--text-pair-column", "premise"]);
+    assert_ne!(swapped["loss"], evaluated(&[])["loss"]);
+    let single = ["evaluate", "--model", "out/model", "--file", "validation.csv", "--text-column", "premise"];
+    insta::assert_snapshot!(
+        error(&worker(directory.path(), &single)),
+        @r#"3 validation.csv: only the text column "premise" was read, the model was trained on pairs of texts: --text-pair-column names the second one"#
+    );
 
     let config = r#"{"model_type": "bert", "vocab_size": 99, "max_position_embeddings": 64, "hidden_size": 8,
         "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "hidden_act": "gelu"}"#;
@@ -310,4 +315,66 @@ fn convert_writes_an_encoder_that_trains() {
         ],
     );
     assert!(trained.status.success(), "{trained:?}");
+}
+
+#[test]
+fn new_head_is_noted_and_pairs_are_recorded() {
+    let directory = copied();
+    let path = directory.path();
+    let convert = worker(path, &["convert", "--model", "start", "--output", "encoder"]);
+    assert!(convert.status.success(), "{convert:?}");
+    let rows = "sentence1,sentence2,label\na lamp,the old bridge,praise\na train,our garden,fact\n\
+                a boat,the river,blame\n";
+    fs::write(path.join("pairs.csv"), rows).unwrap();
+    let train = |model: &str, file: &str, output: &str| {
+        let files = ["--train", file, "--validation", file, "--labels", "praise,blame,fact"];
+        let rest = ["--params", r#"{"max_steps": 1}"#, "--no-checkpoints", "--threads", "1"];
+        let arguments = [&["train", "--model", model, "--output", output], &files[..], &rest].concat();
+        let trained = worker(path, &arguments);
+        assert!(trained.status.success(), "{trained:?}");
+        let config = fs::read_to_string(path.join(output).join("model/config.json")).unwrap();
+        let config: Value = serde_json::from_str(&config).unwrap();
+        (String::from_utf8(trained.stderr).unwrap(), config["distilsweep"]["text_columns"].clone())
+    };
+    let (notes, columns) = train("start", "validation.csv", "single");
+    assert!(!notes.contains("no classification head"), "{notes}");
+    assert_eq!(columns, 1);
+    let (notes, columns) = train("encoder", "pairs.csv", "pairs");
+    assert!(notes.contains("no classification head for these classes, a new one was initialised"), "{notes}");
+    assert_eq!(columns, 2);
+    let predict = |file: &[&str]| worker(path, &[&["predict", "--model", "pairs/model"], file].concat());
+    assert!(predict(&["--file", "pairs.csv"]).status.success());
+    assert!(error(&predict(&["a lamp"])).starts_with("3 the model was trained on pairs of texts"));
+}
+
+#[test]
+fn weights_that_are_not_finite_are_rejected() {
+    let directory = copied();
+    let path = directory.path();
+    let commands: [&[&str]; 4] = [
+        &["predict", "--model", "start", "a lamp"],
+        &["evaluate", "--model", "start", "--file", "validation.csv"],
+        &["convert", "--model", "start", "--output", "out"],
+        &[&TRAIN[..], &["--params", r#"{"max_steps": 1}"#, "--output", "out"]].concat(),
+    ];
+    for command in commands {
+        let ran = worker(path, command);
+        assert!(ran.status.success(), "{command:?} {ran:?}");
+        let _ = fs::remove_dir_all(path.join("out"));
+    }
+    let weights = path.join("start/model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let stored = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let bias = stored.tensor("distilbert.transformer.layer.0.ffn.lin2.bias").unwrap();
+    let offset = bias.data().as_ptr() as usize - bytes.as_ptr() as usize;
+    bytes[offset..offset + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&weights, bytes).unwrap();
+    let said: Vec<String> = commands.iter().map(|command| error(&worker(path, command))).collect();
+    assert!(!path.join("out").exists(), "something is left behind");
+    insta::assert_snapshot!(said.join("\n"), @"
+    3 start/model.safetensors: tensor `distilbert.transformer.layer.0.ffn.lin2.bias` holds NaN or an infinite number, every weight must be finite
+    3 start/model.safetensors: tensor `distilbert.transformer.layer.0.ffn.lin2.bias` holds NaN or an infinite number, every weight must be finite
+    3 start/model.safetensors: tensor `distilbert.transformer.layer.0.ffn.lin2.bias` holds NaN or an infinite number, every weight must be finite
+    3 start/model.safetensors: tensor `distilbert.transformer.layer.0.ffn.lin2.bias` holds NaN or an infinite number, every weight must be finite
+    ");
 }

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use distilsweep_proto::{
-    dataset::{Columns, FileFormat},
+    dataset::{Columns, FormatOptions},
     examples,
     json::{self, Json},
 };
 use serde::Serialize;
 
 use super::{
-    model::Model,
+    model::{Model, check_columns, note_truncated},
     report,
     terminal::{print, width},
 };
@@ -30,6 +30,8 @@ pub(super) struct Evaluate {
     file: PathBuf,
     #[command(flatten)]
     columns: Columns,
+    #[command(flatten)]
+    format: FormatOptions,
     #[command(flatten)]
     json: Json,
 }
@@ -50,14 +52,16 @@ impl Evaluate {
     pub(super) fn run(&self) -> Result<(), Ended> {
         let classifier = self.model.open()?;
         let classes = classifier.classes();
-        let split =
-            distilsweep_data::read_labelled(&self.file, &self.columns, &FileFormat::default(), classes)?
-                .split;
-        if split.is_empty() {
+        let format = self.format.clone().into();
+        let rows = distilsweep_data::read_labelled(&self.file, &self.columns, &format, classes)?;
+        if rows.split.is_empty() {
             return Err(Ended::BadInput(format!("{} has no rows to evaluate", self.file.display())));
         }
+        check_columns(&classifier, &self.file, &rows)?;
+        let split = rows.split;
         let logits = classifier.logits(&split)?;
-        let report = Report::new(&logits, &split.labels, classes.len(), 0.0);
+        note_truncated(&classifier, logits.truncated, split.len());
+        let report = Report::new(&logits.values, &split.labels, classes.len(), 0.0);
         print(&match self.json.json {
             false => report::table(&report, classes, width().unwrap_or(report::WIDTH)),
             true => json::document(Outcome { rows: split.len(), classes, report: &report }) + "\n",

@@ -6,9 +6,9 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use distilsweep_data::Split;
+use distilsweep_data::{FileRows, Split};
 use distilsweep_proto::{
-    dataset::{Columns, FileFormat},
+    dataset::{Columns, FormatOptions},
     examples,
     json::{self, Json},
     terminal::note,
@@ -16,7 +16,7 @@ use distilsweep_proto::{
 use serde::Serialize;
 
 use super::{
-    model::Model,
+    model::{Model, check_columns, note_truncated},
     terminal::{fitted, padded, print, width},
 };
 use crate::trainer::Ended;
@@ -45,9 +45,11 @@ pub(super) struct Predict {
     /// Column with the text [default: text, sentence, content or review]
     #[arg(long, requires = "file", conflicts_with = "texts")]
     text_column: Option<String>,
-    /// Column with the second text of a pair
-    #[arg(long)]
+    /// Column with the second text of a pair [default: sentence2 beside sentence1, and the like]
+    #[arg(long, requires = "file", conflicts_with = "texts")]
     text_pair_column: Option<String>,
+    #[command(flatten)]
+    file_format: FormatOptions,
     /// table for people; csv and json (a line each) for programs
     #[arg(long, default_value = "table", conflicts_with = "json")]
     format: Format,
@@ -71,8 +73,18 @@ impl Predict {
     /// # Errors
     /// What is wrong with the texts or the model.
     pub(super) fn run(&self) -> Result<(), Ended> {
-        let texts = self.texts()?;
+        let rows = self.rows()?;
         let classifier = self.model.open()?;
+        match &self.file {
+            Some(path) => check_columns(&classifier, path, &rows)?,
+            None if classifier.text_columns() == Some(2) => {
+                return Err(Ended::BadInput(
+                    "the model was trained on pairs of texts: give a --file with two text columns".to_owned(),
+                ));
+            }
+            None => {}
+        }
+        let texts = rows.split;
         let classes = classifier.classes();
         let format = if self.json.json { Format::Json } else { self.format };
         let all = if format == Format::Table { 1 } else { classes.len() };
@@ -83,10 +95,12 @@ impl Predict {
             Format::Csv => view.csv_head()?,
             Format::Json => String::new(),
         };
+        let mut truncated = 0;
         for from in (0..texts.len()).step_by(GROUP) {
             let group = texts.texts_of(from, from + GROUP);
             let probabilities = classifier.probabilities(&group)?;
-            for (text, row) in group.texts.iter().zip(probabilities.chunks_exact(classes.len())) {
+            truncated += probabilities.truncated;
+            for (text, row) in group.texts.iter().zip(probabilities.values.chunks_exact(classes.len())) {
                 out += &match format {
                     Format::Table => view.table_rows(text, row),
                     Format::Csv => view.csv_row(text, row)?,
@@ -96,22 +110,30 @@ impl Predict {
             print(&out)?;
             out.clear();
         }
+        note_truncated(&classifier, truncated, texts.len());
         Ok(())
     }
 
-    fn texts(&self) -> Result<Split, Ended> {
-        let single = |texts| Split { texts, ..Split::default() };
+    fn rows(&self) -> Result<FileRows, Ended> {
+        let single = |texts| FileRows { split: Split { texts, ..Split::default() }, ..FileRows::default() };
         if let Some(path) = &self.file {
             let columns = Columns {
                 text_column: self.text_column.clone(),
                 text_pair_column: self.text_pair_column.clone(),
                 label_column: None,
             };
-            let texts = distilsweep_data::read_texts(path, &columns, &FileFormat::default())?.split;
-            return match texts.is_empty() {
+            let rows = distilsweep_data::read_texts(path, &columns, &self.file_format.clone().into())?;
+            return match rows.split.is_empty() {
                 true => Err(Ended::BadInput(format!("{} has no rows to classify", path.display()))),
-                false => Ok(texts),
+                false => Ok(rows),
             };
+        }
+        let FormatOptions { separator, encoding, columns, field } = &self.file_format;
+        if separator.is_some() || encoding.is_some() || !columns.is_empty() || field.is_some() {
+            return Err(Ended::BadInput(
+                "--separator, --encoding, --columns and --field say how a --file is read, and there is none"
+                    .to_owned(),
+            ));
         }
         if !self.texts.is_empty() {
             return Ok(single(self.texts.clone()));

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use distilsweep_proto::{
-    dataset::{Columns, DatasetSource, DatasetSpec, Labels},
+    dataset::{Columns, DatasetSource, DatasetSpec, FormatOptions, Labels},
     examples,
     names::{DEFAULT_METRIC, Selection},
     params::{Params, TrainingArguments, Value},
@@ -53,7 +53,9 @@ pub(super) struct Train {
     labels: Vec<String>,
     #[command(flatten)]
     columns: Columns,
-    /// Tokens a text is cut to; the same as `max_length` in --params
+    #[command(flatten)]
+    format: FormatOptions,
+    /// Tokens a text is truncated to; the same as `max_length` in --params
     #[arg(long)]
     max_length: Option<i64>,
     /// Dropout rate of all sites; the checkpoint's configuration when left out
@@ -215,7 +217,7 @@ impl Train {
             [] => Labels::Inferred,
             names => Labels::Names(names.to_vec()),
         };
-        let dataset = DatasetSpec { labels, ..DatasetSpec::of(files) };
+        let dataset = DatasetSpec { labels, format: self.format.clone().into(), ..DatasetSpec::of(files) };
         Ok(Job {
             model: self.model.clone(),
             model_revision: None,

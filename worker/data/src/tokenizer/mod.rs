@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tokenizers::{
-    Encoding, NormalizerWrapper, PostProcessor, PreTokenizerWrapper, Tokenizer, TruncationDirection,
-    TruncationParams, truncate_encodings,
+    Encoding, ModelWrapper, NormalizerWrapper, PostProcessor, PreTokenizerWrapper, Tokenizer,
+    TruncationDirection, TruncationParams, truncate_encodings,
 };
 
 use self::settings::{Flags, Settings};
@@ -287,6 +287,17 @@ impl TextTokenizer {
     /// The library cannot serialize it.
     pub fn json(&self) -> Result<Value, DataError> {
         serde_json::to_value(&*self.inner).map_err(|error| DataError::Tokenize(error.to_string()))
+    }
+
+    /// The token that stands for what the vocabulary lacks, if there is one.
+    pub fn unknown_token(&self) -> Option<u32> {
+        let token = match self.inner.get_model() {
+            ModelWrapper::WordPiece(model) => Some(model.unk_token.as_str()),
+            ModelWrapper::WordLevel(model) => Some(model.unk_token.as_str()),
+            ModelWrapper::BPE(model) => model.unk_token.as_deref(),
+            ModelWrapper::Unigram(_) => None,
+        };
+        self.inner.token_to_id(token?)
     }
 
     /// One more than the largest token id, added tokens included: the rows that embeddings must have.
