@@ -171,7 +171,7 @@ fn seen(
         .map(|model| TextTokenizer::from_directory(&hub.tokenizer(model, None)?.directory))
         .transpose()?;
     let files = locate(hub, spec)?;
-    let schema = files.train.first().map(|path| schema(path, &spec.format)).transpose();
+    let schema = files.train.first().map(|path| schema(path, &files.format(&spec.format))).transpose();
     let data = read(files, spec)?;
     let unknown = match &tokenizer {
         Some(tokenizer) => unknown_token_note(&data, tokenizer)?,

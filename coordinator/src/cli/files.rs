@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use distilsweep_data::TakenIn;
+use distilsweep_data::{Hub, TakenIn};
 use distilsweep_proto::{exit::Exit, limits::FILE_BYTES, resource::Resource, storage, v1};
 
 use super::{
@@ -99,9 +99,11 @@ impl SweepFile {
 
     /// Finds the model and reads the data set, so that a wrong one is told at once and not by a worker.
     pub(super) async fn take_in(&self) -> Result<TakenIn, CliError> {
-        let SweepSpec { model, model_revision, dataset, .. } = self.spec.clone();
-        hub::ask(move |hub| distilsweep_data::take_in(hub, (&model, model_revision.as_deref()), &dataset))
-            .await
+        let SweepSpec { model, model_revision, dataset, metric, .. } = self.spec.clone();
+        let take_in = move |hub: &Hub| {
+            distilsweep_data::take_in(hub, (&model, model_revision.as_deref()), &dataset, metric.is_loss())
+        };
+        hub::ask(take_in).await
     }
 
     /// Where model and data set stand on the Hub, for workers that have their own way to it. A Hub that does not answer

@@ -50,23 +50,12 @@ pub fn load(hub: &Hub, spec: &DatasetSpec) -> Result<TextDataset, DataError> {
 /// # Errors
 /// What is wrong with them, and where.
 pub fn read(files: Files, spec: &DatasetSpec) -> Result<TextDataset, DataError> {
-    let Files {
-        train,
-        validation,
-        test,
-        class_names,
-        class_folders,
-        separator,
-        config,
-        commit,
-        mut notes,
-        ..
-    } = files;
+    let format = files.format(&spec.format);
+    let Files { train, validation, test, class_names, class_folders, config, commit, mut notes, .. } = files;
     let wanted = Wanted {
         drop_missing: spec.drop_missing,
         ..Wanted::labelled(spec.text.as_deref(), spec.text_pair.as_deref(), spec.label.as_deref())
     };
-    let format = FileFormat { separator: spec.format.separator.or(separator), ..spec.format.clone() };
     let rows = |paths: &[PathBuf]| match paths {
         [_, ..] if class_folders => Ok(vec![class_folders::read(paths, wanted, &format)?]),
         _ => paths.iter().map(|path| rows::read(path, wanted, &format)).collect::<Result<Vec<_>, _>>(),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use distilsweep_proto::{
-    dataset::{DatasetSource, DatasetSpec, SplitSelection},
+    dataset::{DatasetSource, DatasetSpec, FileFormat, SplitSelection},
     resource::is_path,
 };
 
@@ -41,6 +41,11 @@ pub struct Files {
 }
 
 impl Files {
+    /// How its text files are read: as `given`, and by the card where that says nothing.
+    pub fn format(&self, given: &FileFormat) -> FileFormat {
+        FileFormat { separator: given.separator.or(self.separator), ..given.clone() }
+    }
+
     /// Bytes of all files; one that is not there has none.
     pub(crate) fn bytes(&self) -> u64 {
         let all = [&self.train, &self.validation, &self.test].into_iter().flatten();

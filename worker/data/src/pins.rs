@@ -14,7 +14,11 @@ use distilsweep_proto::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    DataError, Hub, Kind, Snapshot, class_folders, dataset::read, locate::locate, tokenized::check_pairs,
+    DataError, Hub, Kind, Snapshot, TextTokenizer, class_folders,
+    dataset::read,
+    locate::locate,
+    quality::{check_metric, unknown_token_note},
+    tokenized::check_pairs,
 };
 
 /// A model and a data set that were looked into.
@@ -26,11 +30,17 @@ pub struct TakenIn {
     pub notes: Vec<String>,
 }
 
-/// Finds a model and reads a data set, downloading what is of the Hub. Blocks.
+/// Finds a model and reads a data set, downloading what is of the Hub. `is_loss` says whether the metric that selects
+/// epochs is a loss. Blocks.
 ///
 /// # Errors
 /// What is wrong with them, and where.
-pub fn take_in(hub: &Hub, model: (&str, Option<&str>), dataset: &DatasetSpec) -> Result<TakenIn, DataError> {
+pub fn take_in(
+    hub: &Hub,
+    model: (&str, Option<&str>),
+    dataset: &DatasetSpec,
+    is_loss: bool,
+) -> Result<TakenIn, DataError> {
     let found = hub.model(model.0, model.1)?;
     let data = locate(hub, dataset)?;
     let of_model = found.used().map(|name| (name.to_owned(), found.directory.join(name)));
@@ -62,8 +72,11 @@ pub fn take_in(hub: &Hub, model: (&str, Option<&str>), dataset: &DatasetSpec) ->
             )
         },
     ];
-    let data = read(data, dataset)?;
+    let mut data = read(data, dataset)?;
     check_pairs(&found.directory, data.columns.pair.is_some())?;
+    check_metric(&data.classes, &data.validation.labels, is_loss)?;
+    let tokenizer = TextTokenizer::from_directory(&found.directory)?;
+    data.notes.extend(unknown_token_note(&data, &tokenizer)?);
     Ok(TakenIn { resources, notes: data.notes })
 }
 

@@ -183,7 +183,7 @@ fn texts_of_a_split_have_one_fingerprint() {
     }
     let fingerprint = || {
         let model = model.path().to_string_lossy().into_owned();
-        let taken = take_in(&Hub::from_environment(), (&model, None), &spec(&directory)).unwrap();
+        let taken = take_in(&Hub::from_environment(), (&model, None), &spec(&directory), false).unwrap();
         let [one] = &taken.resources[1].files[..] else { panic!("one split") };
         (one.path.clone(), one.bytes, one.sha256.clone())
     };
