@@ -94,6 +94,11 @@ impl Published {
         &self.manifest.parts
     }
 
+    /// Whether the worker published a file of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.manifest.parts.iter().any(|part| part.name == name)
+    }
+
     /// A file by its name.
     ///
     /// # Errors

@@ -14,11 +14,16 @@ pub(super) struct Facts<'a> {
     pub(super) run_id: &'a str,
     /// What it was fine-tuned from.
     pub(super) base: &'a str,
+    /// Whether its tokenizer has a vocabulary file, as DistilBERT's own has.
+    pub(super) has_vocabulary: bool,
     /// Bytes of its files.
     pub(super) bytes: u64,
     /// When it was made, in milliseconds since 1970.
     pub(super) created_ms: i64,
 }
+
+/// The vocabulary, which models with a tokenizer of another kind lack.
+pub(super) const VOCABULARY: &str = "vocab.txt";
 
 /// Where each published file goes. The tokenizer's class needs no more than these.
 pub(super) const FILES: [(&str, &str); 6] = [
@@ -26,7 +31,7 @@ pub(super) const FILES: [(&str, &str); 6] = [
     ("tokenizer.json", "components/tokenizer/tokenizer.json"),
     ("tokenizer_config.json", "components/tokenizer/tokenizer_config.json"),
     ("special_tokens_map.json", "components/tokenizer/special_tokens_map.json"),
-    ("vocab.txt", "components/tokenizer/vocab.txt"),
+    (VOCABULARY, "components/tokenizer/vocab.txt"),
     ("model.safetensors", "model/model.safetensors"),
 ];
 
@@ -68,7 +73,8 @@ pub(super) fn texts(facts: Facts<'_>) -> [(&'static str, String); 6] {
 }
 
 fn mlmodel(facts: Facts<'_>) -> String {
-    let Facts { model_id, artifact_uri, run_id, base, bytes, created_ms } = facts;
+    let Facts { model_id, artifact_uri, run_id, base, has_vocabulary, bytes, created_ms } = facts;
+    let tokenizer = if has_vocabulary { "DistilBertTokenizerFast" } else { "PreTrainedTokenizerFast" };
     let base = quoted(base);
     let created = moment(created_ms);
     format!(
@@ -90,7 +96,7 @@ flavors:
     pipeline_model_type: DistilBertForSequenceClassification
     source_model_name: {base}
     task: text-classification
-    tokenizer_type: DistilBertTokenizerFast
+    tokenizer_type: {tokenizer}
     torch_dtype: torch.float32
     transformers_version: {TRANSFORMERS}
 is_signature_from_type_hint: false
@@ -138,6 +144,7 @@ mod tests {
             artifact_uri: "mlflow-artifacts:/1/models/m-c1c991e051b1452183781e53611314fd/artifacts",
             run_id: "df2d6c075022400ebe6c729685b29e86",
             base: "",
+            has_vocabulary: true,
             bytes: 2_945_366,
             created_ms: 1_795_775_194_421,
         }
@@ -183,6 +190,12 @@ mod tests {
                 assert_eq!(ours, official, "{name}");
             }
         }
+    }
+
+    #[test]
+    fn a_tokenizer_without_a_vocabulary_is_loaded_as_it_is_written() {
+        let text = mlmodel(Facts { has_vocabulary: false, ..facts() });
+        assert!(scalars(&text).contains(&"PreTrainedTokenizerFast".to_owned()), "{text}");
     }
 
     #[test]

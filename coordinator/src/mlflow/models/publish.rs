@@ -129,6 +129,7 @@ async fn upload(client: &Client, logged: &LoggedModel, model: &KeptModel) -> Res
         artifact_uri: &logged.artifact_uri,
         run_id,
         base: &model.base,
+        has_vocabulary: source.has(directory::VOCABULARY),
         bytes: source.bytes(),
         created_ms: model.finished_ms,
     };
@@ -136,7 +137,7 @@ async fn upload(client: &Client, logged: &LoggedModel, model: &KeptModel) -> Res
     for (path, text) in directory::texts(facts) {
         patiently(|| client.put_file(root, path, text.len() as u64, text.clone().into())).await?;
     }
-    for (name, path) in directory::FILES {
+    for (name, path) in files(&source) {
         let part = source.part(name).map_err(unusable)?;
         // An upload is there as a whole or not at all.
         if there.get(path) != Some(&part.bytes) {
@@ -144,6 +145,12 @@ async fn upload(client: &Client, logged: &LoggedModel, model: &KeptModel) -> Res
         }
     }
     Ok(())
+}
+
+/// The files of a model and where they go.
+fn files(source: &Published) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let has_vocabulary = source.has(directory::VOCABULARY);
+    directory::FILES.into_iter().filter(move |(name, _)| has_vocabulary || *name != directory::VOCABULARY)
 }
 
 async fn send(
@@ -190,7 +197,7 @@ pub(in crate::mlflow) async fn differences(
     let unusable = |error| MlflowError::published(&model.files.url, error);
     match Published::open(&model.files).await {
         Ok(source) => {
-            for (name, path) in directory::FILES {
+            for (name, path) in files(&source) {
                 let bytes = source.part(name).map_err(unusable)?.bytes;
                 if there.get(path) != Some(&bytes) {
                     found.push(format!("`{path}` of its logged model is not the file that was published"));
