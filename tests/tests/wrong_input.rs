@@ -58,12 +58,12 @@ fn a_wrong_model_or_data_set_is_told_before_anything_starts() -> anyhow::Result<
     let no_column = refused(|file| file.replace("method:", "  text: body\nmethod:"), ROWS)?;
     let no_file = refused(|file| file.replace("train.csv", "gone.csv"), ROWS)?;
     insta::assert_snapshot!([absent, incomplete, no_class, no_column, no_file].join("\n"), @r#"
-        3: error: SCENE/nowhere does not exist: it must be a directory or an id of the Hub (owner/name)
-        3: error: SCENE/config.json does not exist: a model needs config.json, model.safetensors, tokenizer.json
-        3: error: SCENE/train.csv line 3: label "negativ" is no class, did you mean "negative"?; the classes are "negative", "positive"
-        3: error: SCENE/train.csv has no column "body"; its columns are "text", "label"
-        3: error: SCENE/gone.csv does not exist: check the path (relative ones in a sweep file count from it)
-        "#);
+    3: error: SCENE/nowhere does not exist: it must be a directory or an id of the Hub (owner/name)
+    3: error: SCENE/config.json does not exist: a model needs config.json, model.safetensors, tokenizer.json
+    3: error: SCENE/train.csv line 3: unknown label "negativ", did you mean "negative"?; the classes are "negative", "positive"
+    3: error: SCENE/train.csv has no column "body"; its columns are "text", "label"
+    3: error: SCENE/gone.csv does not exist: check the path (relative ones in a sweep file count from it)
+    "#);
     Ok(())
 }
 

@@ -220,6 +220,7 @@ impl EngineHandle {
     /// # Errors
     /// Why it had stopped by itself, where it had.
     pub async fn stop(&self) -> Result<(), EngineError> {
+        self.readers.close();
         let _ = self.commands.send(Command::Stop).await;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return Ok(()) };

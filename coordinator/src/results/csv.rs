@@ -11,7 +11,8 @@ use super::{Setting, Summary, TrialRow, ranked, settings};
 /// Columns: `rank`, `trial`, `state`; `params.NAME` for each hyperparameter, the varied ones first in the order of the
 /// file; `metrics.NAME` for the metric that ranks, those of the test split (in [`names::TEST`]'s order) and any others
 /// in alphabetical order; `seconds`, `attempts`, `worker`, `mlflow_run`, `mlflow_url`, `checkpoint`, `failure`; of its
-/// setting `setting.mean`, `setting.spread`, `setting.error`, `setting.low` and `setting.high`.
+/// setting `setting.mean`, `setting.spread`, `setting.error`, `setting.low`, `setting.high` and `setting.at_baseline`
+/// (whether it is no better than always answering the majority class).
 /// Prefixes are those of MLflow's data frames. What a trial has not is empty; numbers have full precision.
 pub fn csv(summary: &Summary) -> String {
     let params: Vec<&str> =
@@ -32,7 +33,9 @@ pub fn csv(summary: &Summary) -> String {
             ["seconds", "attempts", "worker", "mlflow_run", "mlflow_url", "checkpoint", "failure"]
                 .map(str::to_owned),
         )
-        .chain(["mean", "spread", "error", "low", "high"].map(|name| format!("setting.{name}")));
+        .chain(
+            ["mean", "spread", "error", "low", "high", "at_baseline"].map(|name| format!("setting.{name}")),
+        );
     let settings = settings(summary);
     let by_trial: BTreeMap<u64, &Setting> = settings
         .iter()
@@ -46,7 +49,7 @@ pub fn csv(summary: &Summary) -> String {
         ];
         head.into_iter()
             .chain(values(ranked.row, &params, &metrics))
-            .chain(of_setting(by_trial.get(&ranked.row.trial).copied()))
+            .chain(of_setting(summary, by_trial.get(&ranked.row.trial).copied()))
             .collect()
     });
     written(std::iter::once(header.collect()).chain(rows))
@@ -69,14 +72,22 @@ fn values(row: &TrialRow, params: &[&str], metrics: &[&str]) -> Vec<String> {
     values
 }
 
-fn of_setting(setting: Option<&Setting>) -> [String; 5] {
+fn of_setting(summary: &Summary, setting: Option<&Setting>) -> [String; 6] {
     let of = |value: fn(&Setting) -> Option<f64>| {
         setting.and_then(value).map(|v| v.to_string()).unwrap_or_default()
     };
     let end = |end: fn((f64, f64)) -> f64| {
         setting.and_then(|setting| setting.interval).map(|ends| end(ends).to_string()).unwrap_or_default()
     };
-    [of(|s| Some(s.mean)), of(|s| s.spread), of(|s| s.error), end(|ends| ends.0), end(|ends| ends.1)]
+    let at_baseline = setting.and_then(|setting| summary.is_at_baseline(setting.mean));
+    [
+        of(|s| Some(s.mean)),
+        of(|s| s.spread),
+        of(|s| s.error),
+        end(|ends| ends.0),
+        end(|ends| ends.1),
+        at_baseline.map(|at_baseline| at_baseline.to_string()).unwrap_or_default(),
+    ]
 }
 
 fn written(records: impl Iterator<Item = Vec<String>>) -> String {

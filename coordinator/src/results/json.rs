@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use distilsweep_proto::{params::Params, resource::Resource};
 use serde::Serialize;
 
-use super::{Insight, MlflowNote, Setting, Summary, TrialRow, insight, ranked, settings};
+use super::{Insight, MlflowNote, Ranked, Setting, Summary, TrialRow, insight, ranked, settings};
 
 /// Version of the JSON form: it grows when a key changes its meaning or goes; new keys may come without.
 pub const VERSION: u32 = 2;
@@ -47,6 +47,7 @@ struct Rows<'a> {
 #[derive(Serialize)]
 struct Trial<'a> {
     rank: Option<u64>,
+    at_baseline: Option<bool>,
     #[serde(flatten)]
     row: &'a TrialRow,
 }
@@ -70,7 +71,8 @@ struct Trial<'a> {
 /// | `insight` | what mattered: see [`Insight`]; null where too little is known |
 /// | `trials` | the trials: by setting, within each by score, those without a score last |
 ///
-/// Of a trial: `rank` (its setting's; null without a final finite metric), `trial` (index of its
+/// Of a trial: `rank` (its setting's; null without a final finite metric), `at_baseline` (whether its score is no better
+/// than always answering the majority class; null if unknown), `trial` (index of its
 /// point), `state` (`completed`, `running`, `pending`, `diverged`, `failed`, `early_stopped` or `cancelled`), `params`, `metrics` and their
 /// standard `errors` by name, `seconds`, `attempts`, `worker`, `mlflow_run`, `mlflow_url`, `checkpoint` (a URL), `data` (SHA-256 over
 /// the tokens and classes of each split) and `failure` (why there is no result), each null or empty where there is none. A
@@ -99,7 +101,10 @@ pub fn json(summary: &Summary) -> String {
             .collect(),
         trials: ranked(summary, &settings)
             .into_iter()
-            .map(|ranked| Trial { rank: ranked.rank, row: ranked.row })
+            .map(|Ranked { rank, row }| {
+                let at_baseline = summary.score(row).and_then(|score| summary.is_at_baseline(score));
+                Trial { rank, at_baseline, row }
+            })
             .collect(),
         settings,
         insight: insight(summary),

@@ -118,6 +118,15 @@ pub(super) fn baseline(summary: &Summary) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
+/// The mark of a trial that has learned nothing, in tables.
+pub(super) const AT_BASELINE: &str = "≤ majority class";
+
+/// The same in a sentence about the best trial; nothing if it is better, or the baseline is unknown.
+pub(super) fn at_baseline(summary: &Summary, value: f64) -> Option<&'static str> {
+    let sentence = "no better than always answering the majority class";
+    summary.is_at_baseline(value).filter(|at_baseline| *at_baseline).map(|_| sentence)
+}
+
 /// What has still to be told to MLflow, and how to tell it; nothing where nothing waits.
 pub(super) fn waiting(summary: &Summary) -> Option<String> {
     let note = &summary.mlflow;

@@ -75,6 +75,9 @@ fn best(summary: &Summary, tried: &[Setting], row: &TrialRow, out: &mut String) 
     if let Some(guessed) = summary.baseline_of_metric() {
         let _ = write!(sentence, " ({:+.4} against the majority class)", first.mean - guessed);
     }
+    if let Some(remark) = labels::at_baseline(summary, first.mean) {
+        let _ = write!(sentence, ", {remark}");
+    }
     if let Some(others) = labels::alike(tried) {
         let _ = write!(sentence, "; {others}");
     }
@@ -104,7 +107,7 @@ fn by_setting(summary: &Summary, tried: &[Setting], out: &mut String) {
         cells.extend(
             varied(summary).map(|name| setting.params.get(name).map_or_else(dash, ToString::to_string)),
         );
-        cells.push(labels::metric(setting.mean));
+        cells.push(marked(summary, setting.mean));
         cells.push(setting.spread.map_or_else(dash, |spread| format!("± {}", labels::metric(spread))));
         let interval =
             |(low, high): (f64, f64)| format!("{} to {}", labels::metric(low), labels::metric(high));
@@ -178,9 +181,11 @@ fn ranking(summary: &Summary, ranked: &[Ranked<'_>], title: &str, out: &mut Stri
         cells.extend(
             summary.varied.iter().map(|name| trial.params.get(name).map_or_else(dash, ToString::to_string)),
         );
-        cells.extend(
-            metrics.iter().map(|name| trial.metrics.get(*name).map_or_else(dash, |v| labels::metric(*v))),
-        );
+        cells.extend(metrics.iter().map(|name| match trial.metrics.get(*name) {
+            Some(value) if *name == summary.metric => marked(summary, *value),
+            Some(value) => labels::metric(*value),
+            None => dash(),
+        }));
         cells.push(trial.seconds.map_or_else(dash, labels::duration));
         cells.push(match (&trial.mlflow_run, &trial.mlflow_url) {
             (Some(run), Some(url)) => format!("[{}]({url})", run.chars().take(8).collect::<String>()),
@@ -189,6 +194,14 @@ fn ranking(summary: &Summary, ranked: &[Ranked<'_>], title: &str, out: &mut Stri
         });
         cells.push(trial.checkpoint.as_ref().map_or_else(dash, |url| format!("`{url}`")));
         row(&cells, out);
+    }
+}
+
+/// A value of the metric that ranks, with a mark if it is no better than the baseline.
+fn marked(summary: &Summary, value: f64) -> String {
+    match labels::at_baseline(summary, value) {
+        Some(_) => format!("{} ({})", labels::metric(value), labels::AT_BASELINE),
+        None => labels::metric(value),
     }
 }
 

@@ -231,6 +231,13 @@ impl Summary {
         self.trials.iter().filter(|row| row.state == state).count()
     }
 
+    /// Whether a value of the metric that ranks is no better than always answering the majority class; unknown without
+    /// the baseline of that metric.
+    pub(crate) fn is_at_baseline(&self, value: f64) -> Option<bool> {
+        let baseline = self.baseline_of_metric()?;
+        Some(if self.maximize { value <= baseline } else { value >= baseline })
+    }
+
     /// What guessing the commonest class reaches of the metric that ranks.
     pub(crate) fn baseline_of_metric(&self) -> Option<f64> {
         let evaluation = Selection::named(&self.metric)?.evaluation;

@@ -93,6 +93,10 @@ fn best(summary: &Summary, tried: &[Setting], ranked: &[Ranked<'_>], width: usiz
         .baseline_of_metric()
         .map(|guessed| format!(", {:+.4} against the majority class", first.mean - guessed))
         .unwrap_or_default();
+    let against = match labels::at_baseline(summary, first.mean) {
+        Some(remark) => format!("{against}: {remark}"),
+        None => against,
+    };
     let score = labels::metric(first.mean);
     let sentence = match first.trials[..] {
         [trial] => format!("best: trial {trial}, {title} {score}{against}"),
@@ -143,6 +147,13 @@ fn measured<T>(
     Column::right(title, expendable, cells(true)).or(title, cells(false))
 }
 
+/// Which rows have learned nothing; no column if all have.
+fn remarks<T>(summary: &Summary, rows: &[T], score: impl Fn(&T) -> Option<f64>) -> Option<Column> {
+    let is_marked = |row: &T| score(row).and_then(|score| summary.is_at_baseline(score)) == Some(true);
+    let cells = rows.iter().map(|row| if is_marked(row) { labels::AT_BASELINE } else { "" }.to_owned());
+    rows.iter().any(is_marked).then(|| Column::left("remark", 0, cells.collect()))
+}
+
 fn by_trial(summary: &Summary, ranked: &[Ranked<'_>]) -> Vec<Column> {
     let cells = |cell: &dyn Fn(&Ranked<'_>) -> Option<String>| -> Vec<String> {
         ranked.iter().map(|ranked| cell(ranked).unwrap_or_else(|| labels::DASH.to_owned())).collect()
@@ -166,6 +177,7 @@ fn by_trial(summary: &Summary, ranked: &[Ranked<'_>]) -> Vec<Column> {
         })
     };
     columns.push(metric(&summary.metric, 0));
+    columns.extend(remarks(summary, ranked, |ranked| summary.score(ranked.row)));
     for (name, expendable) in [("test_f1_score", 1), ("test_accuracy", 2)] {
         if ranked.iter().any(|ranked| ranked.row.metrics.contains_key(name)) {
             columns.push(metric(name, beyond_parameters + expendable));
@@ -203,6 +215,7 @@ fn by_setting(summary: &Summary, tried: &[Setting]) -> Vec<Column> {
     let beyond_parameters = 1 + names.len() as u32;
     let title = labels::metric_title(&summary.metric);
     columns.push(Column::right(title, 0, cells(&|s| Some(labels::metric(s.mean)))));
+    columns.extend(remarks(summary, tried, |setting| Some(setting.mean)));
     columns.push(
         Column::right("over seeds", 0, cells(&|s| s.spread.map(|sd| format!("±{}", labels::metric(sd)))))
             .or("±", cells(&|s| s.spread.map(labels::metric))),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use distilsweep_proto::params::{Params, Value};
 
-use super::{MlflowNote, Summary, TrialRow, TrialState, csv, json, markdown, rank, table};
+use super::{MlflowNote, Summary, TrialRow, TrialState, csv, html, json, markdown, rank, table};
 
 fn params(learning_rate: f64, weight_decay: f64) -> Params {
     Params::from([
@@ -98,6 +98,37 @@ fn equal_values_share_a_rank_and_go_by_index() {
         [(2, 0.5), (0, 0.7), (1, 0.7), (3, 0.4)].map(|(trial, f1)| completed(trial, trial as f64, 0.0, f1));
     let tied = Summary { trials: trials.to_vec(), ..summary() };
     assert_eq!(ranks(&tied), [(Some(1), 0), (Some(1), 1), (Some(3), 2), (Some(4), 3)]);
+}
+
+#[test]
+fn trials_at_the_majority_baseline_are_marked_in_every_form() {
+    let better = summary();
+    for text in [table(&better, 120, false), markdown(&better), html(&better)] {
+        assert!(!text.contains("≤ majority class") && !text.contains("no better than"), "{text}");
+    }
+    let flat = |value| vec![completed(0, 2e-5, 0.0, value), completed(1, 1.0, 0.1, 0.2)];
+    let none_learned = Summary { trials: flat(0.2471), total: 2, ..summary() };
+    for text in [table(&none_learned, 120, false), markdown(&none_learned), html(&none_learned)] {
+        assert_eq!(text.matches("≤ majority class").count(), 2, "{text}");
+        assert!(text.contains("no better than always answering the majority class"), "{text}");
+    }
+    let narrow = table(&none_learned, 60, false);
+    assert_eq!(narrow.matches("≤ majority class").count(), 2, "{narrow}");
+    let one_learned = Summary { trials: flat(0.61), total: 2, ..summary() };
+    let text = table(&one_learned, 120, false);
+    assert_eq!(text.matches("≤ majority class").count(), 1, "{text}");
+    assert!(!text.contains("no better than"), "the best one has learned: {text}");
+
+    let document: serde_json::Value = serde_json::from_str(&json(&one_learned)).unwrap();
+    let marks = |document: &serde_json::Value| {
+        let trials = document["trials"].as_array().unwrap().iter();
+        trials.map(|trial| trial["at_baseline"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(marks(&document), [false, true]);
+    let unknown = Summary { baseline: BTreeMap::new(), ..one_learned };
+    let document: serde_json::Value = serde_json::from_str(&json(&unknown)).unwrap();
+    assert!(marks(&document).iter().all(serde_json::Value::is_null));
+    assert!(!table(&unknown, 120, false).contains("majority"));
 }
 
 #[test]
@@ -365,12 +396,12 @@ fn the_report_s_settings_are_a_sweep_file_s_parameters() {
 
 #[test]
 fn csv_has_a_row_a_trial_under_stable_columns() {
-    insta::assert_snapshot!(csv(&summary()), @r"
-    rank,trial,state,params.learning_rate,params.weight_decay,params.max_steps,metrics.best_validation_f1,metrics.test_loss,metrics.test_accuracy,metrics.test_f1_score,metrics.test_f1_macro,seconds,attempts,worker,mlflow_run,mlflow_url,checkpoint,failure,setting.mean,setting.spread,setting.error,setting.low,setting.high
-    1,2,completed,5e-05,0.0,100,0.7021,,0.6920999999999999,0.6896,,43.25,1,box-1,22222222222222222222222222222222,http://127.0.0.1:5000/#/experiments/1/runs/22222222222222222222222222222222,file:///data/.distilsweep/store/sentiment-1f3a/2/7/100/,,0.7021,,,,
-    2,1,completed,2e-05,0.1,100,0.625,,0.615,0.6125,,42.25,1,box-1,11111111111111111111111111111111,http://127.0.0.1:5000/#/experiments/1/runs/11111111111111111111111111111111,file:///data/.distilsweep/store/sentiment-1f3a/1/7/100/,,0.625,,,,
-    3,0,completed,2e-05,0.0,100,0.61,,0.6,0.5975,,41.25,1,box-1,00000000000000000000000000000000,http://127.0.0.1:5000/#/experiments/1/runs/00000000000000000000000000000000,file:///data/.distilsweep/store/sentiment-1f3a/0/7/100/,,0.61,,,,
-    ,3,diverged,1.0,0.1,100,,,,,,44.25,1,box-1,33333333333333333333333333333333,http://127.0.0.1:5000/#/experiments/1/runs/33333333333333333333333333333333,,diverged: the loss is nan at step 12,,,,,
+    insta::assert_snapshot!(csv(&summary()), @"
+    rank,trial,state,params.learning_rate,params.weight_decay,params.max_steps,metrics.best_validation_f1,metrics.test_loss,metrics.test_accuracy,metrics.test_f1_score,metrics.test_f1_macro,seconds,attempts,worker,mlflow_run,mlflow_url,checkpoint,failure,setting.mean,setting.spread,setting.error,setting.low,setting.high,setting.at_baseline
+    1,2,completed,5e-05,0.0,100,0.7021,,0.6920999999999999,0.6896,,43.25,1,box-1,22222222222222222222222222222222,http://127.0.0.1:5000/#/experiments/1/runs/22222222222222222222222222222222,file:///data/.distilsweep/store/sentiment-1f3a/2/7/100/,,0.7021,,,,,false
+    2,1,completed,2e-05,0.1,100,0.625,,0.615,0.6125,,42.25,1,box-1,11111111111111111111111111111111,http://127.0.0.1:5000/#/experiments/1/runs/11111111111111111111111111111111,file:///data/.distilsweep/store/sentiment-1f3a/1/7/100/,,0.625,,,,,false
+    3,0,completed,2e-05,0.0,100,0.61,,0.6,0.5975,,41.25,1,box-1,00000000000000000000000000000000,http://127.0.0.1:5000/#/experiments/1/runs/00000000000000000000000000000000,file:///data/.distilsweep/store/sentiment-1f3a/0/7/100/,,0.61,,,,,false
+    ,3,diverged,1.0,0.1,100,,,,,,44.25,1,box-1,33333333333333333333333333333333,http://127.0.0.1:5000/#/experiments/1/runs/33333333333333333333333333333333,,diverged: the loss is nan at step 12,,,,,,
     ");
 }
 
@@ -443,6 +474,7 @@ fn json_is_best_first_with_its_version() {
       "trials": [
         {
           "rank": 1,
+          "at_baseline": false,
           "trial": 2,
           "state": "completed",
           "params": {
@@ -467,6 +499,7 @@ fn json_is_best_first_with_its_version() {
         },
         {
           "rank": null,
+          "at_baseline": null,
           "trial": 3,
           "state": "diverged",
           "params": {

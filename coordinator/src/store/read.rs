@@ -147,6 +147,12 @@ impl Reader {
         Ok(Self { connection: open_to_read(directory)?, path: directory.join(super::DATABASE) })
     }
 
+    /// Frees what SQLite caches for this connection, as far as it can.
+    pub(crate) fn release_memory(&self) {
+        // It only costs memory if it fails.
+        let _ = self.connection.execute_batch("PRAGMA shrink_memory");
+    }
+
     fn sql(&self) -> ReadSql<'_> {
         ReadSql { connection: &self.connection, path: &self.path }
     }

@@ -116,11 +116,11 @@ fn known_data_sets_are_read_as_they_lie_on_the_hub() -> anyhow::Result<()> {
         };
     }
     insta::assert_snapshot!(shown, @r#"
-    dair-ai/emotion (split): 7 + 2 + 2 rows, sadness joy love anger fear surprise; configuration "split" is used; `config:` chooses another: "unsplit"
+    dair-ai/emotion (split): 7 + 2 + 2 rows, sadness joy love anger fear surprise; configuration "split" is used; `config:` chooses another: "unsplit"; classes "love", "anger", "fear", "surprise" have no rows in the validation split; classes "sadness", "joy", "fear", "surprise" have no rows in the test split; fewer than 10 validation rows of "sadness", "joy": their scores are uncertain
     dair-ai/emotion: there is no configuration "parts"; there are "split", "unsplit"
-    stanfordnlp/imdb (plain_text): 18 + 2 + 2 rows, neg pos; not used: "unsupervised"; `splits: {train: NAME, ..}` chooses other splits or files; there is no validation split: 2 of 20 training rows were taken for it, the same share of every class
-    SetFit/sst2 (-): 20 + 4 + 6 rows, negative positive; "dev.jsonl" is used as the validation split; `splits:` chooses another
-    fancyzhx/ag_news (default): 36 + 4 + 2 rows, World Sports Business Sci/Tech; there is no validation split: 4 of 40 training rows were taken for it, the same share of every class
+    stanfordnlp/imdb (plain_text): 18 + 2 + 2 rows, neg pos; not used: "unsupervised"; `splits: {train: NAME, ..}` chooses other splits or files; there is no validation split: 2 of 20 training rows were taken for it, a tenth of every class; of small classes 1 of 10 of "neg", 1 of 10 of "pos"; fewer than 10 validation rows of "neg", "pos": their scores are uncertain
+    SetFit/sst2 (-): 20 + 4 + 6 rows, negative positive; "dev.jsonl" is used as the validation split; `splits:` chooses another; fewer than 10 validation rows of "negative", "positive": their scores are uncertain
+    fancyzhx/ag_news (default): 36 + 4 + 2 rows, World Sports Business Sci/Tech; there is no validation split: 4 of 40 training rows were taken for it, a tenth of every class; of small classes 1 of 10 of "World", 1 of 10 of "Sports", 1 of 10 of "Business", 1 of 10 of "Sci/Tech"; classes "World", "Business" have no rows in the test split; fewer than 10 validation rows of "World", "Sports", "Business", "Sci/Tech": their scores are uncertain
     "#);
     ensure!(!scene.cached()?.iter().any(|name| name.contains("unsupervised")), "only what is needed");
     Ok(())

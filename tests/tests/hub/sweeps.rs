@@ -185,7 +185,7 @@ fn the_hub_and_data_commands_show_what_is_there() -> anyhow::Result<()> {
         let ended = scene.run("distilsweep", arguments)?;
         shown += &format!("$ distilsweep {}\n{}{}", arguments.join(" "), ended.out, ended.err);
     }
-    insta::assert_snapshot!(shown.replace(&server.url, "HUB"), @"
+    insta::assert_snapshot!(shown.replace(&server.url, "HUB"), @r#"
     $ distilsweep hub models --search tiny
     ID          DOWNLOADS  LIKES  LICENSE     SIZE  TAGS
     owner/tiny          -      -  apache-2.0     -
@@ -237,6 +237,8 @@ fn the_hub_and_data_commands_show_what_is_there() -> anyhow::Result<()> {
         8    16  ██████▎
        16    61  ████████████████████████
     a max_length of 15 cuts nothing
+
+    note: fewer than 10 validation rows of "blame": their scores are uncertain
     $ distilsweep data tokenize --model owner/tiny so happy sad
     ID  TOKEN  CHARACTERS  TEXT
      2  [CLS]           -
@@ -246,7 +248,7 @@ fn the_hub_and_data_commands_show_what_is_there() -> anyhow::Result<()> {
      1  [UNK]         0-3  sad
      3  [SEP]           -
     6 tokens; decoded: happy
-    ");
+    "#);
     for format in ["json", "html"] {
         let ended = scene.run("distilsweep", &["data", "inspect", "owner/rows", "--format", format])?;
         ensure!(ended.code == Some(0), "{ended:?}");

@@ -36,7 +36,8 @@ fn load(spec: &DatasetSpec) -> Result<TextDataset, DataError> {
 fn names_and_numbers_are_the_same_sentences() {
     let Some(assets) = assets() else { return };
     let named = load(&sample(&assets, "csv")).unwrap();
-    assert_eq!(named, load(&sample(&assets, "numbers.csv")).unwrap());
+    let numbered = load(&sample(&assets, "numbers.csv")).unwrap();
+    assert_eq!(named, TextDataset { path: named.path.clone(), ..numbered });
     let test = named.test.unwrap();
     assert_eq!((named.train.len(), named.validation.len(), test.len()), (18_899, 2380, 2340));
     assert!(named.train.class_counts(3).iter().all(|count| *count > 3000));

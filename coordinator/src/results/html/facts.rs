@@ -50,9 +50,10 @@ pub(super) fn answer(summary: &Summary, ranked: &[Ranked<'_>], out: &mut String)
         1 => format!("trial {}", best.trials[0]),
         several => format!("{several} seeds"),
     };
+    let remark = labels::at_baseline(summary, best.mean).map_or_else(String::new, |why| format!(", {why}"));
     line!(
         out,
-        "<p class=\"answer\">Best: <strong>{}</strong>, {} <strong>{}</strong>{interval}, {repeats}.</p>",
+        "<p class=\"answer\">Best: <strong>{}</strong>, {} <strong>{}</strong>{interval}, {repeats}{remark}.</p>",
         escaped(&labels::setting(best)),
         escaped(metric),
         labels::metric(best.mean)

@@ -195,7 +195,7 @@ pub(crate) fn table(summary: &Summary, ranked: &[Ranked<'_>], view: &View, base:
     }
     line!(out, "<thead><tr>{head}<th scope=\"col\">MLflow</thead>\n<tbody>");
     for one in shown {
-        row(&columns, one, Some(base), &mut out);
+        row(summary, &columns, one, Some(base), &mut out);
     }
     line!(out, "</tbody>\n</table>\n</div>");
     out
@@ -230,13 +230,13 @@ pub(super) fn printed(summary: &Summary, ranked: &[Ranked<'_>], most: usize) -> 
     let head: String = columns.iter().map(title).collect();
     line!(out, "<thead><tr>{head}<th scope=\"col\">MLflow<th scope=\"col\">model</thead>\n<tbody>");
     for one in ranked.iter().take(most) {
-        row(&columns, one, None, &mut out);
+        row(summary, &columns, one, None, &mut out);
     }
     line!(out, "</tbody>\n</table>\n</div>");
     out
 }
 
-fn row(columns: &[Column], one: &Ranked<'_>, base: Option<&str>, out: &mut String) {
+fn row(summary: &Summary, columns: &[Column], one: &Ranked<'_>, base: Option<&str>, out: &mut String) {
     let trial = one.row;
     let mut cells = String::new();
     for column in columns {
@@ -248,6 +248,7 @@ fn row(columns: &[Column], one: &Ranked<'_>, base: Option<&str>, out: &mut Strin
                     .map_or_else(String::new, |why| format!(" title=\"{}\"", escaped(&why)));
                 format!("<span class=\"state {}\"{title}>{text}</span>", trial.state.name())
             }
+            (key, _) if key == summary.metric => escaped(&text) + &remark(summary, trial),
             _ => escaped(&text),
         };
         let class = if column.text { "" } else { " class=\"n\"" };
@@ -267,6 +268,16 @@ fn row(columns: &[Column], one: &Ranked<'_>, base: Option<&str>, out: &mut Strin
         let _ = write!(cells, "<td>{model}");
     }
     line!(out, "<tr{}>{cells}", if one.rank == Some(1) { " class=\"best\"" } else { "" });
+}
+
+/// The mark of a trial that is no better than the baseline.
+fn remark(summary: &Summary, trial: &TrialRow) -> String {
+    match summary.score(trial).and_then(|score| labels::at_baseline(summary, score)) {
+        Some(why) => {
+            format!(" <span class=\"dim\" title=\"{}\">{}</span>", escaped(why), labels::AT_BASELINE)
+        }
+        None => String::new(),
+    }
 }
 
 fn cell(trial: &TrialRow, rank: Option<u64>, key: &str) -> String {
