@@ -287,8 +287,8 @@ impl Server {
         tasks.spawn(background("garbage_collection", Box::new(collect)));
         // Whoever asks before the engine was looked at is not told that there is no such service.
         tell(&health, ServingStatus::NotServing).await;
-        let (watched, told) = (engine.clone(), stopping.clone());
-        let report = move || tell_health(health.clone(), watched.clone(), told.clone()).boxed();
+        let (watched, until_stopping) = (engine.clone(), stopping.clone());
+        let report = move || tell_health(health.clone(), watched.clone(), until_stopping.clone()).boxed();
         tasks.spawn(background("health", Box::new(report)));
         tasks.spawn(async move {
             // An acknowledgement or an assignment is small and awaited: it must not wait for more to send.

@@ -79,7 +79,7 @@ fn kind(path: &PathBuf) -> io::Result<Kind> {
         Ok(metadata) if metadata.is_dir() => Ok(Kind::Folder),
         Ok(metadata) if metadata.is_file() => Ok(Kind::File),
         Ok(_) => Ok(Kind::Other),
-        // A link that leads nowhere, or to itself, is reported by whoever needs the file.
+        // A link that leads nowhere, or to itself, is reported when the file is read.
         Err(_) if fs::symlink_metadata(path)?.is_symlink() => Ok(Kind::File),
         Err(error) => Err(error),
     }

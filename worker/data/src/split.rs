@@ -9,7 +9,7 @@ pub struct Split {
     pub texts: Vec<String>,
     /// The second text of each row; empty where rows have one text.
     pub pairs: Vec<String>,
-    /// Their classes, as indices into [`TextDataset::classes`].
+    /// Their classes, as indices into [`crate::TextDataset::classes`].
     pub labels: Vec<u32>,
 }
 
@@ -29,7 +29,7 @@ impl Split {
         class_counts(&self.labels, classes)
     }
 
-    /// The commonest of `classes` classes, the first of equals: what guessing without reading would say.
+    /// The most frequent of `classes` classes, the first of equals: the majority baseline.
     pub fn majority_class(&self, classes: usize) -> u32 {
         majority_class(&self.labels, classes)
     }

@@ -1,4 +1,4 @@
-//! Which class a label becomes: names and ids are told apart once per data set.
+//! Which class a label becomes: names and ids are distinguished once per data set.
 
 #![expect(clippy::unwrap_used, reason = "a failing set-up fails the test")]
 

@@ -1,4 +1,4 @@
-//! From label values to classes: names and ids are told apart once per data set, never row by row.
+//! From label values to classes: names and ids are distinguished once per data set, never row by row.
 //!
 //! Names that come with a file (a `ClassLabel` column, the card, a column `label_text`) say what the ids of that file
 //! mean. All other values of a data set are class names, or all are indices. What fits neither is rejected.
